@@ -1,0 +1,57 @@
+"""Certified ℓ∞ robustness that you can see: ℓp-distance nets, their training, their certificates.
+
+>>> import linfkit as lk
+>>> run = lk.fit(lk.load_recipe("digits-small").replace(width=16, epochs=2), progress=False)
+>>> digits = lk.load_dataset("digits")
+>>> certificates = lk.certify(run.ema_model, digits.test_x / 255, digits.test_y)
+>>> 0 <= certificates.accuracy(eps=0.1) <= certificates.clean_accuracy <= 1
+True
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from linfkit.attacks import survives_pgd
+from linfkit.certificates import Certificates, certified_radius, certify
+from linfkit.checkpoints import load_model
+from linfkit.claims import Claims
+from linfkit.data import Dataset, load_dataset
+from linfkit.functional import linf_interval, lp_dist
+from linfkit.layers import LpDist, LpDistConv2d, MeanShift
+from linfkit.lipschitz import lipschitz_bound, lipschitz_by_layer, lipschitz_estimate
+from linfkit.losses import hinge_loss, mixed_loss, zero_hinge
+from linfkit.models import Ensemble, LpDistNet
+from linfkit.recipes import Recipe, load_recipe, recipe_names
+from linfkit.training import Run, fit, fit_all, initial_model
+
+__all__ = [
+    "Certificates",
+    "Claims",
+    "Dataset",
+    "Ensemble",
+    "LpDist",
+    "LpDistConv2d",
+    "LpDistNet",
+    "MeanShift",
+    "Recipe",
+    "Run",
+    "certified_radius",
+    "certify",
+    "fit",
+    "fit_all",
+    "hinge_loss",
+    "initial_model",
+    "linf_interval",
+    "lipschitz_bound",
+    "lipschitz_by_layer",
+    "lipschitz_estimate",
+    "load_dataset",
+    "load_model",
+    "load_recipe",
+    "lp_dist",
+    "mixed_loss",
+    "recipe_names",
+    "survives_pgd",
+    "zero_hinge",
+]

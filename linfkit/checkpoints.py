@@ -1,0 +1,130 @@
+"""Tensors and a JSON header in one safetensors file: no pickle, nothing executed on reading."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from linfkit.layers import set_p
+from linfkit.models import LpDistNet, common_p
+
+__all__ = ["load_model", "read_tensors", "save_model", "write_atomically", "write_tensors"]
+
+#: Key of the JSON header in safetensors' own metadata.
+HEADER = "linfkit"
+
+#: Models that a header can name.
+ARCHITECTURES = {"LpDistNet": LpDistNet}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then rename: readers see the old file or the new one, whole.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder, "a.txt"), b"whole")
+    ...     Path(folder, "a.txt").read_text(), len(os.listdir(folder))
+    ('whole', 1)
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header, atomically.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(Path(folder, "a.safetensors"), {"w": torch.ones(2)}, {"epoch": 3})
+    ...     read_tensors(Path(folder, "a.safetensors"))
+    ({'w': tensor([1., 1.])}, {'epoch': 3})
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(plain, metadata={HEADER: json.dumps(header)})
+    write_atomically(path, content)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors, on the CPU, and the JSON header of a file that `write_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or not linfkit's.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if HEADER not in metadata:
+            raise ValueError(f"its header has no {HEADER!r} entry")
+        return tensors, json.loads(metadata[HEADER])
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
+
+
+def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any]) -> None:
+    """Write a model's parameters and buffers, with what `load_model` needs to build it again.
+
+    Args:
+        path: the file to write.
+        model: an `LpDistNet`, or any module whose distance layers share one p.
+        header: what else to keep, such as recipe and history; JSON.
+    """
+    built_by = {"class": type(model).__name__, "arguments": getattr(model, "arguments", None)}
+    write_tensors(
+        Path(path), model.state_dict(), {**header, "model": built_by, "p": str(common_p(model))}
+    )
+
+
+def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
+    """A trained model, in evaluation mode at the p it was saved with, ready to certify.
+
+    Args:
+        path: a ``.safetensors`` file, or the folder that `fit` or ``linfkit train`` wrote; of a
+            folder, the averaged weights (``ema_model.safetensors``) are taken.
+        model: a model of your own class to load into; linfkit's own are built from the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint of linfkit, or does not fit the model.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(f"{folder}/net.safetensors", LpDistNet(4, 8, 2, 3), header={})
+    ...     load_model(f"{folder}/net.safetensors").p
+    inf
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "ema_model.safetensors"
+    tensors, header = read_tensors(path)
+    try:
+        if model is None:
+            built_by = header["model"]
+            if built_by["class"] not in ARCHITECTURES:
+                raise ValueError(
+                    f"it holds a {built_by['class']}, which linfkit cannot build: "
+                    "pass one as `model`"
+                )
+            model = ARCHITECTURES[built_by["class"]](**built_by["arguments"])
+        model.load_state_dict(tensors)
+        set_p(model, float(header["p"]))
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be loaded: {error}") from error
+    return model.eval()

@@ -1,0 +1,175 @@
+"""What a notebook claims, measured: each claim has a value, what is needed of it, and a verdict.
+
+A notebook states its claims through one `Claims`; `verdicts` prints them in lines that a test
+compares as they stand, and `table` shows the values. The table's output also carries the claims
+as data, so that whoever runs the notebook can read them from the notebook itself.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import operator
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import SupportsFloat
+
+CLAIMS_MIME = "application/vnd.linfkit.claims+json"
+"""The kind of output that carries a notebook's claims, as a list of records."""
+
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_COMPARISONS = {"≥": operator.ge, "≤": operator.le, ">": operator.gt, "<": operator.lt}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of one notebook, measured.
+
+    Attributes:
+        id: a short name in lower case and hyphens, unique in its notebook.
+        notebook: the notebook's name.
+        text: the claim in words.
+        value: what was measured, or None where that was not a finite number.
+        needed: what the value has to be, such as `"≥ 2"`.
+        holds: whether it is so; a value that is not finite never holds.
+    """
+
+    id: str
+    notebook: str
+    text: str
+    value: float | None
+    needed: str
+    holds: bool
+
+    @property
+    def verdict(self) -> str:
+        """`"held"` or `"NOT held"`."""
+        return "held" if self.holds else "NOT held"
+
+    @property
+    def shown_value(self) -> str:
+        """The value as a table shows it."""
+        return "not finite" if self.value is None else f"{self.value:.4g}"
+
+
+class Claims:
+    """The claims of one notebook, in the order in which they were checked.
+
+    >>> claims = Claims("02_lipschitz_blowup")
+    >>> claims.check("blowup-measured", "at p=8 the net measures at least 2", 2.4, at_least=2)
+    True
+    >>> claims.verdicts()
+    blowup-measured: held
+    """
+
+    def __init__(self, notebook: str) -> None:
+        self.notebook = notebook
+        self._claims: dict[str, Claim] = {}
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(self._claims.values())
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def check(
+        self,
+        id: str,
+        text: str,
+        value: SupportsFloat,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        above: float | None = None,
+        below: float | None = None,
+    ) -> bool:
+        """Records a claim and tells whether it holds; one that does not stops nothing.
+
+        Checking the same claim again, as when a cell is run a second time, replaces its value.
+
+        Args:
+            id: a short name in lower case and hyphens.
+            text: the claim in words.
+            value: what was measured: one number, or a tensor of one element.
+            at_least: the value must be this or more.
+            at_most: the value must be this or less.
+            above: the value must be more than this.
+            below: the value must be less than this.
+
+        Raises:
+            ValueError: the id is malformed, or taken by another claim; no bound is given, or one
+                that is NaN.
+            TypeError: the value is not one number.
+        """
+        if not _ID.fullmatch(id):
+            raise ValueError(f"id: wanted lower-case words joined by hyphens, got {id!r}")
+        if id in self._claims and self._claims[id].text != text:
+            raise ValueError(f"id: {id!r} is already the claim that {self._claims[id].text!r}")
+        bounds = zip(_COMPARISONS, (at_least, at_most, above, below), strict=True)
+        needs = [(sign, float(bound)) for sign, bound in bounds if bound is not None]
+        if not needs:
+            raise ValueError(f"{id}: wanted a bound: at_least, at_most, above or below")
+        if any(math.isnan(bound) for _, bound in needs):
+            raise ValueError(f"{id}: a bound is NaN, which nothing can meet")
+
+        measured = _one_number(value)
+        self._claims[id] = claim = Claim(
+            id=id,
+            notebook=self.notebook,
+            text=text,
+            value=measured if math.isfinite(measured) else None,
+            needed=" and ".join(f"{sign} {bound:.10g}" for sign, bound in needs),
+            holds=math.isfinite(measured)
+            and all(_COMPARISONS[sign](measured, bound) for sign, bound in needs),
+        )
+        return claim.holds
+
+    def verdicts(self) -> None:
+        """Prints each claim's name and verdict and nothing that differs between processors."""
+        for claim in self._claims.values():
+            print(f"{claim.id}: {claim.verdict}")
+
+    def table(self) -> None:
+        """Shows claims, values and verdicts: a table in a notebook, plain lines elsewhere."""
+        lines = "\n".join(
+            f"{claim.id}: {claim.text}: {claim.shown_value} ({claim.needed}): {claim.verdict}"
+            for claim in self._claims.values()
+        )
+        if not _in_a_notebook():
+            print(lines)
+            return
+        from IPython.display import display
+
+        display(
+            {
+                "text/plain": lines,
+                "text/html": self._html(),
+                CLAIMS_MIME: [asdict(claim) for claim in self._claims.values()],
+            },
+            raw=True,
+        )
+
+    def _html(self) -> str:
+        head = "".join(f"<th>{title}</th>" for title in ("claim", "value", "needed", "verdict"))
+        rows = "".join(
+            f"<tr><td><b>{claim.id}</b><br>{html.escape(claim.text)}</td>"
+            f"<td>{claim.shown_value}</td><td>{html.escape(claim.needed)}</td>"
+            f"<td>{claim.verdict}</td></tr>"
+            for claim in self._claims.values()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _one_number(value: SupportsFloat) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"value: wanted one number, got {type(value).__name__}") from None
+
+
+def _in_a_notebook() -> bool:
+    # Only a running IPython shell can show a table, and importing it costs half a second.
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None

@@ -1,0 +1,320 @@
+"""What a data set is: images and labels to train on and to test on, checked once, never changed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = Tensor | NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Images and labels, to train on and to test on, and what the labels mean.
+
+    Everything is checked when it is made: a `Dataset` that exists is sound.
+
+    Attributes:
+        name: What it is called in messages and results.
+        train_x: Training images, uint8 (N, C, H, W), pixels 0 to 255.
+        train_y: Their labels, int64 (N,), from 0 to `len(classes) - 1`.
+        test_x: Test images, uint8 (M, C, H, W).
+        test_y: Their labels, int64 (M,).
+        classes: One name a label.
+
+    Raises:
+        TypeError: An argument that is no tensor, or not of these dtypes.
+        ValueError: A wrong shape, an empty tensor, or a label that no class is for.
+
+    Example:
+        >>> from linfkit.data import load_dataset
+        >>> digits = load_dataset("digits")
+        >>> digits
+        Dataset('digits', train=1437, test=360, image_shape=(1, 8, 8), classes=10)
+        >>> assert digits.in_features == 64
+    """
+
+    name: str
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(label, str) for label in self.classes):
+            raise TypeError(f"classes: {self.classes!r} came; a tuple of strings is wanted")
+        if len(self.classes) < 2:
+            raise ValueError(f"classes: {self.classes!r} came; at least two names are wanted")
+        for part, images, labels in (
+            ("train", self.train_x, self.train_y),
+            ("test", self.test_x, self.test_y),
+        ):
+            _check_images(f"{part}_x", images)
+            _check_labels(f"{part}_y", labels, len(self.classes))
+            if len(images) != len(labels):
+                raise ValueError(
+                    f"{part}_y: {len(labels):,} labels came for the {len(images):,} images of "
+                    f"{part}_x; one label an image is wanted"
+                )
+        if self.train_x.shape[1:] != self.test_x.shape[1:]:
+            raise ValueError(
+                f"test_x: images of shape {tuple(self.test_x.shape[1:])} came; "
+                f"{self.image_shape}, the shape of those in train_x, is wanted"
+            )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        train_x: Array,
+        train_y: Array,
+        test_x: Array,
+        test_y: Array,
+        *,
+        classes: Sequence[str] | None = None,
+        name: str = "own-data",
+    ) -> Dataset:
+        """Make a data set of your own arrays; they are copied, and checked.
+
+        Args:
+            train_x: uint8 pixels, numpy or torch, (N, C, H, W), or (N, H, W) for grey images.
+            train_y: Integer labels (N,), counted from 0.
+            test_x: As `train_x`.
+            test_y: As `train_y`.
+            classes: One name a label; "0", "1", … up to the largest label seen if not given.
+            name: What to call it.
+
+        Raises:
+            TypeError: No array, pixels that are not uint8, labels that are not integers.
+            ValueError: A wrong shape, an empty array, or a label that no class is for.
+
+        Example:
+            >>> import numpy as np
+            >>> images, labels = np.zeros((4, 5, 6), dtype=np.uint8), np.array([0, 1, 2, 0])
+            >>> mine = Dataset.from_arrays(images, labels, images, labels, name="mine")
+            >>> mine
+            Dataset('mine', train=4, test=4, image_shape=(1, 5, 6), classes=3)
+        """
+        train_labels, test_labels = _as_labels("train_y", train_y), _as_labels("test_y", test_y)
+        if classes is None:
+            classes = _count_classes(train_labels, test_labels)
+        return cls(
+            name=name,
+            train_x=_as_images("train_x", train_x),
+            train_y=train_labels,
+            test_x=_as_images("test_x", test_x),
+            test_y=test_labels,
+            classes=tuple(classes),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}, train={len(self.train_x)}, test={len(self.test_x)}, "
+            f"image_shape={self.image_shape}, classes={len(self.classes)})"
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W): channels, height and width of an image."""
+        _, channels, height, width = self.train_x.shape
+        return channels, height, width
+
+    @property
+    def in_features(self) -> int:
+        """How many numbers an image is: C · H · W."""
+        return math.prod(self.image_shape)
+
+    @cached_property
+    def channel_means(self) -> tuple[float, ...]:
+        """The mean of each channel over the training images, pixels counted in [0, 1]."""
+        counts = self._pixel_counts
+        return tuple(float(mean) for mean in counts @ _LEVELS / counts.sum(axis=1))
+
+    @cached_property
+    def pixel_scale(self) -> float:
+        """The standard deviation of all training pixels together, counted in [0, 1].
+
+        One number for all channels, so that a perturbation of size ε has size ε / scale in the
+        network, whichever pixel it falls on.
+
+        Raises:
+            ValueError: All the training pixels are equal, and have no scale.
+        """
+        shares = self._pixel_counts.sum(axis=0) / self.train_x.numel()
+        scale = math.sqrt(float(shares @ (_LEVELS - shares @ _LEVELS) ** 2))
+        if scale == 0.0:
+            raise ValueError("train_x: all pixels are equal; at least two levels are wanted")
+        return scale
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of images, labels and class names, but not of the data set's own name.
+
+        Example:
+            >>> from linfkit.data import load_dataset
+            >>> digits = load_dataset("digits")
+            >>> assert digits.subset(train_images=100).fingerprint != digits.fingerprint
+        """
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for tensor in (self.train_x, self.train_y, self.test_x, self.test_y):
+            digest.update(repr(tuple(tensor.shape)).encode())
+            digest.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+        return digest.hexdigest()
+
+    def subset(self, train_images: int | None = None, test_images: int | None = None) -> Dataset:
+        """The first so many images of each part; None takes all.
+
+        Raises:
+            TypeError: A number that is not an integer.
+            ValueError: Fewer than one image, or more than there are.
+
+        Example:
+            >>> from linfkit.data import load_dataset
+            >>> assert len(load_dataset("digits").subset(train_images=100).train_x) == 100
+        """
+        train = _check_count("train_images", train_images, len(self.train_x))
+        test = _check_count("test_images", test_images, len(self.test_x))
+        return replace(
+            self,
+            train_x=self.train_x[:train],
+            train_y=self.train_y[:train],
+            test_x=self.test_x[:test],
+            test_y=self.test_y[:test],
+        )
+
+    def with_label_noise(self, share: float, seed: int) -> Dataset:
+        """The same images, with a share of the *training* labels drawn anew from all classes.
+
+        A label drawn anew is the right one as often as any other, so of ten classes 20 % noise
+        leaves about 18 % of the labels wrong. The test labels stay as they are.
+
+        Args:
+            share: How many labels to draw anew, from 0 to 1, rounded to whole labels.
+            seed: Which labels, and what they become: of `numpy.random.default_rng`.
+
+        Raises:
+            TypeError: A seed that is not an integer, or a share that is no number.
+            ValueError: A share outside [0, 1], or a negative seed.
+
+        Example:
+            >>> from linfkit.data import load_dataset
+            >>> digits = load_dataset("digits")
+            >>> noisy = digits.with_label_noise(0.2, seed=0)
+            >>> wrong = (noisy.train_y != digits.train_y).float().mean().item()
+            >>> assert 0.15 < wrong < 0.2
+        """
+        if isinstance(share, bool) or not isinstance(share, int | float):
+            raise TypeError(f"share: {share!r} came; a number from 0 to 1 is wanted")
+        if not 0 <= share <= 1:
+            raise ValueError(f"share: {share!r} came; a number from 0 to 1 is wanted")
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise TypeError(f"seed: {seed!r} came; an integer of at least 0 is wanted")
+        if seed < 0:
+            raise ValueError(f"seed: {seed!r} came; an integer of at least 0 is wanted")
+        rng = np.random.default_rng(seed)
+        redrawn = rng.permutation(len(self.train_y))[: round(share * len(self.train_y))]
+        labels = self.train_y.clone()
+        labels[torch.from_numpy(redrawn)] = torch.from_numpy(
+            rng.integers(len(self.classes), size=len(redrawn))
+        )
+        return replace(self, train_y=labels)
+
+    @cached_property
+    def _pixel_counts(self) -> NDArray[np.int64]:
+        """(C, 256): how often each level occurs in each channel of the training images."""
+        return np.stack(
+            [
+                torch.bincount(self.train_x[:, channel].reshape(-1), minlength=256).cpu().numpy()
+                for channel in range(self.train_x.shape[1])
+            ]
+        )
+
+
+_LEVELS = np.arange(256) / 255  # what a uint8 pixel is in [0, 1]
+
+
+def _as_images(argument: str, images: Array) -> Tensor:
+    tensor = _as_tensor(argument, images)
+    return tensor.unsqueeze(1) if tensor.ndim == 3 else tensor
+
+
+def _as_labels(argument: str, labels: Array) -> Tensor:
+    tensor = _as_tensor(argument, labels)
+    if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
+        raise TypeError(f"{argument}: {tensor.dtype} came; integer labels are wanted")
+    return tensor.long()
+
+
+def _count_classes(train_y: Tensor, test_y: Tensor) -> list[str]:
+    """The labels seen, from 0 up, as names."""
+    labels = torch.cat([train_y.reshape(-1), test_y.reshape(-1)])
+    largest = int(labels.max()) if len(labels) else 0
+    if largest >= max(len(labels), 2):
+        raise ValueError(
+            f"classes: none came, and label {largest:,} among {len(labels):,} labels; labels "
+            "counted from 0 are wanted, or a name for each"
+        )
+    return [str(label) for label in range(max(largest, 1) + 1)]
+
+
+def _as_tensor(argument: str, array: Array) -> Tensor:
+    """A copy of the caller's array, in the processor's memory."""
+    if isinstance(array, Tensor):
+        return array.detach().to("cpu", copy=True).contiguous()
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{argument}: {type(array).__name__} came; a numpy array or a torch tensor is wanted"
+        )
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{argument}: an array of {array.dtype} came; whole numbers are wanted")
+    # PyTorch knows no other byte order than the machine's own.
+    return torch.tensor(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
+
+
+def _check_images(argument: str, images: Tensor) -> None:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{argument}: {type(images).__name__} came; a torch tensor is wanted")
+    if images.dtype != torch.uint8:
+        raise TypeError(
+            f"{argument}: {images.dtype} came; torch.uint8 pixels from 0 to 255 are wanted"
+        )
+    if images.ndim != 4 or images.numel() == 0:
+        raise ValueError(
+            f"{argument}: shape {tuple(images.shape)} came; (N, C, H, W), none of them 0, is wanted"
+        )
+
+
+def _check_labels(argument: str, labels: Tensor, classes: int) -> None:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"{argument}: {type(labels).__name__} came; a torch tensor is wanted")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"{argument}: {labels.dtype} came; torch.int64 labels are wanted")
+    if labels.ndim != 1 or labels.numel() == 0:
+        raise ValueError(
+            f"{argument}: shape {tuple(labels.shape)} came; (N,), N at least 1, is wanted"
+        )
+    for label in (int(labels.min()), int(labels.max())):
+        if not 0 <= label < classes:
+            raise ValueError(
+                f"{argument}: label {label} came; labels from 0 to {classes - 1} are wanted"
+            )
+
+
+def _check_count(argument: str, wanted: int | None, present: int) -> int:
+    if wanted is None:
+        return present
+    if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer):
+        raise TypeError(f"{argument}: {wanted!r} came; an integer, or None for all, is wanted")
+    if not 1 <= wanted <= present:
+        raise ValueError(
+            f"{argument}: {wanted:,} came; from 1 to {present:,}, as many as there are, is wanted"
+        )
+    return int(wanted)

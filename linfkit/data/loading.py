@@ -1,0 +1,96 @@
+"""Data sets by name: embedded, from the standard files in a folder, or downloaded once."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from linfkit.data.dataset import Dataset
+from linfkit.data.downloads import download
+from linfkit.data.folders import cache_folder, data_folder
+from linfkit.data.standard_files import STANDARD_FILES, StandardFiles
+
+
+def dataset_names() -> tuple[str, ...]:
+    """The names that `load_dataset` knows.
+
+    Example:
+        >>> assert "digits" in dataset_names()
+    """
+    return ("digits", *STANDARD_FILES)
+
+
+def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
+    """The data set of that name.
+
+    "digits" comes with scikit-learn: 1,797 real 8×8 digits, in an order shuffled once and for
+    all, of which the first 1,437 train. "mnist" and "cifar10" are read from their standard files,
+    `MNIST/raw/*-ubyte` (or `*-ubyte.gz`) and `cifar-10-batches-bin/*.bin`, in the folder `root`;
+    else in `$LINFKIT_DATA`; where neither is given in linfkit's cache, into which they are first
+    downloaded from OpenML if need be.
+
+    Args:
+        name: One of `dataset_names()`.
+        root: The folder that the standard files' own folder is in; "digits" has no files.
+
+    Raises:
+        ValueError: A name that is not known, or a file that is not what it should be.
+        FileNotFoundError: Files that are not there, and cannot be downloaded.
+
+    Example:
+        >>> digits = load_dataset("digits")
+        >>> assert digits.train_x.shape == (1437, 1, 8, 8) and digits.test_y.shape == (360,)
+    """
+    if name == "digits":
+        return _embedded_digits()
+    if name not in STANDARD_FILES:
+        nearest = difflib.get_close_matches(str(name).lower(), dataset_names(), n=1, cutoff=0)[0]
+        raise ValueError(
+            f"name: {name!r} is no data set of ours; did you mean {nearest!r}? "
+            f"Known are {', '.join(dataset_names())}"
+        )
+    files = STANDARD_FILES[name]
+    folder = Path(root).expanduser() if root is not None else data_folder()
+    if folder is None:
+        folder = cache_folder() / "data"
+        if files.missing(folder):
+            download(name, folder)
+    elif missing := files.missing(folder):
+        raise FileNotFoundError(_what_to_do(name, files, folder, missing, given=root is not None))
+    return files.read(folder)
+
+
+def _what_to_do(
+    name: str, files: StandardFiles, folder: Path, missing: list[str], given: bool
+) -> str:
+    way_out = (
+        f"call load_dataset({name!r}) without root, and with LINFKIT_DATA unset,"
+        if given
+        else f"unset LINFKIT_DATA and call load_dataset({name!r})"
+    )
+    return (
+        f"{name}: {'root' if given else 'LINFKIT_DATA'} is {folder}, but there is no "
+        f"{', no '.join(missing)} in it. Put {files.description} there, or {way_out} "
+        "to download them into linfkit's cache."
+    )
+
+
+def _embedded_digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    # Their pixels are counts from 0 to 16.
+    images = np.round(digits.images[order, None] * 255 / 16).astype(np.uint8)
+    x, y = torch.from_numpy(images), torch.from_numpy(digits.target[order]).long()
+    return Dataset(
+        name="digits",
+        train_x=x[:1437],
+        train_y=y[:1437],
+        test_x=x[1437:],
+        test_y=y[1437:],
+        classes=tuple(str(digit) for digit in digits.target_names),
+    )

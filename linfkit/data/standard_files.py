@@ -1,0 +1,142 @@
+"""Which standard files a data set is made of: what is missing, how to read and write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from linfkit.data.cifar import read_cifar, write_cifar
+from linfkit.data.dataset import Dataset
+from linfkit.data.idx import read_idx, write_idx
+
+
+class StandardFiles(Protocol):
+    """A data set in the files that its makers publish it in, below some folder."""
+
+    description: str
+
+    def missing(self, folder: Path) -> list[str]:
+        """The files that are not there, as paths below `folder`."""
+
+    def read(self, folder: Path) -> Dataset:
+        """The data set in these files; ValueError names the one that is not what it should be."""
+
+    def write(self, dataset: Dataset, folder: Path) -> None:
+        """Write a data set in these files, making the folders it takes."""
+
+
+class Mnist:
+    """Four IDX files in `MNIST/raw`, each gzipped or not."""
+
+    description = "MNIST's four files, gzipped or not,"
+    classes = tuple("0123456789")
+    files = (
+        "MNIST/raw/train-images-idx3-ubyte",
+        "MNIST/raw/train-labels-idx1-ubyte",
+        "MNIST/raw/t10k-images-idx3-ubyte",
+        "MNIST/raw/t10k-labels-idx1-ubyte",
+    )
+
+    def missing(self, folder: Path) -> list[str]:
+        """The files that are there neither plain nor gzipped."""
+        return [f"{file}(.gz)" for file in self.files if not _plain_or_packed(folder / file)]
+
+    def read(self, folder: Path) -> Dataset:
+        """Read the four files, and see that they fit together."""
+        train_x, train_y = self._read_part(folder / self.files[0], folder / self.files[1])
+        test_x, test_y = self._read_part(folder / self.files[2], folder / self.files[3])
+        return Dataset("mnist", train_x, train_y, test_x, test_y, self.classes)
+
+    def write(self, dataset: Dataset, folder: Path) -> None:
+        """Write the four files, gzipped."""
+        arrays = (
+            dataset.train_x[:, 0],
+            dataset.train_y.to(torch.uint8),
+            dataset.test_x[:, 0],
+            dataset.test_y.to(torch.uint8),
+        )
+        for file, array in zip(self.files, arrays, strict=True):
+            path = folder / f"{file}.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_idx(path, array)
+
+    @staticmethod
+    def _read_part(images_file: Path, labels_file: Path) -> tuple[Tensor, Tensor]:
+        images_path, labels_path = _present(images_file), _present(labels_file)
+        images = read_idx(images_path, dimensions=3)
+        labels = read_idx(labels_path, dimensions=1)
+        if images.numel() == 0:
+            raise ValueError(f"{images_path}: no pixels in shape {tuple(images.shape)}")
+        if len(images) != len(labels):
+            raise ValueError(
+                f"{labels_path}: {len(labels):,} labels for the {len(images):,} images "
+                f"of {images_path.name}"
+            )
+        if labels.max() > 9:
+            raise ValueError(f"{labels_path}: label {labels.max()}; from 0 to 9 are wanted")
+        return images.unsqueeze(1), labels.long()
+
+
+class Cifar10:
+    """Six batches of records in `cifar-10-batches-bin`, and the names of the classes."""
+
+    description = "the six .bin files of CIFAR-10's binary version"
+    train_files = tuple(f"cifar-10-batches-bin/data_batch_{batch}.bin" for batch in range(1, 6))
+    test_file = "cifar-10-batches-bin/test_batch.bin"
+    classes_file = "cifar-10-batches-bin/batches.meta.txt"
+    classes = (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    )  # fmt: skip
+
+    def missing(self, folder: Path) -> list[str]:
+        """The batches that are not there; the names of the classes we know without their file."""
+        files = (*self.train_files, self.test_file)
+        return [file for file in files if not (folder / file).is_file()]
+
+    def read(self, folder: Path) -> Dataset:
+        """Read the six batches."""
+        batches = [read_cifar(folder / file) for file in self.train_files]
+        test_x, test_y = read_cifar(folder / self.test_file)
+        return Dataset(
+            name="cifar10",
+            train_x=torch.cat([images for images, _ in batches]),
+            train_y=torch.cat([labels for _, labels in batches]),
+            test_x=test_x,
+            test_y=test_y,
+            classes=self._read_classes(folder / self.classes_file),
+        )
+
+    def write(self, dataset: Dataset, folder: Path) -> None:
+        """Write the six batches, the training images shared out evenly, and the names."""
+        (folder / self.test_file).parent.mkdir(parents=True, exist_ok=True)
+        images = dataset.train_x.tensor_split(len(self.train_files))
+        labels = dataset.train_y.tensor_split(len(self.train_files))
+        for file, batch_x, batch_y in zip(self.train_files, images, labels, strict=True):
+            write_cifar(folder / file, batch_x, batch_y)
+        write_cifar(folder / self.test_file, dataset.test_x, dataset.test_y)
+        (folder / self.classes_file).write_text("\n".join(dataset.classes) + "\n", "utf-8")
+
+    def _read_classes(self, path: Path) -> tuple[str, ...]:
+        if not path.is_file():
+            return self.classes
+        if path.stat().st_size > 1000:
+            raise ValueError(f"{path}: {path.stat().st_size:,} bytes; ten names are wanted")
+        classes = tuple(path.read_text("utf-8").split())
+        if len(classes) != len(self.classes):
+            raise ValueError(f"{path}: {len(classes)} names; {len(self.classes)} are wanted")
+        return classes
+
+
+STANDARD_FILES: dict[str, StandardFiles] = {"mnist": Mnist(), "cifar10": Cifar10()}
+
+
+def _plain_or_packed(path: Path) -> list[Path]:
+    packed = path.with_name(f"{path.name}.gz")
+    return [candidate for candidate in (path, packed) if candidate.is_file()]
+
+
+def _present(path: Path) -> Path:
+    return _plain_or_packed(path)[0]

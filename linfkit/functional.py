@@ -1,0 +1,228 @@
+"""The two operators behind everything: the ℓp distance of inputs to weights, and its intervals.
+
+Here arguments are checked, gradients attached and the operators registered with ``torch.library``,
+so that autograd and ``torch.compile`` see one node each. The arithmetic is in `linfkit.kernels`.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["linf_interval", "lp_dist"]
+
+
+def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
+    """The ℓp distance of every input to every weight row: out[b, o] = ‖x_b − w_o‖_p.
+
+    Args:
+        x: inputs, (B, I).
+        w: weights, (O, I).
+        p: any real number from 1 up to ``math.inf``.
+
+    Returns:
+        Distances, (B, O). The gradient in x is sign(xᵢ − wᵢ)(|xᵢ − wᵢ| / ‖x − w‖_p)^(p−1), in w
+        its negative; at p=∞ it sits on the first coordinate where the maximum is attained, and at
+        distance zero it is zero.
+
+    Raises:
+        TypeError: an argument is no tensor of floats, dtypes differ, or p is no number.
+        ValueError: shapes or devices do not fit, the batch is empty, or p is below 1 or NaN.
+
+    This is equation (1) of Zhang et al., ICML 2021, without its bias.
+
+    >>> x, w = torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 0.0]])
+    >>> [lp_dist(x, w, p).item() for p in (1, 2, math.inf)]
+    [7.0, 5.0, 4.0]
+    """
+    _check_matrix("x", x)
+    _check_matrix("w", w)
+    _check_alike("w", w, "x", x)
+    _check_columns("w", w, "x", x)
+    with torch.autocast(x.device.type, enabled=False):
+        return _lp_dist(x, w, check_p(p))
+
+
+def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """The range of ‖x − w_o‖_∞ over every x in the box [lower, upper], exact for one neuron.
+
+    upper_out = maxᵢ max(|lᵢ − wᵢ|, |hᵢ − wᵢ|) and lower_out = maxᵢ max(lᵢ − wᵢ, wᵢ − hᵢ, 0).
+
+    Args:
+        lower: the boxes' lower corners, (B, I).
+        upper: the boxes' upper corners, (B, I); nowhere below `lower`.
+        w: weights, (O, I).
+
+    Returns:
+        Lower and upper bounds, (B, O) each; differentiable in all three arguments.
+
+    Raises:
+        TypeError: an argument is no tensor of floats, or the dtypes differ.
+        ValueError: shapes or devices do not fit, or the batch is empty.
+
+    >>> unit_box = torch.zeros(1, 2), torch.ones(1, 2)
+    >>> low, high = linf_interval(*unit_box, torch.tensor([[3.0, 0.5]]))
+    >>> (low.item(), high.item())
+    (2.0, 3.0)
+    """
+    _check_matrix("lower", lower)
+    _check_matrix("upper", upper)
+    _check_matrix("w", w)
+    if upper.shape != lower.shape:
+        raise ValueError(
+            f"upper must have the shape of lower, {tuple(lower.shape)}; it has {tuple(upper.shape)}"
+        )
+    _check_alike("upper", upper, "lower", lower)
+    _check_alike("w", w, "lower", lower)
+    _check_columns("w", w, "lower", lower)
+    with torch.autocast(lower.device.type, enabled=False):
+        return _linf_interval(lower, upper, w)
+
+
+def check_p(p: float) -> float:
+    """P as a float, refused where it is no number from 1 up to infinity.
+
+    >>> check_p(8)
+    8.0
+    """
+    if isinstance(p, bool) or not isinstance(p, Real):
+        raise TypeError(
+            f"p must be a number from 1 up to math.inf; got {p!r} of type {type(p).__name__}"
+        )
+    if not p >= 1:  # so phrased, NaN is refused too
+        raise ValueError(f"p must be a number from 1 up to math.inf; got {p}")
+    return float(p)
+
+
+def _check_matrix(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must hold floating-point numbers; its dtype is {tensor.dtype}")
+    if tensor.dim() != 2 or 0 in tensor.shape:
+        raise ValueError(
+            f"{name} must be a non-empty matrix (rows, features); "
+            f"its shape is {tuple(tensor.shape)}"
+        )
+
+
+def _check_alike(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
+    if tensor.dtype != like.dtype:
+        raise TypeError(
+            f"{name} must have the dtype of {like_name}, {like.dtype}; it has {tensor.dtype}"
+        )
+    if tensor.device != like.device:
+        raise ValueError(
+            f"{name} must be on the device of {like_name}, {like.device}; it is on {tensor.device}"
+        )
+
+
+def _check_columns(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
+    if tensor.shape[1] != like.shape[1]:
+        raise ValueError(
+            f"{name} must have as many columns as {like_name}, {like.shape[1]}; "
+            f"its shape is {tuple(tensor.shape)}"
+        )
+
+
+# --- operators known to torch: what they compute, what shape it has, how it is differentiated
+
+
+@torch.library.custom_op("linfkit::lp_dist", mutates_args=())
+def _lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
+    from linfkit.kernels import kernel_for
+
+    return kernel_for(x).lp_dist(x.contiguous(), w.contiguous(), p)
+
+
+@_lp_dist.register_fake
+def _(x: Tensor, w: Tensor, p: float) -> Tensor:
+    return x.new_empty(x.shape[0], w.shape[0])
+
+
+@torch.library.custom_op("linfkit::lp_dist_backward", mutates_args=())
+def _lp_dist_backward(
+    grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float, need_x: bool, need_w: bool
+) -> tuple[Tensor, Tensor]:
+    from linfkit.kernels import kernel_for
+
+    return kernel_for(x).lp_dist_backward(
+        grad.contiguous(), x.contiguous(), w.contiguous(), out.contiguous(), p, need_x, need_w
+    )
+
+
+@_lp_dist_backward.register_fake
+def _(
+    grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float, need_x: bool, need_w: bool
+) -> tuple[Tensor, Tensor]:
+    # what is not needed comes back empty
+    return (
+        x.new_empty(x.shape if need_x else (0,)),
+        w.new_empty(w.shape if need_w else (0,)),
+    )
+
+
+def _save_lp_dist(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+    x, w, ctx.p = inputs
+    ctx.save_for_backward(x, w, output)
+
+
+def _differentiate_lp_dist(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    x, w, out = ctx.saved_tensors
+    need_x, need_w, _ = ctx.needs_input_grad
+    grad_x, grad_w = _lp_dist_backward(grad, x, w, out, ctx.p, need_x, need_w)
+    return grad_x if need_x else None, grad_w if need_w else None, None
+
+
+_lp_dist.register_autograd(_differentiate_lp_dist, setup_context=_save_lp_dist)
+
+
+@torch.library.custom_op("linfkit::linf_interval", mutates_args=())
+def _linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    from linfkit.kernels import kernel_for
+
+    return kernel_for(lower).linf_interval(lower.contiguous(), upper.contiguous(), w.contiguous())
+
+
+@_linf_interval.register_fake
+def _(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    shape = lower.shape[0], w.shape[0]
+    return lower.new_empty(shape), lower.new_empty(shape)
+
+
+@torch.library.custom_op("linfkit::linf_interval_backward", mutates_args=())
+def _linf_interval_backward(
+    grad_lower: Tensor, grad_upper: Tensor, lower: Tensor, upper: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    from linfkit.kernels import kernel_for
+
+    return kernel_for(lower).linf_interval_backward(
+        grad_lower.contiguous(),
+        grad_upper.contiguous(),
+        lower.contiguous(),
+        upper.contiguous(),
+        w.contiguous(),
+    )
+
+
+@_linf_interval_backward.register_fake
+def _(
+    grad_lower: Tensor, grad_upper: Tensor, lower: Tensor, upper: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return lower.new_empty(lower.shape), upper.new_empty(upper.shape), w.new_empty(w.shape)
+
+
+def _save_linf_interval(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: object) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate_linf_interval(
+    ctx: Any, grad_lower: Tensor, grad_upper: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _linf_interval_backward(grad_lower, grad_upper, *ctx.saved_tensors)
+
+
+_linf_interval.register_autograd(_differentiate_linf_interval, setup_context=_save_linf_interval)

@@ -1,0 +1,233 @@
+"""Layers whose neurons are ℓp distances, and the mean shift between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from linfkit.functional import check_p, lp_dist
+
+__all__ = ["DistanceLayer", "LpDist", "LpDistConv2d", "MeanShift", "distance_layers", "set_p"]
+
+#: One weight of each neuron, far from every input, makes a new layer close to a shift of its input.
+IDENTITY_WEIGHT = -10.0
+
+
+class DistanceLayer(nn.Module):
+    """A layer of ℓp-distance neurons u = ‖x − w‖_p + b, with its exponent `p` as an attribute.
+
+    At p=∞ every output is 1-Lipschitz in ℓ∞. `fan_in` is the number of coordinates a neuron sees:
+    below p=∞ its Lipschitz constant is at most ``fan_in ** (1 / p)``.
+    """
+
+    weight: nn.Parameter
+    fan_in: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._p = math.inf
+
+    @property
+    def p(self) -> float:
+        """The exponent, from 1 up to ``math.inf``; anything else is refused with a ValueError."""
+        return self._p
+
+    @p.setter
+    def p(self, p: float) -> None:
+        self._p = check_p(p)
+
+
+class LpDist(DistanceLayer):
+    """Every output is the ℓp distance of the input to one row of weights, plus a bias.
+
+    u_o = ‖x − w_o‖_p + b_o, with x of shape (B, in_features) and u of shape (B, out_features).
+
+    Weights start as N(0, 1). Where in_features ≤ out_features, ``weight[i, i % in_features]``
+    starts at −10, so that the layer begins as a shift of its input (`identity_start`).
+
+    Args:
+        in_features: number of inputs.
+        out_features: number of neurons.
+        bias: whether to add b; off by default, since a mean shift usually follows.
+        identity_start: whether to start near a shift of the input where the shape allows it.
+
+    Raises:
+        ValueError: in_features or out_features is below 1.
+
+    >>> layer = LpDist(3, 2)
+    >>> layer.p = 8
+    >>> layer(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = False,
+        identity_start: bool = True,
+    ) -> None:
+        super().__init__()
+        check_count("in_features", in_features)
+        check_count("out_features", out_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.fan_in = in_features
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        if identity_start and in_features <= out_features:
+            neurons = torch.arange(out_features)
+            with torch.no_grad():
+                self.weight[neurons, neurons % in_features] = IDENTITY_WEIGHT
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Distances of x, (B, in_features), to the weights: (B, out_features)."""
+        distance = lp_dist(x, self.weight, self.p)
+        return distance if self.bias is None else distance + self.bias
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return (
+            f"{self.in_features}, {self.out_features}, p={self.p:g}, bias={self.bias is not None}"
+        )
+
+
+class LpDistConv2d(DistanceLayer):
+    """Every output is the ℓp distance of an image patch to one kernel, plus a bias.
+
+    The same distance as `LpDist`, over the patches that ``torch.nn.functional.unfold`` cuts out;
+    padding adds zeros. Input (B, in_channels, H, W), output (B, out_channels, H', W').
+
+    The identity start sets the kernel's centre tap where in_channels ≤ out_channels.
+
+    Raises:
+        ValueError: a number of channels or the kernel size is below 1.
+
+    >>> layer = LpDistConv2d(1, 4, kernel_size=5, stride=1, padding=2)
+    >>> layer(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 4, 8, 8])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = False,
+        identity_start: bool = True,
+    ) -> None:
+        super().__init__()
+        check_count("in_channels", in_channels)
+        check_count("out_channels", out_channels)
+        check_count("kernel_size", kernel_size)
+        check_count("stride", stride)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.fan_in = in_channels * kernel_size**2
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        if identity_start and in_channels <= out_channels:
+            kernels, centre = torch.arange(out_channels), kernel_size // 2
+            with torch.no_grad():
+                self.weight[kernels, kernels % in_channels, centre, centre] = IDENTITY_WEIGHT
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Distances of the patches of x, (B, in_channels, H, W): (B, out_channels, H', W')."""
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f"x must be images of shape (B, {self.in_channels}, H, W); got {tuple(x.shape)}"
+            )
+        height, width = (
+            (side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in x.shape[2:]
+        )
+        if height < 1 or width < 1:
+            raise ValueError(
+                f"x must be at least kernel_size={self.kernel_size} high and wide with "
+                f"padding={self.padding}; got {tuple(x.shape)}"
+            )
+        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
+        rows = patches.transpose(1, 2).flatten(0, 1)  # (B·H'·W', fan_in)
+        distance = lp_dist(rows, self.weight.flatten(1), self.p)
+        images = distance.unflatten(0, (x.shape[0], height * width)).transpose(1, 2)
+        images = images.unflatten(2, (height, width))
+        return images if self.bias is None else images + self.bias[:, None, None]
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
+            f"stride={self.stride}, padding={self.padding}, p={self.p:g}"
+        )
+
+
+class MeanShift(nn.Module):
+    """Subtracts each feature's mean: the batch's in training, the running one in evaluation.
+
+    A batch normalisation without the division: a shift leaves the Lipschitz constant alone. The
+    gradient flows through the batch mean. Features are the second dimension of the input.
+
+    Args:
+        features: number of features (or channels).
+        momentum: weight of the newest batch in the running mean.
+
+    >>> shift = MeanShift(2)
+    >>> shift(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+    tensor([[-1., -2.],
+            [ 1.,  2.]])
+    """
+
+    running_mean: Tensor
+
+    def __init__(self, features: int, momentum: float = 0.1) -> None:
+        super().__init__()
+        check_count("features", features)
+        self.momentum = momentum
+        self.register_buffer("running_mean", torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X with the mean of each feature taken off; the same shape, (B, features, ...)."""
+        if self.training:
+            mean = x.mean(dim=[0, *range(2, x.dim())])
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+        else:
+            mean = self.running_mean
+        return x - mean.view(-1, *[1] * (x.dim() - 2))
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows of the layer."""
+        return f"{self.running_mean.numel()}, momentum={self.momentum}"
+
+
+def distance_layers(module: nn.Module) -> Iterator[DistanceLayer]:
+    """The ℓp-distance layers inside a module, in the order in which they were added.
+
+    >>> [layer.out_features for layer in distance_layers(nn.Sequential(LpDist(2, 3), LpDist(3, 1)))]
+    [3, 1]
+    """
+    return (layer for layer in module.modules() if isinstance(layer, DistanceLayer))
+
+
+def set_p(module: nn.Module, p: float) -> None:
+    """Set the exponent of every ℓp-distance layer inside a module.
+
+    >>> net = nn.Sequential(LpDist(2, 3), LpDist(3, 1))
+    >>> set_p(net, 8)
+    >>> [layer.p for layer in distance_layers(net)]
+    [8.0, 8.0]
+    """
+    for layer in distance_layers(module):
+        layer.p = p
+
+
+def check_count(name: str, value: int) -> None:
+    """Refuse anything but a whole number from 1 up, naming the argument."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number; got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}")

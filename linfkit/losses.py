@@ -1,0 +1,125 @@
+"""Losses of logits, as pure functions.
+
+All share the *shortfall* of each wrong class: r_j = 1 − (f_y − f_j) / θ for j ≠ y, and 0 for j = y.
+It is 1 where the two logits are equal, 0 where the margin is exactly θ, and negative beyond. θ is
+2·eps_train in logit units, which are pixels: a margin of θ certifies a radius of eps_train.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["hinge_loss", "mixed_loss", "zero_hinge"]
+
+
+def hinge_loss(logits: Tensor, labels: Tensor, theta: float, kappa: float = 0.25) -> Tensor:
+    """The multi-class hinge of Zhang et al., ICML 2021: a maximum mixed with a mean.
+
+    (1−κ) · mean_batch max_j max(r_j, 0) + κ · mean of all max(r_j, 0).
+
+    Args:
+        logits: (B, C).
+        labels: whole numbers from 0 to C−1, (B,).
+        theta: the margin from which a sample costs nothing, in pixels; above 0.
+        kappa: weight of the mean over all classes, from 0 to 1.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type, shape or range; the message names it.
+
+    >>> round(hinge_loss(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), theta=1.0).item(), 4)
+    0.4375
+    """
+    if not 0 <= kappa <= 1:
+        raise ValueError(f"kappa must be from 0 to 1; got {kappa}")
+    hinge = _shortfall(logits, labels, theta).clamp(min=0)
+    return (1 - kappa) * hinge.amax(dim=1).mean() + kappa * hinge.mean()
+
+
+def mixed_loss(
+    logits: Tensor, labels: Tensor, theta: float, lam: float, logit_scale: float | Tensor
+) -> Tensor:
+    """The clipped hinge plus scaled cross-entropy of Zhang et al., ICLR 2022, equation (7).
+
+    mean_batch min(max_j max(r_j, 0), 1) + λ · CE(logit_scale · f, y).
+
+    The hinge is clipped at 1, so a sample that is misclassified pulls through the cross-entropy
+    alone, which never starves: its gradient is there at any margin.
+
+    Args:
+        logits: (B, C).
+        labels: whole numbers from 0 to C−1, (B,).
+        theta: the margin from which the hinge is zero, in pixels; above 0.
+        lam: weight of the cross-entropy, 0 or more.
+        logit_scale: the learned scalar by which the cross-entropy sees the logits.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type, shape or range; the message names it.
+
+    >>> logits, labels = torch.tensor([[0.5, 0.0]]), torch.tensor([0])
+    >>> round(mixed_loss(logits, labels, theta=1.0, lam=0.0, logit_scale=1.0).item(), 4)
+    0.5
+    """
+    if not (math.isfinite(lam) and lam >= 0):
+        raise ValueError(f"lam must be a number of 0 or more; got {lam}")
+    clipped = _shortfall(logits, labels, theta).amax(dim=1).clamp(0, 1).mean()
+    return clipped + lam * F.cross_entropy(logit_scale * logits, labels)
+
+
+def zero_hinge(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
+    """Which samples have a hinge of exactly zero, and so no gradient from it: bool, (B,).
+
+    Their margin is θ or more (Zhang et al., ICLR 2022, section 3).
+
+    >>> zero_hinge(torch.tensor([[2.0, 0.0], [0.5, 0.0]]), torch.tensor([0, 0]), theta=1.0)
+    tensor([ True, False])
+    """
+    return _shortfall(logits, labels, theta).amax(dim=1) <= 0
+
+
+def check_logits(logits: Tensor, labels: Tensor) -> None:
+    """Refuse logits and labels that do not belong together, naming the argument."""
+    for name, tensor in [("logits", logits), ("labels", labels)]:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must hold floating-point numbers; the dtype is {logits.dtype}")
+    if labels.dtype != torch.int64:
+        raise TypeError(
+            f"labels must hold whole numbers (torch.int64); the dtype is {labels.dtype}"
+        )
+    if logits.dim() != 2 or 0 in logits.shape:
+        raise ValueError(f"logits must be a non-empty (B, C); the shape is {tuple(logits.shape)}")
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"labels must be one for each of the {len(logits)} rows of logits; "
+            f"the shape is {tuple(labels.shape)}"
+        )
+    if labels.device != logits.device:
+        raise ValueError(
+            f"labels must be on the device of logits, {logits.device}; got {labels.device}"
+        )
+    low, high = labels.aminmax()
+    if low < 0 or high >= logits.shape[1]:
+        raise ValueError(
+            f"labels must be from 0 to {logits.shape[1] - 1}; got values from {low} to {high}"
+        )
+
+
+def _shortfall(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
+    """r_j = 1 − (f_y − f_j) / θ, and 0 at the label: (B, C)."""
+    check_logits(logits, labels)
+    if not (math.isfinite(theta) and theta > 0):
+        raise ValueError(f"theta must be a positive number; got {theta}")
+    of_label = logits.gather(1, labels[:, None])
+    shortfall = 1 - (of_label - logits) / theta
+    return shortfall.scatter(1, labels[:, None], 0.0)

@@ -1,0 +1,172 @@
+"""Networks that take images in [0, 1] and give logits that are 1-Lipschitz in pixels at p=∞."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from linfkit.layers import LpDist, MeanShift, check_count, distance_layers, set_p
+
+__all__ = ["Ensemble", "LpDistNet", "common_p"]
+
+
+class LpDistNet(nn.Module):
+    """An ℓp-distance net: layers of distances with a mean shift after all but the last.
+
+    Logits are f(x) = −scale · u, where u is the last layer's output, with a bias, on the normalised
+    input (x − mean) / scale: dividing by `scale` inside and multiplying outside leaves a function
+    that is 1-Lipschitz in ℓ∞ of the *pixels* at p=∞ (Zhang et al., ICML 2021, section 4).
+
+    Args:
+        in_features: pixels of one image, channels included.
+        width: neurons of each hidden layer.
+        depth: layers in all, the last one included.
+        classes: number of logits.
+        mean: what to subtract from the pixels; one number, or one for each channel.
+        scale: what to divide by; one number, so that ε scales with it.
+        identity_start: see `LpDist`.
+
+    Attributes:
+        p: the exponent of all layers; setting it sets them all.
+        logit_scale: the learned scalar s / scale of the mixed loss (`linfkit.mixed_loss`).
+
+    Raises:
+        TypeError, ValueError: an argument is out of range; its name is in the message.
+
+    >>> net = LpDistNet(64, width=32, depth=3, classes=10, mean=0.3, scale=0.4)
+    >>> net(torch.rand(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        width: int,
+        depth: int,
+        classes: int,
+        mean: float | Sequence[float] = 0.0,
+        scale: float = 1.0,
+        identity_start: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, count in [
+            ("in_features", in_features),
+            ("width", width),
+            ("depth", depth),
+            ("classes", classes),
+        ]:
+            check_count(name, count)
+        channel_means = torch.as_tensor(mean, dtype=torch.float32).flatten()
+        if in_features % channel_means.numel():
+            raise ValueError(
+                f"mean must be one number or one for each channel of the {in_features} inputs; "
+                f"got {channel_means.numel()} numbers"
+            )
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be a positive number; got {scale}")
+        self.in_features = in_features
+        #: what to call the class with to build this net again
+        self.arguments = {
+            "in_features": in_features,
+            "width": width,
+            "depth": depth,
+            "classes": classes,
+            "mean": channel_means.tolist(),
+            "scale": float(scale),
+            "identity_start": identity_start,
+        }
+        self.register_buffer("mean", channel_means)
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        sizes = [in_features] + [width] * (depth - 1)
+        self.layers = nn.Sequential()
+        for features_in, features_out in pairwise(sizes):
+            self.layers.append(LpDist(features_in, features_out, identity_start=identity_start))
+            self.layers.append(MeanShift(features_out))
+        self.layers.append(LpDist(sizes[-1], classes, bias=True, identity_start=identity_start))
+        self.logit_scale = nn.Parameter(torch.tensor(1.0 / scale))
+
+    @property
+    def p(self) -> float:
+        """The exponent that all layers share."""
+        return common_p(self)
+
+    @p.setter
+    def p(self, p: float) -> None:
+        set_p(self, p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
+        return -self.scale * self.layers(self.normalise(x))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(x − mean) / scale as rows, (B, in_features)."""
+        if x.dim() < 2 or x[0].numel() != self.in_features:
+            raise ValueError(
+                f"x must be a batch of images with {self.in_features} pixels each; "
+                f"its shape is {tuple(x.shape)}"
+            )
+        channels = x.reshape(len(x), self.mean.numel(), -1)
+        return ((channels - self.mean[:, None]) / self.scale).flatten(1)
+
+
+class Ensemble(nn.Module):
+    """The mean of several models' logits.
+
+    A mean of 1-Lipschitz functions is 1-Lipschitz, so the ensemble is certified by the same rule;
+    if every member certifies the same label at ε, so does the mean (Li et al., 2021, section 4).
+
+    Args:
+        models: the members; all take the same input and give the same number of logits.
+
+    Raises:
+        ValueError: there is no member.
+
+    >>> members = [LpDistNet(4, 8, 2, 3) for _ in range(5)]
+    >>> ensemble, x = Ensemble(members).eval(), torch.rand(2, 4)
+    >>> torch.allclose(ensemble(x), sum(net(x) for net in members) / 5)
+    True
+    """
+
+    def __init__(self, models: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        if not len(self.models):
+            raise ValueError("models must hold at least one model; got none")
+
+    @property
+    def p(self) -> float:
+        """The exponent that all members' layers share."""
+        return common_p(self)
+
+    @p.setter
+    def p(self, p: float) -> None:
+        set_p(self, p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean logits, (B, classes)."""
+        return torch.stack([model(x) for model in self.models]).mean(dim=0)
+
+
+def common_p(module: nn.Module) -> float:
+    """The one exponent of a module's distance layers.
+
+    Raises:
+        ValueError: the layers differ in p, or there is none.
+
+    >>> net = LpDistNet(4, 8, 2, 3)
+    >>> net.p = 8
+    >>> common_p(net)
+    8.0
+    """
+    exponents = {layer.p for layer in distance_layers(module)}
+    if len(exponents) != 1:
+        found = ", ".join(f"{p:g}" for p in sorted(exponents)) or "no distance layer"
+        raise ValueError(f"the module's layers must share one p; found {found}")
+    return exponents.pop()

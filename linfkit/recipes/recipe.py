@@ -1,0 +1,266 @@
+"""What a recipe is: every hyperparameter of a run, checked, named, and kept as TOML."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from linfkit.recipes.values import (
+    CONSTANT,
+    Count,
+    CountOrAll,
+    Decay,
+    Loss,
+    Mean,
+    Name,
+    Natural,
+    Norm,
+    NormOrInfinity,
+    Percentage,
+    Pixels,
+    Positive,
+    PositiveOrMeasured,
+    PositivePixels,
+    Ramp,
+    RateSchedule,
+    Seeds,
+    Share,
+    Switch,
+    Text,
+)
+
+
+class Recipe(BaseModel):
+    """Every hyperparameter of a run; checked when it is made, never changed.
+
+    `eps`, `eps_train` and `p_ramp` take fractions of whole numbers too, in quotes: "8/255".
+
+    Raises:
+        ValueError: A key that is unknown, missing, or of a wrong type or value; the message has
+            a line for each.
+
+    Example:
+        >>> recipe = load_recipe("digits-small").replace(epochs=5, seeds=[7])
+        >>> assert recipe.epochs == 5 and recipe.theta == 2 * recipe.eps_train
+        >>> recipe.replace(epoch=5)
+        Traceback (most recent call last):
+        ValueError: epoch: no key of a recipe; did you mean 'epochs'?
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    name: Name
+    """What results are filed under."""
+    description: Text = ""
+    """What it is for, in a sentence."""
+    source: Text = ""
+    """The paper and the row of its table that it follows; empty for our own."""
+    published: Percentage = None
+    """The certified accuracy at `eps` that the source reports, in percent."""
+
+    dataset: Name
+    """A name that `load_dataset` knows, or that of your own data, handed to `fit`."""
+    train_images: CountOrAll = None
+    """The first so many images train."""
+    test_images: CountOrAll = None
+    """The first so many images test."""
+    label_noise: Share = 0.0
+    """Share of the training labels that are drawn anew from all classes."""
+    label_noise_seed: Natural = 0
+    """Which labels those are, and what they become."""
+
+    eps: Pixels
+    """The ε that certified accuracy is reported at."""
+    eps_train: PositivePixels
+    """The ε that the loss asks a margin for: θ = 2·ε_train."""
+    loss: Loss = "mixed"
+    """What is minimised; all but the cross-entropy ask for the margin θ."""
+    kappa: Share = 0.25
+    """Hinge alone: the share of the mean over the classes, beside that of the worst class."""
+    lam_start: Positive = 0.1
+    """Mixed loss alone: the weight λ of the cross-entropy before the ramp."""
+    lam_end: Positive = 0.0005
+    """Mixed loss alone: λ after the ramp."""
+
+    width: Count
+    """Neurons of each layer but the last."""
+    depth: Count
+    """Layers, the last one counted."""
+    identity_start: Switch = True
+    """Whether a layer starts near a shift of its input."""
+    mean: Mean = None
+    """What the model takes off the pixels, in [0, 1]; None: the training images' channel means."""
+    scale: PositiveOrMeasured = None
+    """What it divides them by; None: the standard deviation of all training pixels."""
+
+    p_start: NormOrInfinity = 8.0
+    """p before the ramp."""
+    p_end: Norm = 1000.0
+    """p at the end of the ramp; from there on it is ∞."""
+    p_ramp: Ramp = (0.06, 0.9)
+    """Where in the run p and λ start and end to change. [1.0, 1.0], a ramp that would start when
+    the run is over, is none: p and λ stay as they start."""
+
+    epochs: Count
+    """Passes over the training images."""
+    batch_size: Count
+    """Images a step."""
+    lr: Positive
+    """Adam's learning rate, for weights in the units of normalised pixels."""
+    lr_schedule: RateSchedule = "cosine"
+    """Whether it falls to 0 along half a cosine over the run, or stays."""
+    crop_padding: Natural = 0
+    """Training images are shifted by up to so many pixels, their edges repeated."""
+    flip: Switch = False
+    """Whether training images are mirrored, each with an even chance."""
+    ema_decay: Decay = 0.99
+    """The largest decay of the moving average of the weights."""
+    seeds: Seeds = (0,)
+    """One run each."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as fault:
+            raise ValueError("\n".join(_faults_in_words(fault, values))) from None
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> Self:
+        if not self.constant_p and self.p_end < self.p_start:
+            raise ValueError(
+                f"p_end: {self.p_end} came; at least p_start, {self.p_start}, is wanted, "
+                "or p_ramp = [1.0, 1.0] for no ramp at all"
+            )
+        return self
+
+    @property
+    def theta(self) -> float:
+        """The margin that the loss asks for, θ = 2·ε_train, in pixels."""
+        return 2 * self.eps_train
+
+    @property
+    def constant_p(self) -> bool:
+        """Whether p stays at `p_start`, and λ at `lam_start`: `p_ramp` is [1.0, 1.0]."""
+        return self.p_ramp == CONSTANT
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of all that decides a run of one seed: its weights and its history.
+
+        So what merely labels it (`name`, `description`, `source`, `published`) does not count,
+        nor do the other `seeds`; but `eps` does, since the history reports accuracies at it.
+
+        Example:
+            >>> recipe = load_recipe("digits-small")
+            >>> assert recipe.replace(name="another").fingerprint == recipe.fingerprint
+            >>> assert recipe.replace(lr=0.02).fingerprint != recipe.fingerprint
+        """
+        labels = {"name", "description", "source", "published", "seeds"}
+        decisive = json.dumps(self.model_dump(exclude=labels), sort_keys=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()
+
+    def replace(self, **overrides: Any) -> Recipe:
+        """The same recipe but for these keys, checked as a new one is.
+
+        Raises:
+            ValueError: As for a new recipe.
+        """
+        return Recipe(**(self.model_dump() | overrides))
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, one key a line, which `load_recipe` reads back as it was.
+
+        Example:
+            >>> recipe = load_recipe("digits-small")
+            >>> assert Recipe(**tomllib.loads(recipe.to_toml())) == recipe
+        """
+        given = ((key, value) for key, value in self if value is not None)
+        return "".join(f"{key} = {_as_toml(value)}\n" for key, value in given)
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """A packaged recipe by its name, or your own by the path of its TOML file.
+
+    What ends in `.toml` or has a folder in it is a path. A file need not state the `name`: its
+    own is taken.
+
+    Raises:
+        ValueError: No packaged recipe has that name, or the file is no sound recipe; the message
+            names the nearest recipe, or file and key.
+        FileNotFoundError: No such file.
+
+    Example:
+        >>> load_recipe("digits-smal")
+        Traceback (most recent call last):
+        ValueError: recipe: 'digits-smal' is none of ours; did you mean 'digits-small'?
+        A recipe of your own is named by its path, which ends in .toml
+    """
+    path = Path(name_or_path)
+    if isinstance(name_or_path, Path) or path.suffix == ".toml" or len(path.parts) > 1:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"recipe: there is no file {path}; packaged recipes go by name alone: "
+                f"{', '.join(recipe_names())}"
+            )
+        return _read(path.read_bytes(), path.name)
+    if name_or_path not in recipe_names():
+        nearest = difflib.get_close_matches(name_or_path.lower(), recipe_names(), 1, cutoff=0)[0]
+        raise ValueError(
+            f"recipe: {name_or_path!r} is none of ours; did you mean {nearest!r}?\n"
+            "A recipe of your own is named by its path, which ends in .toml"
+        )
+    packaged = resources.files("linfkit.recipes") / f"{name_or_path}.toml"
+    return _read(packaged.read_bytes(), packaged.name)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The names of the packaged recipes, in alphabetical order.
+
+    Example:
+        >>> assert "digits-small" in recipe_names()
+    """
+    files = (file.name for file in resources.files("linfkit.recipes").iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
+
+
+def _read(content: bytes, file: str) -> Recipe:
+    try:
+        values = tomllib.loads(content.decode("utf-8"))
+        return Recipe(**({"name": file.removesuffix(".toml")} | values))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{file}: no TOML ({fault})") from fault
+    except ValueError as fault:
+        raise ValueError("\n".join(f"{file}: {line}" for line in str(fault).splitlines())) from None
+
+
+def _faults_in_words(fault: ValidationError, values: Mapping[str, Any]) -> list[str]:
+    """One line a key: what came, and what is wanted."""
+    lines: dict[str, str] = {}  # a union of types has a fault each, a key but one line
+    for error in fault.errors():
+        key = str(error["loc"][0]) if error["loc"] else ""
+        if not key:  # _check_ends has said it all
+            lines[key] = error["msg"].removeprefix("Value error, ")
+        elif key not in Recipe.model_fields:
+            nearest = difflib.get_close_matches(key, Recipe.model_fields, 1, cutoff=0)[0]
+            lines[key] = f"{key}: no key of a recipe; did you mean {nearest!r}?"
+        else:
+            came = f"{values[key]!r} came" if key in values else "missing"
+            lines[key] = f"{key}: {came}; {Recipe.model_fields[key].description} is wanted"
+    return list(lines.values())
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_as_toml(item) for item in value)}]"
+    if isinstance(value, str):
+        # JSON's strings are TOML's, but for the one control character that JSON leaves bare.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool) else repr(value)
