@@ -196,9 +196,8 @@ def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> LpDistNet:
     >>> initial_model(load_recipe("digits-small"), load_dataset("digits")).in_features
     64
     """
-    pixels = data.train_x.float().div(255)
-    mean = pixels.mean(dim=(0, 2, 3)).tolist() if recipe.mean is None else recipe.mean
-    scale = pixels.std().item() if recipe.scale is None else recipe.scale
+    mean = data.channel_means if recipe.mean is None else recipe.mean
+    scale = data.pixel_scale if recipe.scale is None else recipe.scale
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LpDistNet(

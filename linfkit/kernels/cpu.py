@@ -1,102 +1,312 @@
-"""Multi-threaded CPU kernels in Numba, float32."""
+"""CPU kernels in Numba: float32, on as many threads as torch uses, with nothing of size B×O×I in memory.
+
+Every output is computed by one thread in an order that the number of threads does not change, so results are the same
+bit for bit on any number of threads. The machine code is kept on disk, next to this file or in Numba's cache folder.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
+from threading import Timer
 
-import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import njit
 from torch import Tensor
 
-from linfkit.kernels.reference import linf_interval, linf_interval_backward  # noqa: F401
+from linfkit.kernels.threads import in_parallel
+from linfkit.kernels.tiles import (
+    EIGHTH,
+    EVERY,
+    LARGEST,
+    NEAR,
+    distance_tile,
+    first_closest,
+    first_farthest,
+    first_size,
+    interval_tile,
+    slope_factors,
+    slope_tile,
+)
+from linfkit.kernels.vectors import LANES
 
+NEAR_FROM = 56.0  # the p from which passing over far coordinates pays
+CACHED = 2**17  # numbers that stay in a core's second-level cache
+PAIRS_WORTH_A_THREAD = 2**19
 
-@njit(parallel=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True)
-def _forward(x, w, p, out):
-    B, I = x.shape
-    O = w.shape[0]
-    for b in prange(B):
-        for o in range(O):
-            m = np.float32(0)
-            for i in range(I):
-                t = abs(x[b, i] - w[o, i])
-                m = t if t > m else m
-            if m > 0 and p != math.inf:
-                s = np.float32(0)
-                inv = np.float32(1) / m
-                if p == 8:
-                    for i in range(I):
-                        t = (x[b, i] - w[o, i]) * inv
-                        t = t * t
-                        t = t * t
-                        s += t * t
-                else:
-                    cut = m * np.float32(1e-10 ** (1 / p))
-                    for i in range(I):
-                        t = abs(x[b, i] - w[o, i])
-                        if t > cut:
-                            s += (t * inv) ** np.float32(p)
-                m = m * s ** np.float32(1 / p)
-            out[b, o] = m
-
-
-@njit(parallel=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True)
-def _backward(grad, x, w, out, p, grad_x, sign):
-    B, I = x.shape
-    O = w.shape[0]
-    q = np.float32(p - 1)
-    for b in prange(B):
-        for i in range(I):
-            grad_x[b, i] = 0
-        for o in range(O):
-            n = grad[b, o] if sign else grad[o, b]
-            m = out[b, o] if sign else out[o, b]
-            if m == 0:
-                continue
-            if p == math.inf:
-                for i in range(I):
-                    t = x[b, i] - w[o, i]
-                    if abs(t) >= m:
-                        grad_x[b, i] += n if t > 0 else -n
-                        break
-                continue
-            inv = np.float32(1) / m
-            if p == 8:
-                for i in range(I):
-                    t = (x[b, i] - w[o, i]) * inv
-                    t2 = t * t
-                    grad_x[b, i] += n * (t * t2 * t2 * t2)
-            else:
-                cut = m * np.float32(1e-10 ** (1 / p))
-                for i in range(I):
-                    t = x[b, i] - w[o, i]
-                    if abs(t) > cut:
-                        r = (abs(t) * inv) ** q
-                        grad_x[b, i] += n * (r if t > 0 else -r)
-
-
-def _follow_torch() -> None:
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+_compiled = njit(cache=True, nogil=True)
 
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
-    _follow_torch()
+    """‖x_b − w_o‖_p for every pair of rows: (B, I), (O, I) -> (B, O)."""
     out = x.new_empty(len(x), len(w))
-    _forward(x.detach().numpy(), w.detach().numpy(), float(p), out.numpy())
+    _run(_distances, _pairs(x, w), _kind(p), *_arrays(_widened(x), _widened(w), out), np.float32(p))
     return out
 
 
 def lp_dist_backward(
     grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float, need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
-    _follow_torch()
-    grad_x = torch.empty_like(x) if need_x else x.new_empty(0)
-    grad_w = torch.empty_like(w) if need_w else w.new_empty(0)
-    g, a, b, n = (v.detach().numpy() for v in (grad, x, w, out))
-    if need_x:
-        _backward(g, a, b, n, float(p), grad_x.numpy(), True)
-    if need_w:
-        _backward(g, b, a, n, float(p), grad_w.numpy(), False)
-    return grad_x, grad_w
+    """Gradients of `lp_dist` in x (B, I) and w (O, I), given its output and grad (B, O); those not needed are (0,)."""
+    grad_x, grad_w = torch.zeros_like(x), torch.zeros_like(w)
+    if p == math.inf:
+        at = torch.empty_like(out, dtype=torch.int32)
+        arrays = _arrays(grad, _widened(x), _widened(w), out, at, grad_x, grad_w)
+        _run(_locate, _pairs(x, w), *arrays[1:5])
+        if need_x:
+            _run(_largest_slopes_x, out.numel(), *arrays)
+        if need_w:
+            _run(_largest_slopes_w, out.numel(), *arrays)
+    else:
+        kind, power = _kind(p), np.float32(p)
+        factors = torch.empty(1, max(LANES, out.numel()))
+        _run(_factors, 0, kind, *_arrays(_widened(grad.view(1, -1)), _widened(out.view(1, -1)), factors), power)
+        factors = factors[:, : out.numel()].view_as(out)
+        _run(_slopes, 2 * _pairs(x, w), kind, *_arrays(x, w, grad, out, factors, grad_x, grad_w), power)
+    return grad_x if need_x else x.new_empty(0), grad_w if need_w else w.new_empty(0)
+
+
+def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Range of ‖x − w_o‖_∞ over the boxes lower ≤ x ≤ upper: (B, I) twice, (O, I) -> (B, O) twice."""
+    out_lower = lower.new_empty(len(lower), len(w))
+    out_upper = torch.empty_like(out_lower)
+    widened = (_widened(matrix) for matrix in (lower, upper, w))
+    _run(_intervals, 2 * _pairs(lower, w), *_arrays(*widened, out_lower, out_upper))
+    return out_lower, out_upper
+
+
+def linf_interval_backward(
+    grad_lower: Tensor, grad_upper: Tensor, lower: Tensor, upper: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of `linf_interval` in lower (B, I), upper (B, I) and w (O, I)."""
+    grads = [torch.zeros_like(matrix) for matrix in (lower, upper, w)]
+    closest, farthest = (torch.empty_like(grad_lower, dtype=torch.int32) for _ in range(2))
+    boxes = _arrays(*(_widened(matrix) for matrix in (lower, upper, w)))
+    _run(_locate_ends, 2 * _pairs(lower, w), *boxes, *_arrays(*linf_interval(lower, upper, w), closest, farthest))
+    arrays = *_arrays(grad_lower, grad_upper), *boxes, *_arrays(closest, farthest, *grads)
+    _run(_interval_slopes_box, grad_lower.numel(), *arrays)
+    _run(_interval_slopes_w, grad_lower.numel(), *arrays)
+    return grads[0], grads[1], grads[2]
+
+
+# --- calling compiled code
+
+
+def _kind(p: float) -> int:
+    return LARGEST if p == math.inf else EIGHTH if p == 8 else EVERY if p < NEAR_FROM else NEAR
+
+
+def _pairs(x: Tensor, w: Tensor) -> int:
+    return len(x) * w.numel()
+
+
+def _widened(matrix: Tensor) -> Tensor:
+    """With columns of zeros, which change no distance, up to LANES."""
+    return torch.nn.functional.pad(matrix, (0, LANES - matrix.shape[1])) if matrix.shape[1] < LANES else matrix
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.detach().numpy() for tensor in tensors]
+
+
+def _run(function, pairs: int, *arguments) -> None:
+    """function(*arguments, part, parts) in parallel; says so when it takes long to compile."""
+    if function.signatures:
+        in_parallel(lambda part, parts: function(*arguments, part, parts), pairs, PAIRS_WORTH_A_THREAD)
+        return
+    notice = Timer(2.0, print, ["linfkit is compiling its CPU kernels, once on this machine …"], {"file": sys.stderr})
+    notice.start()
+    try:
+        function(*arguments, 0, 1)
+    finally:
+        notice.cancel()
+
+
+# --- compiled code: each does its part of the work, part of parts
+
+
+@_compiled
+def _share(count, part, parts):
+    """Where a part of count rows begins and ends: whole groups of four rows, but for the last."""
+    groups = -(-count // 4)
+    return min(count, part * groups // parts * 4), min(count, (part + 1) * groups // parts * 4)
+
+
+@_compiled
+def _shares(x, w, part, parts):
+    """A part of the pairs: the longer side is shared."""
+    if len(w) >= len(x):
+        return (0, len(x)), _share(len(w), part, parts)
+    return _share(len(x), part, parts), (0, len(w))
+
+
+@_compiled
+def _distances(kind, x, w, out, p, part, parts):
+    (x_first, x_last), (w_first, w_last) = _shares(x, w, part, parts)
+    block = max(4, CACHED // x.shape[1] // 4 * 4)
+    for first in range(x_first, x_last, block):
+        last = min(first + block, x_last)
+        o = w_first
+        while o + 4 <= w_last:
+            b = first
+            while b + 4 <= last:
+                distance_tile(4, 4, kind, x, b, w, o, out, p)
+                b += 4
+            while b < last:
+                distance_tile(1, 4, kind, x, b, w, o, out, p)
+                b += 1
+            o += 4
+        while o < w_last:
+            b = first
+            while b + 4 <= last:
+                distance_tile(4, 1, kind, x, b, w, o, out, p)
+                b += 4
+            while b < last:
+                distance_tile(1, 1, kind, x, b, w, o, out, p)
+                b += 1
+            o += 1
+
+
+@_compiled
+def _factors(kind, grad, out, factors, p, part, parts):
+    for index in range(0, factors.shape[1], LANES):
+        slope_factors(kind, grad, out, factors, min(index, factors.shape[1] - LANES), p)
+
+
+@_compiled
+def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, part, parts):
+    """Both gradients, for some of the coordinates, taken LANES at a time."""
+    width = x.shape[1]
+    panels = -(-width // LANES)
+    x_panel, w_panel = np.zeros((len(x), LANES), np.float32), np.zeros((len(w), LANES), np.float32)
+    grad_x_panel, grad_w_panel = np.empty_like(x_panel), np.empty_like(w_panel)
+    for panel in range(part * panels // parts, (part + 1) * panels // parts):
+        first = panel * LANES
+        count = min(LANES, width - first)
+        _copy(x, first, x_panel, 0, count)
+        _copy(w, first, w_panel, 0, count)
+        if count < LANES:
+            x_panel[:, count:] = 0
+            w_panel[:, count:] = 0
+        grad_w_panel[:] = 0
+        b = 0
+        while b + 4 <= len(x):
+            slope_tile(4, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p)
+            b += 4
+        while b < len(x):
+            slope_tile(1, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p)
+            b += 1
+        _copy(grad_x_panel, 0, grad_x, first, count)
+        _copy(grad_w_panel, 0, grad_w, first, count)
+
+
+@_compiled
+def _copy(source, source_first, target, target_first, count):
+    """Some columns of a matrix to another."""
+    for row in range(len(source)):
+        for k in range(count):
+            target[row, target_first + k] = source[row, source_first + k]
+
+
+@_compiled
+def _locate(x, w, out, at, part, parts):
+    """at = the first coordinate that attains the distance; −1 where the distance is 0 or NaN."""
+    for b in range(*_share(len(x), part, parts)):
+        for o in range(len(w)):
+            at[b, o] = first_size(x, b, w, o, out[b, o]) if out[b, o] > 0 else -1
+
+
+@_compiled
+def _largest_slopes_x(grad, x, w, out, at, grad_x, grad_w, part, parts):
+    for b in range(*_share(len(x), part, parts)):
+        for o in range(len(w)):
+            i = at[b, o]
+            if i >= 0:
+                grad_x[b, i] += np.sign(x[b, i] - w[o, i]) * grad[b, o]
+
+
+@_compiled
+def _largest_slopes_w(grad, x, w, out, at, grad_x, grad_w, part, parts):
+    first, last = _share(len(w), part, parts)
+    for b in range(len(x)):
+        for o in range(first, last):
+            i = at[b, o]
+            if i >= 0:
+                grad_w[o, i] -= np.sign(x[b, i] - w[o, i]) * grad[b, o]
+
+
+@_compiled
+def _intervals(lower, upper, w, out_lower, out_upper, part, parts):
+    (x_first, x_last), (w_first, w_last) = _shares(lower, w, part, parts)
+    block = max(2, CACHED // w.shape[1] // 4 * 2)
+    for first in range(x_first, x_last, block):
+        last = min(first + block, x_last)
+        o = w_first
+        while o + 2 <= w_last:
+            b = first
+            while b + 2 <= last:
+                interval_tile(2, 2, lower, upper, b, w, o, out_lower, out_upper)
+                b += 2
+            if b < last:
+                interval_tile(1, 2, lower, upper, b, w, o, out_lower, out_upper)
+            o += 2
+        if o < w_last:
+            for b in range(first, last):
+                interval_tile(1, 1, lower, upper, b, w, o, out_lower, out_upper)
+
+
+@_compiled
+def _locate_ends(lower, upper, w, out_lower, out_upper, closest, farthest, part, parts):
+    """The first coordinates that attain the two outputs; −1 where the output is 0 or NaN."""
+    for b in range(*_share(len(lower), part, parts)):
+        for o in range(len(w)):
+            closest[b, o] = first_closest(lower, upper, b, w, o, out_lower[b, o]) if out_lower[b, o] > 0 else -1
+            farthest[b, o] = first_farthest(lower, upper, b, w, o, out_upper[b, o]) if out_upper[b, o] > 0 else -1
+
+
+@_compiled
+def _closest_slopes(low, high):
+    """Derivatives of max(l − w, w − h) in l and h, from l − w and h − w."""
+    return (1, 0) if low >= -high else (0, -1)
+
+
+@_compiled
+def _farthest_slopes(low, high):
+    """Derivatives of max(|l − w|, |h − w|) in l and h, from l − w and h − w."""
+    return (np.sign(low), 0) if abs(low) >= abs(high) else (0, np.sign(high))
+
+
+@_compiled
+def _interval_slopes_box(
+    grad_lower, grad_upper, lower, upper, w, closest, farthest, grad_l, grad_h, grad_w, part, parts
+):
+    for b in range(*_share(len(lower), part, parts)):
+        for o in range(len(w)):
+            i = closest[b, o]
+            if i >= 0:
+                to_lower, to_upper = _closest_slopes(lower[b, i] - w[o, i], upper[b, i] - w[o, i])
+                grad_l[b, i] += to_lower * grad_lower[b, o]
+                grad_h[b, i] += to_upper * grad_lower[b, o]
+            i = farthest[b, o]
+            if i >= 0:
+                to_lower, to_upper = _farthest_slopes(lower[b, i] - w[o, i], upper[b, i] - w[o, i])
+                grad_l[b, i] += to_lower * grad_upper[b, o]
+                grad_h[b, i] += to_upper * grad_upper[b, o]
+
+
+@_compiled
+def _interval_slopes_w(
+    grad_lower, grad_upper, lower, upper, w, closest, farthest, grad_l, grad_h, grad_w, part, parts
+):
+    first, last = _share(len(w), part, parts)
+    for b in range(len(lower)):
+        for o in range(first, last):
+            i = closest[b, o]
+            if i >= 0:
+                to_lower, to_upper = _closest_slopes(lower[b, i] - w[o, i], upper[b, i] - w[o, i])
+                grad_w[o, i] -= (to_lower + to_upper) * grad_lower[b, o]
+            i = farthest[b, o]
+            if i >= 0:
+                to_lower, to_upper = _farthest_slopes(lower[b, i] - w[o, i], upper[b, i] - w[o, i])
+                grad_w[o, i] -= (to_lower + to_upper) * grad_upper[b, o]

@@ -1,0 +1,75 @@
+"""The one look of all figures: palette, fonts, axes, and a name and description for each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import plotly.graph_objects as go
+
+__all__ = ["COLOURS", "as_text", "new_figure", "translucent"]
+
+#: Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+_TEMPLATE = go.layout.Template(
+    layout=go.Layout(
+        colorway=COLOURS,
+        font=dict(family="Helvetica, Arial, sans-serif", size=14, color="#222"),
+        title=dict(font=dict(size=17), x=0.02, xanchor="left"),
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        xaxis=dict(showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside"),
+        yaxis=dict(showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside"),
+        legend=dict(orientation="h", yanchor="bottom", y=1.0, x=0.0),
+        margin=dict(l=70, r=20, t=90, b=60),
+        hovermode="x unified",
+        width=760,
+        height=430,
+    )
+)
+
+
+def new_figure(name: str, title: str, description: str, x: str, y: str, **layout: Any) -> go.Figure:
+    """An empty figure in linfkit's template.
+
+    Args:
+        name: what files are called by; lower case and hyphens.
+        title: what the figure shows, for the reader.
+        description: the same for a reader who cannot see it.
+        x: title of the horizontal axis, unit included.
+        y: title of the vertical axis, unit included.
+        layout: anything else of plotly's layout.
+
+    >>> new_figure("a-name", "A title", "Nothing yet.", "x", "y").layout.meta["name"]
+    'a-name'
+    """
+    figure = go.Figure(
+        layout=dict(
+            template=_TEMPLATE,
+            meta=dict(name=name, description=description),
+            title=dict(text=title),
+            xaxis=dict(title=dict(text=x)),
+            yaxis=dict(title=dict(text=y)),
+        )
+    )
+    return figure.update_layout(**layout)
+
+
+def as_text(p: float) -> str:
+    """A value of p for an axis or a legend: ∞, or the number.
+
+    >>> [as_text(p) for p in (8.0, 100.5, math.inf)]
+    ['8', '100.5', '∞']
+    """
+    return "∞" if math.isinf(p) else f"{p:.4g}"
+
+
+def translucent(colour: str, opacity: float) -> str:
+    """A colour of the palette, seen through.
+
+    >>> translucent("#0072B2", 0.2)
+    'rgba(0,114,178,0.2)'
+    """
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"

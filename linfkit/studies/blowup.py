@@ -1,0 +1,98 @@
+"""How the Lipschitz constant and the margins of a net change with p (ICLR 2022, section 3)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from linfkit.certificates import certified_radius
+from linfkit.layers import MeanShift, set_p
+from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
+
+__all__ = ["EXPONENTS", "AtExponent", "at_exponent", "sweep_exponents"]
+
+#: From the papers' start of training to their end.
+EXPONENTS = (8, 11, 16, 32, 64, 128, 256, 512, 1000, math.inf)
+
+
+@dataclass(frozen=True)
+class AtExponent:
+    """A net's Lipschitz constant and margins at one p, in pixels.
+
+    Attributes:
+        p: the exponent.
+        bound: product of the layers' bounds.
+        measured: what ascent found around each image, (B,): lower bounds.
+        margins: f_y − max_{j≠y} f_j of each image, (B,).
+    """
+
+    p: float
+    bound: float
+    measured: Tensor
+    margins: Tensor
+
+
+def at_exponent(model: nn.Module, p: float, images: Tensor) -> nn.Module:
+    """A copy of a net at another p, in evaluation mode, its running means taken anew from images.
+
+    Distances shrink as p grows, so means that were kept at one p centre nothing at another. A mean
+    is only a shift: the Lipschitz constant does not depend on it.
+
+    Args:
+        model: a net; it stays as it is.
+        p: the exponent of the copy.
+        images: whose activations the means are taken of, (B, ...), in [0, 1].
+
+    >>> from linfkit.models import LpDistNet
+    >>> net = LpDistNet(4, width=8, depth=2, classes=3)
+    >>> at_exponent(net, 8, torch.rand(16, 4)).p, net.p
+    (8.0, inf)
+    """
+    moved = copy.deepcopy(model)
+    set_p(moved, p)
+    shifts = [module for module in moved.modules() if isinstance(module, MeanShift)]
+    momenta = [shift.momentum for shift in shifts]
+    for shift in shifts:
+        shift.momentum = 1.0
+    with torch.no_grad():
+        moved.train()(images)
+    for shift, momentum in zip(shifts, momenta, strict=True):
+        shift.momentum = momentum
+    return moved.eval()
+
+
+def sweep_exponents(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    exponents: Sequence[float] = EXPONENTS,
+    measured_images: int = 64,
+) -> list[AtExponent]:
+    """The same weights at one p after another: bound, measured constant, margins.
+
+    Args:
+        model: a net; it stays as it is.
+        x: images, (B, ...), in [0, 1]; the means are taken anew from them at each p.
+        labels: whole numbers, (B,).
+        exponents: the values of p.
+        measured_images: around how many of the images to measure.
+
+    >>> from linfkit.models import LpDistNet
+    >>> net = LpDistNet(4, width=8, depth=2, classes=3)
+    >>> rows = sweep_exponents(net, torch.rand(9, 4), torch.arange(9) % 3)
+    >>> all(row.measured.max() <= row.bound * 1.001 for row in rows)
+    True
+    """
+    rows = []
+    for p in exponents:
+        net = at_exponent(model, p, x)
+        with torch.no_grad():
+            margins = 2 * certified_radius(net(x), labels)
+        measured = lipschitz_estimate(net, x[:measured_images])
+        rows.append(AtExponent(float(p), lipschitz_bound(net), measured, margins))
+    return rows

@@ -1,0 +1,101 @@
+"""The papers' analyses on tiny nets: what their tables hold and how they average.
+
+Not here: that the papers' claims hold; the notebooks measure and assert those.
+"""
+
+import math
+
+import pytest
+import torch
+
+import linfkit as lk
+from linfkit.studies.averaging import ema_gain, ensemble_gain, mean_history
+from linfkit.studies.blowup import at_exponent, sweep_exponents
+from linfkit.studies.losses import by_margin, compare_losses
+
+TINY = lk.load_recipe("digits-small").replace(width=8, epochs=2, train_images=200, seeds=[0, 1])
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return lk.load_dataset("digits").subset(train_images=200, test_images=60)
+
+
+@pytest.fixture(scope="module")
+def runs(digits):
+    return lk.fit_all([(TINY, seed) for seed in TINY.seeds], data=digits)
+
+
+@pytest.fixture
+def x(digits):
+    return digits.test_x / 255
+
+
+def test_a_net_moved_to_another_exponent_is_centred_there(runs, x):
+    moved = at_exponent(runs[0].model, 8, x)
+    first = moved.layers[:2](moved.normalise(x))
+    torch.testing.assert_close(first.mean(dim=0), torch.zeros(8), atol=1e-5, rtol=0)
+
+
+def test_moving_a_net_leaves_the_original_alone(runs, x):
+    before = {name: value.clone() for name, value in runs[0].model.state_dict().items()}
+    p = runs[0].model.p
+    at_exponent(runs[0].model, 2 * p, x)
+    assert runs[0].model.p == p
+    assert all(
+        torch.equal(value, before[name]) for name, value in runs[0].model.state_dict().items()
+    )
+
+
+def test_the_sweep_measures_between_one_and_its_bound(runs, x, digits):
+    rows = sweep_exponents(runs[0].model, x, digits.test_y, [8, 64, math.inf], measured_images=8)
+    assert [row.p for row in rows] == [8, 64, math.inf]
+    assert all(row.measured.max() <= row.bound * 1.001 for row in rows)
+    assert rows[0].measured.max() > 1.05
+    assert rows[-1].bound == 1
+
+
+def test_the_sweep_at_infinity_sees_twice_the_certified_radius(runs, x, digits):
+    net = runs[0].model
+    (row,) = sweep_exponents(net, x, digits.test_y, [math.inf], measured_images=2)
+    radius = lk.certify(at_exponent(net, math.inf, x), x, digits.test_y).radius
+    torch.testing.assert_close(row.margins, 2 * radius)
+
+
+def test_losses_are_compared_at_every_margin_with_every_seed(digits):
+    runs = compare_losses(TINY.replace(epochs=1), [1.0, 3.0], data=digits)
+    asked = {(run.recipe.loss, round(run.recipe.eps_train, 6), run.seed) for run in runs}
+    assert asked == {
+        (loss, eps, seed) for loss in ("hinge", "mixed") for eps in (0.1, 0.3) for seed in (0, 1)
+    }
+    table = by_margin(runs)
+    assert [row.eps_train for row in table["hinge"]] == pytest.approx([0.1, 0.3])
+    assert all(len(row.certified) == 2 for rows in table.values() for row in rows)
+    row = table["mixed"][0]
+    assert row.mean == pytest.approx(sum(row.certified) / 2)
+
+
+def test_the_gain_of_the_average_is_a_mean_over_runs(runs):
+    gains = ema_gain(runs)
+    assert gains[-1] == pytest.approx(
+        sum(run.history[-1]["ema_certified"] - run.history[-1]["certified"] for run in runs) / 2
+    )
+    assert mean_history(runs, "epoch") == [1, 2]
+
+
+def test_the_ensemble_of_one_is_the_first_net(runs, x, digits):
+    gain = ensemble_gain(runs, x, digits.test_y)
+    torch.testing.assert_close(gain.ensembles[0].radius, gain.members[0].radius)
+    assert len(gain.ensembles) == len(gain.members) == 2
+
+
+def test_what_all_members_certify_the_ensemble_certifies(runs, x, digits):
+    gain = ensemble_gain(runs, x, digits.test_y)
+    together = torch.stack([member.radius for member in gain.members]).amin(dim=0)
+    assert (gain.ensembles[-1].radius >= together - 1e-6).all()
+
+
+def test_the_gain_compares_with_the_members_on_average(runs, x, digits):
+    gain = ensemble_gain(runs, x, digits.test_y)
+    members = [member.accuracy(0.05) for member in gain.members]
+    assert gain.gain(0.05) == pytest.approx(gain.ensembles[-1].accuracy(0.05) - sum(members) / 2)
