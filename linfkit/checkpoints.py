@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,28 +28,31 @@ ARCHITECTURES = {"LpDistNet": LpDistNet}
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file beside its place, then rename: readers see the old file or the new one, whole.
 
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
     ...     write_atomically(Path(folder, "a.txt"), b"whole")
     ...     Path(folder, "a.txt").read_text(), len(os.listdir(folder))
     ('whole', 1)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(beside).replace(path)
+        beside.replace(path)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors and a JSON header, atomically.
 
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
     ...     write_tensors(Path(folder, "a.safetensors"), {"w": torch.ones(2)}, {"epoch": 3})
     ...     read_tensors(Path(folder, "a.safetensors"))
     ({'w': tensor([1., 1.])}, {'epoch': 3})
@@ -105,7 +108,8 @@ def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
         FileNotFoundError: there is no such file.
         ValueError: the file is no checkpoint of linfkit, or does not fit the model.
 
-    >>> with tempfile.TemporaryDirectory() as folder:
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
     ...     save_model(f"{folder}/net.safetensors", LpDistNet(4, 8, 2, 3), header={})
     ...     load_model(f"{folder}/net.safetensors").p
     inf

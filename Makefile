@@ -1,0 +1,59 @@
+# The whole of linfkit, one word each: `make help` lists them.
+
+PYTHON ?= python3
+PROFILE ?= quick
+
+ifeq ($(OS),Windows_NT)
+bin := .venv/Scripts
+else
+bin := .venv/bin
+endif
+
+# Touched when the environment is in step with the two files that describe it.
+stamp := .venv/in-step
+
+# Every notebook anew in this environment's Python, its printed output compared as it stands.
+nbval := --nbval --nbval-current-env --nbval-cell-timeout=600
+
+.PHONY: help setup reproduce test test-long lint lab notebooks clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' Makefile
+
+setup: $(stamp) ## make .venv with the pinned versions and linfkit in it
+
+$(stamp): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "linfkit needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Making .venv with the versions of requirements.lock: about two minutes, once."
+	$(PYTHON) -m venv .venv
+	$(bin)/python -m pip install --quiet -r requirements.lock
+	$(bin)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+reproduce: setup ## run the notebooks, check every claim (PROFILE=quick, mnist or cifar10)
+	$(bin)/linfkit reproduce --profile $(PROFILE)
+
+test: setup ## library, documentation examples and notebooks
+	$(bin)/python -m pytest
+	$(bin)/python -m pytest $(nbval) notebooks
+
+test-long: setup ## what takes too long for every day
+	$(bin)/python -m pytest -m long
+
+lint: setup ## ruff and mypy
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+lab: setup ## JupyterLab on the notebooks, for this machine alone
+	$(bin)/jupyter lab --ip=127.0.0.1 notebooks
+
+notebooks: setup ## run the quick profile and keep its outputs in notebooks/ and figures/
+	$(bin)/linfkit reproduce --profile quick
+	$(bin)/python -m linfkit.publishing runs/quick
+
+clean: ## remove the environment, runs and caches
+	rm -rf .venv runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find linfkit tests -name __pycache__ -type d -prune -exec rm -rf {} +

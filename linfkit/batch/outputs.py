@@ -1,0 +1,70 @@
+"""What an executed notebook carries in its outputs: claims, figures, and what to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from itertools import chain, count
+from typing import Any
+
+from nbformat import NotebookNode
+from pydantic import TypeAdapter
+
+from linfkit.claims import CLAIMS_MIME, Claim
+
+PLOTLY_MIME = "application/vnd.plotly.v1+json"
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+def claims_in(notebook: NotebookNode) -> list[Claim]:
+    """The claims that a notebook's tables carry; of two with one id, the later."""
+    adapter = TypeAdapter(list[Claim])
+    tables = (data[CLAIMS_MIME] for data in _output_data(notebook) if CLAIMS_MIME in data)
+    claims = (claim for table in tables for claim in adapter.validate_python(table))
+    return list({claim.id: claim for claim in claims}.values())
+
+
+def figures_in(notebook: NotebookNode) -> dict[str, dict[str, Any]]:
+    """The plotly figures of a notebook, as plain data, by name.
+
+    A figure's name is its `layout.meta["name"]`; one without is called `figure-1`, `figure-2`, …
+    by its place among the notebook's figures. A name that comes again gets a number.
+    """
+    figures: dict[str, dict[str, Any]] = {}
+    for data in _output_data(notebook):
+        if PLOTLY_MIME not in data:
+            continue
+        figure = {key: data[PLOTLY_MIME].get(key) for key in ("data", "layout")}
+        meta = (figure["layout"] or {}).get("meta")
+        given = meta.get("name") if isinstance(meta, dict) else None
+        name = _as_file_name(str(given)) if given else f"figure-{len(figures) + 1}"
+        figures[_free(name, figures)] = figure
+    return figures
+
+
+def without_widgets(notebook: NotebookNode) -> NotebookNode:
+    """The same notebook object, less its widgets: dead without a kernel, and large.
+
+    Sliders, live figures and progress bars all go; what was printed and plotted stays.
+    """
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output for output in cell.outputs if WIDGET_MIME not in output.get("data", {})
+            ]
+    return notebook
+
+
+def _output_data(notebook: NotebookNode) -> Iterator[dict[str, Any]]:
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            yield output.get("data", {})
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)
+
+
+def _as_file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

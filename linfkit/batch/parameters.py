@@ -1,0 +1,97 @@
+"""A notebook's parameters: the names and values in its cell tagged `parameters`."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+
+def read_parameters(notebook: Path) -> dict[str, Any]:
+    """Names and default values, in the cell's order; none where no cell is tagged.
+
+    Raises:
+        ValueError: a line of the cell is something else than a name and a literal.
+    """
+    cells = nbformat.read(notebook, as_version=4).cells
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    return _literals(tagged[0].source, notebook.name) if tagged else {}
+
+
+def check_parameters(notebook: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse parameters that a notebook does not have, and values of another type than its own.
+
+    Args:
+        notebook: the notebook's name, for the message.
+        known: its parameters with their defaults.
+        given: the values to run it with.
+
+    Raises:
+        ValueError: a name that the notebook does not know, or a value of another type.
+
+    >>> check_parameters("02_lipschitz_blowup", {"epochs": 40}, {"epoch": 3})
+    Traceback (most recent call last):
+    ValueError: 02_lipschitz_blowup has no parameter 'epoch'; did you mean 'epochs'?
+    """
+    for name, value in given.items():
+        if not known:
+            raise ValueError(f"{notebook} has no cell tagged 'parameters', so none called {name!r}")
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, 1, cutoff=0)[0]
+            raise ValueError(f"{notebook} has no parameter {name!r}; did you mean {nearest!r}?")
+        if not _may_replace(known[name], value):
+            wanted, came = type(known[name]).__name__, type(value).__name__
+            raise ValueError(f"{notebook}: {name} wants {wanted}, got {came} {value!r}")
+
+
+def parse_value(text: str) -> Any:
+    """The value that a word of the command line stands for: a literal, else the word itself.
+
+    >>> [parse_value(word) for word in ("3", "0.1", "[8, 1000]", "true", "digits-small")]
+    [3, 0.1, [8, 1000], True, 'digits-small']
+    """
+    try:
+        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _literals(source: str, notebook: str) -> dict[str, Any]:
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        raise ValueError(f"{notebook}: the parameters cell is not Python: {error.msg}") from None
+    values = {}
+    for statement in statements:
+        try:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    values[name] = ast.literal_eval(value)
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                    values[name] = ast.literal_eval(value)
+                case _:
+                    raise ValueError
+        except ValueError:
+            line = ast.unparse(statement)
+            raise ValueError(
+                f"{notebook}: the parameters cell wants a name and a literal on each line, "
+                f"got {line!r}"
+            ) from None
+    return values
+
+
+def _may_replace(default: Any, value: Any) -> bool:
+    """Whether a value can stand where that default stood; a whole number is a real one too."""
+    if default is None or value is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, float | int)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple)
+    return isinstance(value, type(default))

@@ -1,0 +1,79 @@
+"""Plotly figures as files: a page that is alive without a network, and a picture."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from linfkit.checkpoints import write_atomically
+
+
+def write_page(figure: dict[str, Any], path: Path) -> None:
+    """Write a figure as one HTML page that needs nothing else."""
+    import plotly.io
+
+    page = plotly.io.to_html(figure, include_plotlyjs=True, validate=False)
+    write_atomically(path, page.encode())
+
+
+class PictureWriter:
+    """Writes figures as PNG through one Chromium, started for the first and kept until the end.
+
+    Where no Chromium can be had, `tell` is told so once, and nothing is written from then on.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._possible = True
+        self._loop: asyncio.Runner | None = None
+        self._browser: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, figure: dict[str, Any], path: Path) -> bool:
+        """Write a figure at twice its layout's size; tells whether there is a picture now."""
+        if not self._possible:
+            return False
+        try:
+            if self._loop is None:
+                self._loop = asyncio.Runner()
+                self._browser = self._loop.run(_start_browser())
+            options = {"format": "png", "scale": 2}
+            picture = self._loop.run(self._browser.calc_fig(figure, opts=options))
+        except Exception as error:  # whatever fails in a browser, pages alone are still a success
+            self._possible = False
+            self._tell(f"no PNG pictures, HTML pages alone: {_reason(error)}")
+            return False
+        write_atomically(path, picture)
+        return True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._loop is not None:
+            if self._browser is not None:
+                self._loop.run(self._browser.close())
+            self._loop.close()
+
+
+async def _start_browser() -> Any:
+    import kaleido
+
+    browser = kaleido.Kaleido(n=1, mathjax=False)  # MathJax would be fetched from the network
+    await browser.open()
+    return browser
+
+
+def _reason(error: Exception) -> str:
+    from choreographer.errors import ChromeNotFoundError
+
+    if isinstance(error, ChromeNotFoundError):
+        return "no Chromium or Chrome found (install one, or set BROWSER_PATH to it)"
+    return f"the browser failed: {type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,64 @@
+"""Profiles: which notebooks to run, on which data, with which parameters."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib import resources
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Row(BaseModel):
+    """What a profile says of one notebook.
+
+    Attributes:
+        dataset: the data set that the notebook needs, or None.
+        minutes: about how long it takes on two CPU cores, or None where that is not known.
+        timeout: seconds after which the notebook is given up.
+        parameters: values for its parameters cell; what is not named keeps its own value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str | None = None
+    minutes: float | None = Field(default=None, gt=0)
+    timeout: float = Field(default=3600, gt=0)
+    parameters: dict[str, Any] = {}
+
+
+class Profile(BaseModel):
+    """A profile's name and, in the order of the run, its rows by notebook."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    rows: dict[str, Row]
+
+
+def load_profiles() -> dict[str, Profile]:
+    """Every profile that comes with linfkit, by name.
+
+    >>> "quick" in load_profiles()
+    True
+    """
+    table = tomllib.loads((resources.files("linfkit") / "profiles.toml").read_text("utf-8"))
+    return {name: Profile(name=name, rows=rows) for name, rows in table.items()}
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        ValueError: there is none; the message names the nearest.
+
+    >>> load_profile("quik")
+    Traceback (most recent call last):
+    ValueError: profile: 'quik' is none of ours; did you mean 'quick'?
+    """
+    profiles = load_profiles()
+    if name not in profiles:
+        nearest = difflib.get_close_matches(name, profiles, 1, cutoff=0)[0]
+        raise ValueError(f"profile: {name!r} is none of ours; did you mean {nearest!r}?")
+    return profiles[name]

@@ -1,0 +1,95 @@
+"""The record of a run: `results.json`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from linfkit import machine
+from linfkit.checkpoints import write_atomically
+from linfkit.claims import Claim
+
+Status = Literal["ok", "failed", "dead kernel", "timed out"]
+
+
+class Cell(BaseModel):
+    """A cell of a notebook: its place, counted from 0, and its first line."""
+
+    index: int
+    line: str
+
+
+class NotebookResult(BaseModel):
+    """How one notebook fared.
+
+    Attributes:
+        name: the notebook's name.
+        status: how it ended.
+        cell: where it ended, if before its end.
+        error: what went wrong, if anything did.
+        seconds: how long it took.
+        parameters: the values it ran with.
+        figures: the files made from its figures, relative to the run's folder.
+    """
+
+    name: str
+    status: Status
+    cell: Cell | None = None
+    error: str | None = None
+    seconds: float
+    parameters: dict[str, Any]
+    figures: list[str] = []
+
+
+class Results(BaseModel):
+    """How a run fared, and on what.
+
+    Attributes:
+        profile: the profile's name.
+        versions: of linfkit, Python and what else decides a result.
+        platform: operating system and kind of processor.
+        machine: the processor's name, its cores, the GPU if any.
+        started: when the run began.
+        seconds: how long it has taken so far.
+        planned: the notebooks to run, in order.
+        notebooks: one result for each notebook that ran, in order.
+        claims: the claims of all notebooks, in order.
+    """
+
+    profile: str
+    versions: dict[str, str] = Field(default_factory=machine.versions)
+    platform: str = Field(default_factory=machine.operating_system)
+    machine: dict[str, str | int] = Field(default_factory=machine.hardware)
+    started: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    seconds: float = 0.0
+    planned: list[str]
+    notebooks: list[NotebookResult] = []
+    claims: list[Claim] = []
+
+    @property
+    def success(self) -> bool:
+        """Whether every planned notebook ran to its end and every claim holds."""
+        ran = [notebook.name for notebook in self.notebooks if notebook.status == "ok"]
+        return ran == self.planned and all(claim.holds for claim in self.claims)
+
+    def add(self, notebook: NotebookResult, claims: list[Claim]) -> None:
+        """Take up one more notebook and what it claims."""
+        self.notebooks.append(notebook)
+        self.claims.extend(claims)
+        self.seconds = round((datetime.now(UTC) - self.started).total_seconds(), 1)
+
+    def save(self, folder: Path) -> None:
+        """Write `results.json` into a folder, whole or not at all."""
+        write_atomically(folder / "results.json", self.model_dump_json(indent=2).encode() + b"\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Results:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: the folder holds no `results.json`.
+        """
+        return cls.model_validate_json((folder / "results.json").read_bytes())

@@ -1,0 +1,161 @@
+"""The command line: one function a command, each thin over the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+WRONG_ARGUMENTS = 2
+INTERRUPTED = 130
+
+
+class _PlainErrors(TyperGroup):
+    """Commands whose errors are a line for the user, and a traceback only with --debug."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, OSError, FloatingPointError) as error:
+            if ctx.params["debug"]:
+                raise
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(WRONG_ARGUMENTS) from None
+
+
+class _PapermillStyle(TyperCommand):
+    """A command to which `-p NAME VALUE` means `-p NAME=VALUE`, as it does to papermill."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = list(args)
+        for place in range(len(words) - 3, -1, -1):
+            if words[place] == "-p" and "=" not in words[place + 1]:
+                words[place + 1 : place + 3] = ["=".join(words[place + 1 : place + 3])]
+        return super().parse_args(ctx, words)
+
+
+app = typer.Typer(
+    cls=_PlainErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def commands(
+    debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback.")] = False,
+) -> None:
+    """ℓ∞-distance nets: reproduce the papers' analyses, train, certify."""
+
+
+@app.command(cls=_PapermillStyle)
+def reproduce(
+    profile: Annotated[str, typer.Option(help="What to run; --list shows the choice.")] = "quick",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for what is found.", show_default="runs/PROFILE")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Beginnings of notebooks' names: 02,03.")] = "",
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME VALUE", help="Override a notebook's parameter."),
+    ] = None,
+    notebooks: Annotated[
+        Path | None, typer.Option(help="A folder of notebooks of your own to run instead.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the profiles; run nothing.")] = False,
+) -> None:
+    """Run the notebooks, keep their figures, and judge every claim.
+
+    The exit code is 0 if every notebook ran and every claim holds, and 1 if not; it is 2 if
+    nothing was run, because an argument is wrong or a data set missing.
+    """
+    from rich.console import Console
+
+    from linfkit import batch
+    from linfkit.batch import report
+
+    console = Console()
+    if list_:
+        console.print(report.profiles_table(batch.load_profiles().values()))
+        return
+    chosen = batch.load_profile(profile)
+    out = out or Path("runs") / chosen.name
+    try:
+        results = batch.reproduce(
+            chosen,
+            out,
+            only=[name.strip() for name in only.split(",") if name.strip()],
+            parameters=_values(parameters),
+            notebooks=notebooks,
+        )
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted; what was finished is in {out}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    console.print(report.claims_table(results.claims))
+    console.print(report.notebooks_table(results.notebooks))
+    console.print(f"{report.summary(results)}; see {out}")
+    raise typer.Exit(0 if results.success else 1)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of its TOML file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the nets.", show_default="runs/RECIPE")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed.", show_default="the recipe's first")
+    ] = None,
+) -> None:
+    """Train a net as a recipe says; a run that was interrupted goes on where it was."""
+    from linfkit import fit, load_recipe
+
+    chosen = load_recipe(recipe).replace(**_values(settings))
+    out = out or Path("runs") / chosen.name
+    try:
+        run = fit(chosen, out=out, seed=seed)
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted; the same command goes on from {out}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    for name, value in run.results.items():
+        typer.echo(f"{name}: {value:.4g}")
+    typer.echo(f"nets, history and recipe are in {out}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what linfkit finds on this machine."""
+    from linfkit.doctor import findings, verdict
+
+    for name, finding in findings().items():
+        typer.echo(f"{name:9} {finding}")
+    typer.echo(verdict())
+
+
+def _values(settings: list[str] | None) -> dict[str, Any]:
+    """What a list of `name=value` sets."""
+    from linfkit.batch.parameters import parse_value
+
+    values = {}
+    for setting in settings or []:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"wanted a name and a value, got {setting!r} alone")
+        values[name] = parse_value(text)
+    return values
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

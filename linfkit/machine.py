@@ -1,0 +1,67 @@
+"""What a run was made on: versions and hardware, and nothing that tells whose machine it was."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result.
+
+    >>> sorted(versions())
+    ['linfkit', 'numba', 'numpy', 'python', 'torch']
+    """
+    import numba
+    import numpy
+    import torch
+
+    import linfkit
+
+    return {
+        "linfkit": linfkit.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "numba": numba.__version__,
+    }
+
+
+def hardware() -> dict[str, str | int]:
+    """The processor's name, how many cores this process may use, and the GPU's name if any.
+
+    >>> hardware()["cores"] >= 1
+    True
+    """
+    import torch
+
+    found: dict[str, str | int] = {"processor": _processor(), "cores": _cores()}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def operating_system() -> str:
+    """Its name and the kind of processor, such as `Linux x86_64`."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container may grant fewer than there are
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    """The processor's own name; Python knows only its kind on Linux and macOS."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,76 @@
+"""pyproject.toml, environment.yml, the lock and the citation say the same; profiles are whole."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import linfkit
+
+ROOT = Path(__file__).parents[1]
+ON_CONDA_FORGE = {"torch": "pytorch", "kaleido": "python-kaleido"}
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def requirements(project):
+    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
+    return [Requirement(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def lock():
+    text = (ROOT / "requirements.lock").read_text()
+    return [Requirement(line) for line in text.splitlines() if not line.startswith("#")]
+
+
+def test_conda_gets_the_same_requirements(project, requirements):
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    ours = {
+        canonicalize_name(ON_CONDA_FORGE.get(one.name, one.name)): one.specifier
+        for one in requirements
+    }
+    ours["python"] = Requirement(f"python{project['requires-python']}").specifier
+    ours["pip"] = Requirement("pip").specifier
+    theirs = [Requirement(line) for line in environment["dependencies"]]
+    assert {canonicalize_name(one.name): one.specifier for one in theirs} == ours
+    assert environment["channels"] == ["conda-forge"]
+
+
+def test_the_lock_pins_every_requirement_within_its_range(requirements, lock):
+    pinned = {canonicalize_name(one.name): one for one in lock}
+    for requirement in requirements:
+        (pin,) = pinned[canonicalize_name(requirement.name)].specifier
+        assert pin.operator == "=="
+        assert requirement.specifier.contains(pin.version), requirement
+
+
+def test_the_lock_pins_exactly_and_for_any_build(lock):
+    assert all([pin.operator for pin in one.specifier] == ["=="] for one in lock)
+    assert not [str(one) for one in lock if one.url or "+" in str(one.specifier)]
+    assert "torch==2.13.0" in [str(one) for one in lock]
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == linfkit.__version__
+    assert {reference["url"].rsplit("/")[-1] for reference in citation["references"]} == {
+        "2110.06850",
+        "2107.00230",
+    }
+
+
+def test_every_make_target_says_what_it_does():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) - {"bin", "stamp", "nbval"}
+    described = set(re.findall(r"^([a-z-]+):.*## \w", makefile, re.MULTILINE))
+    assert targets == described
+    assert {"setup", "reproduce", "test", "test-long", "lint", "lab", "notebooks"} <= described
