@@ -1,20 +1,28 @@
-"""CPU kernels in Numba: float32, on as many threads as torch uses, with nothing of size B×O×I in memory.
+"""CPU kernels in Numba: float32, as many threads as torch uses, nothing of size B×O×I in memory.
 
-Every output is computed by one thread in an order that the number of threads does not change, so results are the same
-bit for bit on any number of threads. The machine code is kept on disk, next to this file or in Numba's cache folder.
+Every number is computed by one thread, in an order that the count of threads does not change:
+results are the same bit for bit on any count. The machine code is kept on disk, beside this file or
+in Numba's cache folder. The inner loops are in `tiles`.
 """
+
+# mypy: disable-error-code="call-arg"
+# (Numba's types count the typing context among the arguments of an intrinsic.)
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
+from pathlib import Path
 from threading import Timer
 
 import numpy as np
 import torch
 from numba import njit
+from numba.core.caching import FunctionCache
 from torch import Tensor
 
+from linfkit.kernels import tiles, vectors
 from linfkit.kernels.threads import in_parallel
 from linfkit.kernels.tiles import (
     EIGHTH,
@@ -31,44 +39,84 @@ from linfkit.kernels.tiles import (
 )
 from linfkit.kernels.vectors import LANES
 
-NEAR_FROM = 56.0  # the p from which passing over far coordinates pays
 CACHED = 2**17  # numbers that stay in a core's second-level cache
+ROWS_AT_HAND = 8  # rows that stay in the first-level cache
 PAIRS_WORTH_A_THREAD = 2**19
 
-_compiled = njit(cache=True, nogil=True)
+_COMPILING = "linfkit is compiling its CPU kernels, once on this machine …"
+
+
+class _Cache(FunctionCache):
+    """Numba's cache on disk, which by itself would not notice when `tiles` or `vectors` change."""
+
+    _sources = tuple(
+        hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+        for module in (tiles, vectors)
+    )
+
+    def _index_key(self, sig, codegen):
+        return *super()._index_key(sig, codegen), self._sources
+
+
+def _compiled(function):
+    dispatcher = njit(nogil=True)(function)
+    dispatcher._cache = _Cache(function)  # type: ignore[attr-defined]
+    return dispatcher
 
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     """‖x_b − w_o‖_p for every pair of rows: (B, I), (O, I) -> (B, O)."""
     out = x.new_empty(len(x), len(w))
-    _run(_distances, _pairs(x, w), _kind(p), *_arrays(_widened(x), _widened(w), out), np.float32(p))
+    _run(
+        _distances,
+        _pairs(x, w),
+        _kind(x, p),
+        *_arrays(_widened(x), _widened(w), out),
+        np.float32(p),
+    )
     return out
 
 
 def lp_dist_backward(
     grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float, need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `lp_dist` in x (B, I) and w (O, I), given its output and grad (B, O); those not needed are (0,)."""
-    grad_x, grad_w = torch.zeros_like(x), torch.zeros_like(w)
+    """Gradients of `lp_dist` in x (B, I) and w (O, I), given its output and grad (B, O).
+
+    Those not needed are empty, (0,).
+    """
     if p == math.inf:
-        at = torch.empty_like(out, dtype=torch.int32)
-        arrays = _arrays(grad, _widened(x), _widened(w), out, at, grad_x, grad_w)
-        _run(_locate, _pairs(x, w), *arrays[1:5])
+        grad_x, grad_w = torch.zeros_like(x), torch.zeros_like(w)
+        at, slopes = torch.empty_like(out, dtype=torch.int32), torch.empty_like(out)
+        arrays = _arrays(grad, _widened(x), _widened(w), out, at, slopes)
+        _run(_locate, _pairs(x, w), *arrays)
         if need_x:
-            _run(_largest_slopes_x, out.numel(), *arrays)
+            _run(_largest_slopes_x, out.numel(), *arrays[4:], grad_x.numpy())
         if need_w:
-            _run(_largest_slopes_w, out.numel(), *arrays)
+            _run(_largest_slopes_w, out.numel(), *arrays[4:], grad_w.numpy())
     else:
-        kind, power = _kind(p), np.float32(p)
+        grad_x, grad_w = torch.empty_like(x), torch.empty_like(w)
+        kind, power = _kind(x, p), np.float32(p)
         factors = torch.empty(1, max(LANES, out.numel()))
-        _run(_factors, 0, kind, *_arrays(_widened(grad.view(1, -1)), _widened(out.view(1, -1)), factors), power)
+        _run(
+            _factors,
+            0,
+            kind,
+            *_arrays(_widened(grad.view(1, -1)), _widened(out.view(1, -1)), factors),
+            power,
+        )
         factors = factors[:, : out.numel()].view_as(out)
-        _run(_slopes, 2 * _pairs(x, w), kind, *_arrays(x, w, grad, out, factors, grad_x, grad_w), power)
+        _run(
+            _slopes,
+            2 * _pairs(x, w),
+            kind,
+            *_arrays(x, w, grad, out, factors, grad_x, grad_w),
+            power,
+        )
     return grad_x if need_x else x.new_empty(0), grad_w if need_w else w.new_empty(0)
 
 
 def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Range of ‖x − w_o‖_∞ over the boxes lower ≤ x ≤ upper: (B, I) twice, (O, I) -> (B, O) twice."""
+    """Range of ‖x − w_o‖_∞ over lower ≤ x ≤ upper: (B, I) twice, (O, I) -> (B, O) twice."""
     out_lower = lower.new_empty(len(lower), len(w))
     out_upper = torch.empty_like(out_lower)
     widened = (_widened(matrix) for matrix in (lower, upper, w))
@@ -83,7 +131,12 @@ def linf_interval_backward(
     grads = [torch.zeros_like(matrix) for matrix in (lower, upper, w)]
     closest, farthest = (torch.empty_like(grad_lower, dtype=torch.int32) for _ in range(2))
     boxes = _arrays(*(_widened(matrix) for matrix in (lower, upper, w)))
-    _run(_locate_ends, 2 * _pairs(lower, w), *boxes, *_arrays(*linf_interval(lower, upper, w), closest, farthest))
+    _run(
+        _locate_ends,
+        2 * _pairs(lower, w),
+        *boxes,
+        *_arrays(*linf_interval(lower, upper, w), closest, farthest),
+    )
     arrays = *_arrays(grad_lower, grad_upper), *boxes, *_arrays(closest, farthest, *grads)
     _run(_interval_slopes_box, grad_lower.numel(), *arrays)
     _run(_interval_slopes_w, grad_lower.numel(), *arrays)
@@ -93,8 +146,14 @@ def linf_interval_backward(
 # --- calling compiled code
 
 
-def _kind(p: float) -> int:
-    return LARGEST if p == math.inf else EIGHTH if p == 8 else EVERY if p < NEAR_FROM else NEAR
+def _kind(x: Tensor, p: float) -> int:
+    if p == math.inf:
+        return LARGEST
+    if p == 8:
+        return EIGHTH
+    # The rarer the coordinates near the largest, the more it pays to look for them alone; and at
+    # large p their powers are more exact.
+    return NEAR if p * x.shape[1] > 48 * 1024 or p > 200 else EVERY
 
 
 def _pairs(x: Tensor, w: Tensor) -> int:
@@ -103,7 +162,11 @@ def _pairs(x: Tensor, w: Tensor) -> int:
 
 def _widened(matrix: Tensor) -> Tensor:
     """With columns of zeros, which change no distance, up to LANES."""
-    return torch.nn.functional.pad(matrix, (0, LANES - matrix.shape[1])) if matrix.shape[1] < LANES else matrix
+    return (
+        torch.nn.functional.pad(matrix, (0, LANES - matrix.shape[1]))
+        if matrix.shape[1] < LANES
+        else matrix
+    )
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
@@ -113,9 +176,11 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 def _run(function, pairs: int, *arguments) -> None:
     """function(*arguments, part, parts) in parallel; says so when it takes long to compile."""
     if function.signatures:
-        in_parallel(lambda part, parts: function(*arguments, part, parts), pairs, PAIRS_WORTH_A_THREAD)
+        in_parallel(
+            lambda part, parts: function(*arguments, part, parts), pairs, PAIRS_WORTH_A_THREAD
+        )
         return
-    notice = Timer(2.0, print, ["linfkit is compiling its CPU kernels, once on this machine …"], {"file": sys.stderr})
+    notice = Timer(2.0, print, [_COMPILING], {"file": sys.stderr})
     notice.start()
     try:
         function(*arguments, 0, 1)
@@ -191,11 +256,15 @@ def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, part, parts):
             w_panel[:, count:] = 0
         grad_w_panel[:] = 0
         b = 0
-        while b + 4 <= len(x):
-            slope_tile(4, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p)
-            b += 4
+        while b + 8 <= len(x):
+            slope_tile(
+                8, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p
+            )
+            b += 8
         while b < len(x):
-            slope_tile(1, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p)
+            slope_tile(
+                1, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p
+            )
             b += 1
         _copy(grad_x_panel, 0, grad_x, first, count)
         _copy(grad_w_panel, 0, grad_w, first, count)
@@ -210,30 +279,30 @@ def _copy(source, source_first, target, target_first, count):
 
 
 @_compiled
-def _locate(x, w, out, at, part, parts):
-    """at = the first coordinate that attains the distance; −1 where the distance is 0 or NaN."""
-    for b in range(*_share(len(x), part, parts)):
-        for o in range(len(w)):
-            at[b, o] = first_size(x, b, w, o, out[b, o]) if out[b, o] > 0 else -1
+def _locate(grad, x, w, out, at, slopes, part, parts):
+    """For each pair the first coordinate that attains the distance, and the gradient in x there."""
+    for first in range(0, len(w), ROWS_AT_HAND):
+        for b in range(*_share(len(x), part, parts)):
+            for o in range(first, min(first + ROWS_AT_HAND, len(w))):
+                i = max(0, first_size(x, b, w, o, out[b, o]))
+                at[b, o] = i
+                slopes[b, o] = grad[b, o] * np.sign(x[b, i] - w[o, i])  # 0 at distance 0
 
 
 @_compiled
-def _largest_slopes_x(grad, x, w, out, at, grad_x, grad_w, part, parts):
-    for b in range(*_share(len(x), part, parts)):
-        for o in range(len(w)):
-            i = at[b, o]
-            if i >= 0:
-                grad_x[b, i] += np.sign(x[b, i] - w[o, i]) * grad[b, o]
+def _largest_slopes_x(at, slopes, grad_x, part, parts):
+    for b in range(*_share(len(at), part, parts)):
+        for o in range(at.shape[1]):
+            grad_x[b, at[b, o]] += slopes[b, o]
 
 
 @_compiled
-def _largest_slopes_w(grad, x, w, out, at, grad_x, grad_w, part, parts):
-    first, last = _share(len(w), part, parts)
-    for b in range(len(x)):
-        for o in range(first, last):
-            i = at[b, o]
-            if i >= 0:
-                grad_w[o, i] -= np.sign(x[b, i] - w[o, i]) * grad[b, o]
+def _largest_slopes_w(at, slopes, grad_w, part, parts):
+    first_of_part, last = _share(len(grad_w), part, parts)
+    for first in range(first_of_part, last, ROWS_AT_HAND):
+        for b in range(len(at)):
+            for o in range(first, min(first + ROWS_AT_HAND, last)):
+                grad_w[o, at[b, o]] -= slopes[b, o]
 
 
 @_compiled
@@ -261,8 +330,14 @@ def _locate_ends(lower, upper, w, out_lower, out_upper, closest, farthest, part,
     """The first coordinates that attain the two outputs; −1 where the output is 0 or NaN."""
     for b in range(*_share(len(lower), part, parts)):
         for o in range(len(w)):
-            closest[b, o] = first_closest(lower, upper, b, w, o, out_lower[b, o]) if out_lower[b, o] > 0 else -1
-            farthest[b, o] = first_farthest(lower, upper, b, w, o, out_upper[b, o]) if out_upper[b, o] > 0 else -1
+            closest[b, o] = (
+                first_closest(lower, upper, b, w, o, out_lower[b, o]) if out_lower[b, o] > 0 else -1
+            )
+            farthest[b, o] = (
+                first_farthest(lower, upper, b, w, o, out_upper[b, o])
+                if out_upper[b, o] > 0
+                else -1
+            )
 
 
 @_compiled

@@ -1,4 +1,4 @@
-"""The distances and their gradients in plain PyTorch: the definition every other kernel is tested against.
+"""Distances and gradients in plain PyTorch: the definition that other kernels are tested against.
 
 Any dtype, any device. The differences are formed for a few rows of the batch at a time, so that the
 (rows, O, I) intermediate stays below a fixed size.
@@ -35,7 +35,7 @@ def lp_dist_backward(
     """Gradients of `lp_dist` in x (B, I) and w (O, I), given its output and grad (B, O).
 
     ∂‖t‖_p/∂t_i = sign(t_i)(|t_i|/‖t‖_p)^(p−1) with t = x − w; at p = ∞ it is sign(t_i) on the first
-    coordinate that attains the maximum; at distance 0 it is 0. A gradient not needed is empty, (0,).
+    coordinate that attains the maximum; at distance 0 it is 0. A gradient not needed is (0,).
     """
     grad_x, grad_w = _zeros_if(need_x, x), _zeros_if(need_w, w)
     for rows in _batches(x, w):

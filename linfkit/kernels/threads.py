@@ -1,4 +1,7 @@
-"""Work shared among a few threads, without an OpenMP pool whose waiting threads would keep PyTorch's from the cores."""
+"""Work shared among threads that sleep while they wait.
+
+OpenMP's threads spin, and keep those of PyTorch, which has a pool of its own, from the cores.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import torch
 
 
 def in_parallel(task: Callable[[int, int], object], work: int, worth_a_thread: int) -> None:
-    """Calls task(part, parts) for every part, on as many threads as torch uses and the amount of work is worth.
+    """Call task(part, parts) for every part, on torch's number of threads if the work is worth it.
 
     The task must let go of the interpreter's lock, and its result must not depend on `parts`.
     """
@@ -25,7 +28,7 @@ def in_parallel(task: Callable[[int, int], object], work: int, worth_a_thread: i
 
 
 @cache
-def _pool(size: int) -> ThreadPoolExecutor | None:
+def _pool(size: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(size, thread_name_prefix="linfkit")
 
 

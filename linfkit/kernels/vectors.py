@@ -1,15 +1,15 @@
-"""Vectors of float32 as wide as the processor's registers, to write LLVM code for Numba's intrinsics as formulas.
+"""Vectors as wide as the processor's registers, to write LLVM code for Numba as formulas.
 
-A `Floats` or `Ints` stands for a value in the code being generated: arithmetic on it emits instructions. A plain
-Python number beside one becomes a constant in every lane.
+`Floats`, `Ints` and `Truths` stand for values in the code being generated: arithmetic on them emits
+instructions. A plain number beside one becomes a constant in every lane.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from typing import TypeVar
+from functools import partial, reduce
+from typing import ClassVar, Self, TypeVar
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -22,156 +22,233 @@ def _lanes() -> int:
 
 LANES = _lanes()
 FLOAT, INT, BOOL, WORD = ir.FloatType(), ir.IntType(32), ir.IntType(1), ir.IntType(64)
-SIGN, MAGNITUDE, EXPONENT, MANTISSA, ONE = 0x80000000, 0x7FFFFFFF, 0x7F800000, 0x007FFFFF, 0x3F800000
+SIGN, MAGNITUDE, EXPONENT, MANTISSA, ONE = (
+    0x80000000,
+    0x7FFFFFFF,
+    0x7F800000,
+    0x007FFFFF,
+    0x3F800000,
+)
 
 
 @dataclass(frozen=True)
-class Ints:
-    """LANES integers of 32 bits."""
+class Vectors:
+    """One or several vectors in lockstep; beside several, a single one serves them all.
+
+    Lockstep puts independent instructions next to each other, where the processor can overlap them.
+    """
 
     builder: ir.IRBuilder
-    value: ir.Value
+    values: tuple[ir.Value, ...]
+
+    type: ClassVar[ir.VectorType]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Self]:
+        return (type(self)(self.builder, (value,)) for value in self.values)
+
+    def _each(
+        self, emit: Callable[..., ir.Value], *others: Vectors | float
+    ) -> tuple[ir.Value, ...]:
+        """The instruction for every vector."""
+        count = max([len(self), *(len(other) for other in others if isinstance(other, Vectors))])
+        columns = [self._repeated(operand, count) for operand in (self, *others)]
+        return tuple(emit(*operands) for operands in zip(*columns, strict=True))
+
+    def _repeated(self, operand: Vectors | float, count: int) -> tuple[ir.Value, ...]:
+        if not isinstance(operand, Vectors):
+            return (ir.Constant(self.type, [operand] * LANES),) * count
+        return operand.values * (count // len(operand))
+
+
+class Ints(Vectors):
+    """LANES integers of 32 bits."""
 
     type = ir.VectorType(INT, LANES)
 
-    def of(self, other: Ints | int) -> ir.Value:
-        return other.value if isinstance(other, Ints) else ir.Constant(self.type, [other] * LANES)
-
     def __add__(self, other: Ints | int) -> Ints:
-        return Ints(self.builder, self.builder.add(self.value, self.of(other)))
+        return Ints(self.builder, self._each(self.builder.add, other))
 
     def __sub__(self, other: Ints | int) -> Ints:
-        return Ints(self.builder, self.builder.sub(self.value, self.of(other)))
+        return Ints(self.builder, self._each(self.builder.sub, other))
 
     def __and__(self, other: Ints | int) -> Ints:
-        return Ints(self.builder, self.builder.and_(self.value, self.of(other)))
+        return Ints(self.builder, self._each(self.builder.and_, other))
 
     def __or__(self, other: Ints | int) -> Ints:
-        return Ints(self.builder, self.builder.or_(self.value, self.of(other)))
+        return Ints(self.builder, self._each(self.builder.or_, other))
 
     def __lshift__(self, places: int) -> Ints:
-        return Ints(self.builder, self.builder.shl(self.value, self.of(places)))
+        return Ints(self.builder, self._each(self.builder.shl, places))
 
-    def __gt__(self, other: Ints | int) -> ir.Value:
-        return self.builder.icmp_signed(">", self.value, self.of(other))
+    def __lt__(self, other: Ints | int) -> Truths:
+        return Truths(self.builder, self._each(partial(self.builder.icmp_signed, "<"), other))
 
-    def __lt__(self, other: Ints | int) -> ir.Value:
-        return self.builder.icmp_signed("<", self.value, self.of(other))
+    def __gt__(self, other: Ints | int) -> Truths:
+        return Truths(self.builder, self._each(partial(self.builder.icmp_signed, ">"), other))
 
     def larger(self, other: Ints) -> Ints:
-        return Ints(self.builder, self.builder.select(self > other, self.value, other.value))
+        """The larger of both."""
+        return Ints(self.builder, (self > other)._each(self.builder.select, self, other))
 
     def floats(self) -> Floats:
         """The same numbers as floats."""
-        return Floats(self.builder, self.builder.sitofp(self.value, Floats.type))
+        return Floats(
+            self.builder, self._each(lambda value: self.builder.sitofp(value, Floats.type))
+        )
 
     def as_floats(self) -> Floats:
         """The same bits as floats."""
-        return Floats(self.builder, self.builder.bitcast(self.value, Floats.type))
+        return Floats(
+            self.builder, self._each(lambda value: self.builder.bitcast(value, Floats.type))
+        )
 
 
-@dataclass(frozen=True)
-class Floats:
+class Floats(Vectors):
     """LANES float32."""
-
-    builder: ir.IRBuilder
-    value: ir.Value
 
     type = ir.VectorType(FLOAT, LANES)
 
-    def of(self, other: Floats | float) -> ir.Value:
-        return other.value if isinstance(other, Floats) else ir.Constant(self.type, [other] * LANES)
-
     def __add__(self, other: Floats | float) -> Floats:
-        return Floats(self.builder, self.builder.fadd(self.value, self.of(other)))
+        return Floats(self.builder, self._each(self.builder.fadd, other))
 
     def __sub__(self, other: Floats | float) -> Floats:
-        return Floats(self.builder, self.builder.fsub(self.value, self.of(other)))
+        return Floats(self.builder, self._each(self.builder.fsub, other))
 
     def __mul__(self, other: Floats | float) -> Floats:
-        return Floats(self.builder, self.builder.fmul(self.value, self.of(other)))
+        return Floats(self.builder, self._each(self.builder.fmul, other))
 
     def __truediv__(self, other: Floats | float) -> Floats:
-        return Floats(self.builder, self.builder.fdiv(self.value, self.of(other)))
+        return Floats(self.builder, self._each(self.builder.fdiv, other))
 
-    def __gt__(self, other: Floats | float) -> ir.Value:
-        return self.builder.fcmp_ordered(">", self.value, self.of(other))
+    def __lt__(self, other: Floats | float) -> Truths:
+        return Truths(self.builder, self._each(partial(self.builder.fcmp_ordered, "<"), other))
 
-    def __ge__(self, other: Floats | float) -> ir.Value:
-        return self.builder.fcmp_ordered(">=", self.value, self.of(other))
+    def __gt__(self, other: Floats | float) -> Truths:
+        return Truths(self.builder, self._each(partial(self.builder.fcmp_ordered, ">"), other))
 
-    def __lt__(self, other: Floats | float) -> ir.Value:
-        return self.builder.fcmp_ordered("<", self.value, self.of(other))
+    def __ge__(self, other: Floats | float) -> Truths:
+        return Truths(self.builder, self._each(partial(self.builder.fcmp_ordered, ">="), other))
 
     def larger(self, other: Floats | float) -> Floats:
         """The larger of both; the other where either is NaN."""
-        return Floats(self.builder, self.builder.select(self > other, self.value, self.of(other)))
+        return self.where(self > other, other)
 
     def smaller(self, other: Floats | float) -> Floats:
         """The smaller of both; the other where either is NaN."""
-        return Floats(self.builder, self.builder.select(self < other, self.value, self.of(other)))
+        return self.where(self < other, other)
 
-    def where(self, condition: ir.Value, other: Floats | float) -> Floats:
-        return Floats(self.builder, self.builder.select(condition, self.value, self.of(other)))
+    def where(self, condition: Truths, other: Floats | float) -> Floats:
+        """Self where the condition holds, the other elsewhere."""
+        swapped = self._each(
+            lambda mine, truth, its: self.builder.select(truth, mine, its), condition, other
+        )
+        return Floats(self.builder, swapped)
 
     def times_plus(self, factor: Floats | float, term: Floats | float) -> Floats:
-        """self · factor + term, in one operation where the processor has it."""
-        return self._call("fmuladd", self.of(factor), self.of(term))
+        """Self · factor + term, in one operation where the processor has it."""
+        return self._call("fmuladd", factor, term)
 
     def sqrt(self) -> Floats:
+        """The square root."""
         return self._call("sqrt")
 
     def abs(self) -> Floats:
-        return (self.bits & MAGNITUDE).as_floats()
+        """The absolute value."""
+        return (self.bits() & MAGNITUDE).as_floats()
 
     def signed_like(self, other: Floats) -> Floats:
         """Self, which must be positive, with the sign of the other."""
-        return (self.bits | other.bits & SIGN).as_floats()
+        return (self.bits() | other.bits() & SIGN).as_floats()
 
-    @cached_property
     def bits(self) -> Ints:
-        return Ints(self.builder, self.builder.bitcast(self.value, Ints.type))
+        """The same bits as integers."""
+        return Ints(self.builder, self._each(lambda value: self.builder.bitcast(value, Ints.type)))
 
-    def _call(self, name: str, *others: ir.Value) -> Floats:
+    def total(self) -> Floats:
+        """The sum of all vectors, as one."""
+        parts = list(self)
+        while len(parts) > 1:
+            parts = [
+                *(a + b for a, b in zip(parts[::2], parts[1::2], strict=False)),
+                *parts[len(parts) & ~1 :],
+            ]
+        return parts[0]
+
+    def _call(self, name: str, *others: Floats | float) -> Floats:
         name = f"llvm.{name}.v{LANES}f32"
         module = self.builder.module
         signature = ir.FunctionType(self.type, [self.type] * (1 + len(others)))
         function = module.globals.get(name) or ir.Function(module, signature, name)
-        return Floats(self.builder, self.builder.call(function, [self.value, *others]))
+        return Floats(
+            self.builder,
+            self._each(lambda *operands: self.builder.call(function, operands), *others),
+        )
 
 
-Vector = TypeVar("Vector", Ints, Floats)
+class Truths(Vectors):
+    """LANES truth values."""
+
+    type = ir.VectorType(BOOL, LANES)
+
+    def __or__(self, other: Truths) -> Truths:
+        return Truths(self.builder, self._each(self.builder.or_, other))
+
+    def __and__(self, other: Truths) -> Truths:
+        return Truths(self.builder, self._each(self.builder.and_, other))
+
+    def mask(self) -> ir.Value:
+        """Bit k of an integer set where lane k of any of the vectors is true."""
+        return self.builder.bitcast(reduce(self.builder.or_, self.values), ir.IntType(LANES))
+
+    def any(self) -> ir.Value:
+        """Whether any lane of any of the vectors is true."""
+        mask = self.mask()
+        return self.builder.icmp_unsigned("!=", mask, mask.type(0))
+
+
+Numbers = TypeVar("Numbers", Ints, Floats)
 
 
 # --- powers and logarithms: minimax fits, coefficients from the constant term up
 
 # 2^f for |f| ≤ 1/2, log2(1 + u)/u for 0 ≤ u < 1 and for −0.33 ≤ u ≤ 0.001
-EXP2 = (1.0, 0.6931469775967345, 0.24022242081729933, 0.05550733745287895, 0.009671512874032865,
-        0.0013264727255527576)  # fmt: skip
-LOG2 = (1.442667829017209, -0.7205854648698422, 0.47355338321699925, -0.3259018838871038, 0.19429417773828006,
-        -0.0795576168503539, 0.01552988228565141)  # fmt: skip
-LOG2_BELOW_ONE = (1.4426947602695575, -0.721419191691095, 0.478342879118344, -0.3926938898645847,
-                  0.11518194686603334, -0.6326102039195597)  # fmt: skip
+EXP2 = (
+    *(1.0, 0.6931469775967345, 0.24022242081729933, 0.05550733745287895),
+    *(0.009671512874032865, 0.0013264727255527576),
+)
+LOG2 = (
+    *(1.442667829017209, -0.7205854648698422, 0.47355338321699925, -0.3259018838871038),
+    *(0.19429417773828006, -0.0795576168503539, 0.01552988228565141),
+)
+LOG2_BELOW_ONE = (
+    *(1.4426947602695575, -0.721419191691095, 0.478342879118344, -0.3926938898645847),
+    *(0.11518194686603334, -0.6326102039195597),
+)
 
 
 def polynomial(x: Floats, coefficients: Sequence[Floats | float]) -> Floats:
     """Horner's rule."""
-    last, *others = reversed(coefficients)
-    return reduce(lambda sum, coefficient: sum.times_plus(x, coefficient), others, Floats(x.builder, x.of(last)))
+    last, before, *others = reversed(coefficients)
+    return reduce(
+        lambda sum, coefficient: sum.times_plus(x, coefficient), others, x.times_plus(last, before)
+    )
 
 
 def exp2(y: Floats) -> Floats:
-    """2^y to 2e-7 of itself, −125 ≤ y < 127; 2^−125 below."""
-    y = y.larger(-125.0)
+    """2^y to 2e-7 of itself, −80 ≤ y < 127; 2^−80 below."""
+    y = y.larger(-80.0)  # far from subnormal numbers, which are slow
     rounded = y + 1.5 * 2**23  # leaves the nearest integer in the lowest bits
     power = polynomial(y - (rounded - 1.5 * 2**23), EXP2)
-    return (power.bits + (rounded.bits << 23)).as_floats()
+    return (power.bits() + (rounded.bits() << 23)).as_floats()
 
 
 def split(t: Floats, base: Ints | int = ONE) -> tuple[Floats, Floats]:
     """2^23·e and u of |t| = 2^e·(1 + u)·(the power of two whose bits are `base`), 0 ≤ u < 1."""
-    exponent = (t.bits & EXPONENT) - base
-    return exponent.floats(), (t.bits & MANTISSA | ONE).as_floats() - 1.0
+    exponent = (t.bits() & EXPONENT) - base
+    return exponent.floats(), (t.bits() & MANTISSA | ONE).as_floats() - 1.0
 
 
 def log2(t: Floats) -> Floats:
@@ -183,64 +260,79 @@ def log2(t: Floats) -> Floats:
 # --- moving vectors
 
 
-def splat(builder: ir.IRBuilder, scalar: ir.Value) -> Floats:
-    """The scalar in every lane."""
-    undefined = ir.Constant(Floats.type, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, INT(0))
-    return Floats(builder, builder.shuffle_vector(first, undefined, ir.Constant(Ints.type, [0] * LANES)))
-
-
-def constant(builder: ir.IRBuilder, number: float) -> Floats:
-    return Floats(builder, ir.Constant(Floats.type, [number] * LANES))
+def constant(builder: ir.IRBuilder, number: float, count: int = 1) -> Floats:
+    """Vectors with a number in every lane."""
+    return Floats(builder, (ir.Constant(Floats.type, [number] * LANES),) * count)
 
 
 def lane_numbers(builder: ir.IRBuilder) -> Ints:
-    """0, 1, 2, …"""
-    return Ints(builder, ir.Constant(Ints.type, list(range(LANES))))
+    """0, 1, 2 and so on."""
+    return Ints(builder, (ir.Constant(Ints.type, list(range(LANES))),))
 
 
-def gather(builder: ir.IRBuilder, scalars: Sequence[ir.Value]) -> list[Floats]:
+def splat(builder: ir.IRBuilder, *scalars: ir.Value) -> Floats:
+    """Vectors with a scalar in every lane each."""
+    undefined = ir.Constant(Floats.type, ir.Undefined)
+    firsts = [builder.insert_element(undefined, scalar, INT(0)) for scalar in scalars]
+    everywhere = ir.Constant(Ints.type, [0] * LANES)
+    return Floats(
+        builder, tuple(builder.shuffle_vector(first, undefined, everywhere) for first in firsts)
+    )
+
+
+def gather(builder: ir.IRBuilder, scalars: Sequence[ir.Value]) -> Floats:
     """The scalars as lanes of as few vectors as hold them; lanes left over are 1."""
     vectors = []
     for start in range(0, len(scalars), LANES):
-        vector = constant(builder, 1.0).value
+        vector = ir.Constant(Floats.type, [1.0] * LANES)
         for lane, scalar in enumerate(scalars[start : start + LANES]):
             vector = builder.insert_element(vector, scalar, INT(lane))
-        vectors.append(Floats(builder, vector))
-    return vectors
+        vectors.append(vector)
+    return Floats(builder, tuple(vectors))
 
 
-def load(builder: ir.IRBuilder, row: ir.Value, index: ir.Value) -> Floats:
-    """LANES numbers of a row, from index on."""
-    address = builder.bitcast(builder.gep(row, [index]), Floats.type.as_pointer())
-    return Floats(builder, builder.load(address, align=4))
+def scatter(vectors: Floats) -> list[ir.Value]:
+    """The lanes of the vectors, one vector after another."""
+    return [
+        vectors.builder.extract_element(vector, INT(lane))
+        for vector in vectors.values
+        for lane in range(LANES)
+    ]
 
 
-def store(vector: Floats, row: ir.Value, index: ir.Value) -> None:
-    address = vector.builder.bitcast(vector.builder.gep(row, [index]), Floats.type.as_pointer())
-    vector.builder.store(vector.value, address, align=4)
+def together(vectors: Sequence[Numbers]) -> Numbers:
+    """The vectors in lockstep."""
+    first = vectors[0]
+    return type(first)(first.builder, tuple(value for vector in vectors for value in vector.values))
 
 
-def fold(vectors: Sequence[Vector], combine: Callable[[Vector, Vector], Vector]) -> list[Vector]:
-    """Reduces each vector to one lane: lane k of the first result is vector k reduced, and so on."""
-    kind, builder = type(vectors[0]), vectors[0].builder
-    undefined = kind(builder, ir.Constant(kind.type, ir.Undefined))
-    even, odd = (ir.Constant(Ints.type, list(range(start, 2 * LANES, 2))) for start in (0, 1))
+def load(builder: ir.IRBuilder, index: ir.Value, *rows: ir.Value) -> Floats:
+    """LANES numbers of each row, from index on."""
+    addresses = [
+        builder.bitcast(builder.gep(row, [index]), Floats.type.as_pointer()) for row in rows
+    ]
+    return Floats(builder, tuple(builder.load(address, align=4) for address in addresses))
+
+
+def store(vectors: Floats, index: ir.Value, *rows: ir.Value) -> None:
+    """One vector to each row, from index on."""
+    builder = vectors.builder
+    for value, row in zip(vectors.values, rows, strict=True):
+        builder.store(
+            value, builder.bitcast(builder.gep(row, [index]), Floats.type.as_pointer()), align=4
+        )
+
+
+def fold(vectors: Numbers, combine: Callable[[Numbers, Numbers], Numbers]) -> Numbers:
+    """Reduce each vector to one lane, vector k to the k-th lane counted through the results."""
+    builder = vectors.builder
+    undefined = ir.Constant(vectors.type, ir.Undefined)
+    halves = [ir.Constant(Ints.type, list(range(start, 2 * LANES, 2))) for start in (0, 1)]
     for _ in range(LANES.bit_length() - 1):
-        pairs = zip(vectors[::2], [*vectors[1::2], undefined], strict=False)
-        vectors = [
-            combine(*(kind(builder, builder.shuffle_vector(a.value, b.value, lanes)) for lanes in (even, odd)))
-            for a, b in pairs
-        ]
-    return list(vectors)
-
-
-def lane_mask(condition: ir.Value, builder: ir.IRBuilder) -> ir.Value:
-    """The condition of lane k as bit k of an integer."""
-    return builder.bitcast(condition, ir.IntType(LANES))
-
-
-def any_lane(builder: ir.IRBuilder, conditions: Sequence[ir.Value]) -> ir.Value:
-    """Whether any of the conditions holds in any lane."""
-    mask = lane_mask(reduce(builder.or_, conditions), builder)
-    return builder.icmp_unsigned("!=", mask, mask.type(0))
+        pairs = list(zip(vectors.values[::2], [*vectors.values[1::2], undefined], strict=False))
+        even, odd = (
+            type(vectors)(builder, tuple(builder.shuffle_vector(a, b, half) for a, b in pairs))
+            for half in halves
+        )
+        vectors = combine(even, odd)
+    return vectors

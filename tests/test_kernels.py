@@ -1,0 +1,312 @@
+"""The kernels against the definition in float64: values, gradients, scales, ties, NaN, threads.
+
+Not tested here: argument checks and registration with torch (`test_functional`), and speed, which
+`linfkit bench` measures.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from linfkit import kernels
+from linfkit.kernels import cpu, reference
+
+INTEGERS = (1, 2, 3, 8, 1000)
+EXPONENTS = (1, 1.5, 2, 3, 7.3, 8, 100.5, 1000, math.inf)
+# batch, in, out: odd, all different, each size in each place
+SHAPES = (
+    (1, 3, 17),
+    (3, 1, 33),
+    (17, 33, 1),
+    (33, 257, 3),
+    (257, 17, 3),
+    (3, 17, 257),
+    (17, 257, 33),
+    (33, 3, 257),
+)
+
+both_kernels = pytest.mark.parametrize("kernel", [reference, cpu], ids=["reference", "cpu"])
+every_exponent = pytest.mark.parametrize("p", EXPONENTS)
+
+
+def definition(x: Tensor, w: Tensor, p: float) -> Tensor:
+    """‖x_b − w_o‖_p in float64, written so that autograd can follow."""
+    size = (x.double()[:, None] - w.double()).abs()
+    if p == math.inf:
+        return size.amax(-1)
+    scale = size.detach().amax(-1, keepdim=True).clamp(min=1e-300)
+    return ((size / scale) ** p).sum(-1) ** (1 / p) * scale[..., 0]
+
+
+def interval_definition(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = lower.double()[:, None] - w.double(), upper.double()[:, None] - w.double()
+    return torch.maximum(low, -high).amax(-1).clamp(min=0), torch.maximum(
+        low.abs(), high.abs()
+    ).amax(-1)
+
+
+def draw(*sizes: int, seed: int = 0) -> Tensor:
+    return torch.randn(*sizes, generator=torch.Generator().manual_seed(seed))
+
+
+def relative(result: Tensor, truth: Tensor) -> float:
+    """Largest relative error."""
+    return ((result - truth).abs() / truth.abs()).max().item()
+
+
+def relative_norm(result: Tensor, truth: Tensor) -> float:
+    return ((result - truth).norm() / truth.norm()).item()
+
+
+def tolerance(p: float) -> float:
+    return 2e-6 if p in INTEGERS or p == math.inf else 1e-5
+
+
+@both_kernels
+@every_exponent
+@pytest.mark.parametrize("shape", SHAPES)
+def test_distances_and_gradients_match_the_definition(kernel, p, shape):
+    batch, inputs, outputs = shape
+    x, w, grad = (
+        draw(batch, inputs, seed=1),
+        draw(outputs, inputs, seed=2),
+        draw(batch, outputs, seed=3),
+    )
+    leaves = [x.double().requires_grad_(), w.double().requires_grad_()]
+    truth = definition(*leaves, p)
+    (truth * grad).sum().backward()
+
+    out = kernel.lp_dist(x, w, float(p))
+    grads = kernel.lp_dist_backward(grad, x, w, out, float(p), True, True)
+
+    assert relative(out, truth) < tolerance(p)
+    for result, leaf in zip(grads, leaves, strict=True):
+        assert result.shape == leaf.shape
+        assert relative_norm(result, leaf.grad) < 2e-4
+
+
+@both_kernels
+@pytest.mark.parametrize("p", [*EXPONENTS, 20.5, 47.9, 120.0, 199.0, 201.0])
+def test_no_scale_overflows_or_underflows(kernel, p):
+    # rows from 1e-6 to 1e6 beside each other, and coordinates of mixed sizes within a row
+    rows = torch.logspace(-6, 6, 13)[:, None]
+    x, w = draw(13, 40, seed=1) * rows, draw(13, 40, seed=2) * rows
+    x[:, ::3] *= 1e-3
+    w[:, ::3] *= 1e-3
+    grad = draw(13, 13, seed=3)
+    leaves = [x.double().requires_grad_(), w.double().requires_grad_()]
+    truth = definition(*leaves, p)
+    (truth * grad).sum().backward()
+
+    out = kernel.lp_dist(x, w, float(p))
+    grads = kernel.lp_dist_backward(grad, x, w, out, float(p), True, True)
+
+    assert relative(out, truth) < tolerance(p)
+    for result, leaf in zip(grads, leaves, strict=True):
+        assert relative_norm(result, leaf.grad) < 2e-4
+
+
+@both_kernels
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_small_upstream_gradients_survive(kernel, scale):
+    x, w, grad = draw(5, 40, seed=1) * scale, draw(7, 40, seed=2) * scale, draw(5, 7, seed=3) * 1e-9
+    for p in (8.0, 100.5):
+        out = kernel.lp_dist(x, w, p)
+        small = kernel.lp_dist_backward(grad, x, w, out, p, True, True)
+        large = kernel.lp_dist_backward(grad * 1e9, x, w, out, p, True, True)
+        for a, b in zip(small, large, strict=True):
+            assert relative_norm(a * 1e9, b) < 1e-5
+
+
+@both_kernels
+@every_exponent
+def test_distance_zero_has_gradient_zero(kernel, p):
+    x = draw(3, 20)
+    out = kernel.lp_dist(x, x, float(p))
+    assert (out.diagonal() == 0).all()
+    only_zero = torch.eye(3)
+    for grad in kernel.lp_dist_backward(only_zero, x, x, out, float(p), True, True):
+        assert (grad == 0).all()
+
+
+@both_kernels
+@every_exponent
+def test_equal_coordinates_have_no_gradient(kernel, p):
+    x, w = draw(1, 20, seed=1), draw(1, 20, seed=2)
+    x[0, 5:9] = w[0, 5:9]
+    out = kernel.lp_dist(x, w, float(p))
+    grad_x, grad_w = kernel.lp_dist_backward(torch.ones(1, 1), x, w, out, float(p), True, True)
+    assert (grad_x[0, 5:9] == 0).all()
+    assert (grad_w[0, 5:9] == 0).all()
+
+
+@both_kernels
+def test_ties_at_infinity_go_to_the_first_coordinate(kernel):
+    x, w = torch.zeros(1, 50), torch.ones(1, 50)
+    x[0, :19] = 0.5
+    x[0, 30] = 2.0
+    out = kernel.lp_dist(x, w, math.inf)
+    grad_x, grad_w = kernel.lp_dist_backward(torch.ones(1, 1), x, w, out, math.inf, True, True)
+    assert grad_x.nonzero().tolist() == [[0, 19]]
+    assert grad_x[0, 19] == -1
+    assert torch.equal(grad_w, -grad_x)
+
+
+@both_kernels
+@pytest.mark.parametrize("p", [3.0, 8.0, 1000.0, math.inf])
+def test_gradients_not_needed_are_empty(kernel, p):
+    x, w, grad = draw(3, 20, seed=1), draw(4, 20, seed=2), draw(3, 4, seed=3)
+    out = kernel.lp_dist(x, w, p)
+    full = kernel.lp_dist_backward(grad, x, w, out, p, True, True)
+    for need_x, need_w in ((True, False), (False, True)):
+        grads = kernel.lp_dist_backward(grad, x, w, out, p, need_x, need_w)
+        for result, needed, whole in zip(grads, (need_x, need_w), full, strict=True):
+            assert torch.equal(result, whole) if needed else result.shape == (0,)
+
+
+@both_kernels
+@pytest.mark.parametrize("p", [1.0, 3.0, 8.0, 100.5, 1000.0, math.inf])
+def test_nan_reaches_exactly_the_outputs_it_touches(kernel, p):
+    x, w = draw(9, 40, seed=1), draw(6, 40, seed=2)
+    x[4, 7], w[2, 39] = math.nan, math.nan
+    out = kernel.lp_dist(x, w, p)
+    touched = torch.zeros(9, 6, dtype=torch.bool)
+    touched[4], touched[:, 2] = True, True
+    assert torch.equal(out.isnan(), touched)
+    kernel.lp_dist_backward(torch.ones_like(out), x, w, out, p, True, True)  # comes back
+
+
+@both_kernels
+@pytest.mark.parametrize("shape", SHAPES)
+def test_intervals_match_the_definition(kernel, shape):
+    batch, inputs, outputs = shape
+    lower, w = draw(batch, inputs, seed=1), draw(outputs, inputs, seed=2)
+    upper = lower + draw(batch, inputs, seed=3).abs() * (2 if inputs < 4 else 0.3)
+    grad_lower, grad_upper = draw(2, batch, outputs, seed=4)
+    leaves = [tensor.double().requires_grad_() for tensor in (lower, upper, w)]
+    truth = interval_definition(*leaves)
+    ((truth[0] * grad_lower).sum() + (truth[1] * grad_upper).sum()).backward()
+
+    outs = kernel.linf_interval(lower, upper, w)
+    grads = kernel.linf_interval_backward(grad_lower, grad_upper, lower, upper, w)
+
+    for out, exact in zip(outs, truth, strict=True):
+        assert torch.allclose(out.double(), exact, rtol=1e-6, atol=1e-6)
+    for grad, leaf in zip(grads, leaves, strict=True):
+        assert (grad - leaf.grad).norm() <= 1e-5 * leaf.grad.norm()
+
+
+@both_kernels
+def test_an_interval_of_one_point_is_the_distance(kernel):
+    x, w = draw(9, 40, seed=1), draw(6, 40, seed=2)
+    out_lower, out_upper = kernel.linf_interval(x, x, w)
+    assert torch.equal(out_lower, kernel.lp_dist(x, w, math.inf))
+    assert torch.equal(out_upper, out_lower)
+
+
+@both_kernels
+def test_interval_ties_and_nan(kernel):
+    lower, upper, w = torch.zeros(2, 40), torch.ones(2, 40), torch.full((1, 40), 3.0)
+    lower[1, 9] = math.nan
+    outs = kernel.linf_interval(lower, upper, w)
+    assert [out[0].item() for out in outs] == [2, 3]
+    assert all(out[1].isnan().all() for out in outs)
+    one = torch.ones(2, 1)
+    for grad, expected in zip(
+        kernel.linf_interval_backward(one, one, lower, upper, w), (-1, -1), strict=False
+    ):
+        assert grad[0].nonzero().tolist() == [[0]]
+        assert grad[0, 0] == expected
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("p", [8.0, 20.5, 300.0, math.inf])
+@pytest.mark.parametrize("sizes", [(70, 130, 210), (210, 130, 70)])
+def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch, p, sizes):
+    monkeypatch.setattr(cpu, "PAIRS_WORTH_A_THREAD", 1)
+    batch, inputs, outputs = sizes
+    x, w, grad = (
+        draw(batch, inputs, seed=1),
+        draw(outputs, inputs, seed=2),
+        draw(batch, outputs, seed=3),
+    )
+    results = []
+    for count in (1, 2, 5):
+        threads(count)
+        out = cpu.lp_dist(x, w, p)
+        grads = cpu.lp_dist_backward(grad, x, w, out, p, True, True)
+        boxes = cpu.linf_interval(x, x + 0.1, w)
+        results.append(
+            [out, *grads, *boxes, *cpu.linf_interval_backward(grad, grad, x, x + 0.1, w)]
+        )
+    for others in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
+
+
+def test_several_threads_may_call_at_once(monkeypatch):
+    monkeypatch.setattr(cpu, "PAIRS_WORTH_A_THREAD", 1)
+    x, w, grad = draw(40, 50, seed=1), draw(60, 50, seed=2), draw(40, 60, seed=3)
+
+    def both_ways(p: float) -> tuple[Tensor, ...]:
+        out = cpu.lp_dist(x, w, p)
+        return out, *cpu.lp_dist_backward(grad, x, w, out, p, True, True)
+
+    exponents = [8.0, 20.5, 300.0, math.inf] * 5
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(both_ways, exponents))
+    for p, results in zip(exponents, together, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(results, both_ways(p), strict=True))
+
+
+def test_the_kernel_follows_dtype_and_environment(monkeypatch):
+    monkeypatch.delenv("LINFKIT_KERNELS", raising=False)
+    assert kernels.kernel_for(torch.zeros(1)) is cpu
+    assert kernels.kernel_for(torch.zeros(1, dtype=torch.float64)) is reference
+    monkeypatch.setenv("LINFKIT_KERNELS", "reference")
+    assert kernels.kernel_for(torch.zeros(1)) is reference
+
+
+def test_without_numba_the_reference_serves_with_one_warning(monkeypatch):
+    monkeypatch.delenv("LINFKIT_KERNELS", raising=False)
+    monkeypatch.delitem(sys.modules, "linfkit.kernels.cpu")
+    monkeypatch.delattr(kernels, "cpu")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    kernels._cpu.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="Numba"):
+            assert kernels.kernel_for(torch.zeros(1)) is reference
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert kernels.kernel_for(torch.zeros(1)) is reference
+    finally:
+        kernels._cpu.cache_clear()
+
+
+def test_a_second_process_compiles_nothing():
+    cpu.lp_dist(draw(2, 3), draw(4, 3), 8.0)  # so that the machine code is on disk
+    program = (
+        "import torch; from linfkit.kernels import cpu; "
+        "cpu.lp_dist(torch.ones(2, 3), torch.ones(4, 3), 8.0); "
+        "assert cpu._distances.stats.cache_hits and not cpu._distances.stats.cache_misses"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_reference_bounds_its_intermediate(monkeypatch):
+    monkeypatch.setattr(reference, "INTERMEDIATE_BYTES", 1)
+    x, w = draw(5, 7, seed=1), draw(3, 7, seed=2)
+    assert relative(reference.lp_dist(x, w, 3.0), definition(x, w, 3.0)) < 2e-6
