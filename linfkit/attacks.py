@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -40,16 +41,23 @@ def survives_pgd(
     from foolbox.models.pytorch import PyTorchModel
 
     check_images(x)
-    sizes = torch.as_tensor(eps, dtype=x.dtype, device=x.device).expand(len(x))
-    if not (torch.isfinite(sizes).all() and sizes.min() >= 0):
-        raise ValueError("eps must be finite and 0 or more, one for all or one for each sample")
-    with evaluating_at(model, math.inf):
+    sizes = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
+    if sizes.shape not in ((), (len(x),)):
+        raise ValueError(f"eps must be one number or {len(x)}; the shape is {tuple(sizes.shape)}")
+    if not (sizes.min() >= 0 and sizes.max() <= 1):
+        raise ValueError(
+            "eps must be finite and 0 or more, in pixels of [0, 1], such as 8/255; "
+            f"got values from {sizes.min():g} to {sizes.max():g}"
+        )
+    sizes = sizes.expand(len(x))
+    attacked = copy.deepcopy(model).requires_grad_(False)  # whose weights need no gradients
+    with evaluating_at(attacked, math.inf):
         with torch.no_grad():
-            logits = model(x)
+            logits = attacked(x)
         check_logits(logits, labels)
         survives = logits.argmax(dim=1) == labels
-        target = PyTorchModel(model, bounds=(0, 1), device=x.device)
-        attack = LinfPGD(steps=steps)
+        target = PyTorchModel(attacked, bounds=(0, 1), device=x.device)
+        attack = LinfPGD(rel_stepsize=2.5 / steps, steps=steps)
         for size in sizes.unique().tolist():
             rows = (sizes == size) & survives
             if size > 0 and rows.any():

@@ -34,7 +34,8 @@ def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
 
     This is equation (1) of Zhang et al., ICML 2021, without its bias.
 
-    >>> x, w = torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 0.0]])
+    >>> import math
+    >>> x, w = torch.tensor([[0.0, 3.0], [4.0, 0.0]], dtype=torch.float64).split(1)
     >>> [lp_dist(x, w, p).item() for p in (1, 2, math.inf)]
     [7.0, 5.0, 4.0]
     """
@@ -173,7 +174,8 @@ def _save_lp_dist(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor
 def _differentiate_lp_dist(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     x, w, out = ctx.saved_tensors
     need_x, need_w, _ = ctx.needs_input_grad
-    grad_x, grad_w = _lp_dist_backward(grad, x, w, out, ctx.p, need_x, need_w)
+    with torch.autocast(x.device.type, enabled=False):  # backward() may be called under it
+        grad_x, grad_w = _lp_dist_backward(grad, x, w, out, ctx.p, need_x, need_w)
     return grad_x if need_x else None, grad_w if need_w else None, None
 
 

@@ -126,6 +126,7 @@ class LpDistConv2d(DistanceLayer):
         check_count("out_channels", out_channels)
         check_count("kernel_size", kernel_size)
         check_count("stride", stride)
+        check_count("padding", padding, least=0)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.fan_in = in_channels * kernel_size**2
@@ -191,6 +192,12 @@ class MeanShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """X with the mean of each feature taken off; the same shape, (B, features, ...)."""
+        features = self.running_mean.numel()
+        if x.dim() < 2 or x.shape[1] != features or not x.numel():
+            raise ValueError(
+                f"x must have {features} features, (B, {features}, ...), and not be empty; "
+                f"its shape is {tuple(x.shape)}"
+            )
         if self.training:
             mean = x.mean(dim=[0, *range(2, x.dim())])
             with torch.no_grad():
@@ -225,9 +232,9 @@ def set_p(module: nn.Module, p: float) -> None:
         layer.p = p
 
 
-def check_count(name: str, value: int) -> None:
-    """Refuse anything but a whole number from 1 up, naming the argument."""
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Refuse anything but a whole number from `least` up, naming the argument."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number; got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")

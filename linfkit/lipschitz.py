@@ -92,9 +92,14 @@ def lipschitz_estimate(
     check_images(x)
     if not (math.isfinite(eps) and eps > 0):
         raise ValueError(f"eps must be a positive number of pixels; got {eps}")
+    check_evaluating(model)
+    return _steepest_quotient(model, x, eps, steps)
+
+
+def check_evaluating(model: Callable[[Tensor], Tensor]) -> None:
+    """Refuse a model in training mode, where samples influence each other and means are moved."""
     if getattr(model, "training", False):
         raise ValueError("model must be in evaluation mode (model.eval()); it is in training mode")
-    return _steepest_quotient(model, x, eps, steps)
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     True
     """
     check_images(x)
+    check_evaluating(model)
     inputs: dict[DistanceLayer, Tensor] = {}
 
     def remember(layer: DistanceLayer, arguments: tuple[Tensor, ...]) -> None:

@@ -118,6 +118,8 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
 def _shortfall(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
     """r_j = 1 − (f_y − f_j) / θ, and 0 at the label: (B, C)."""
     check_logits(logits, labels)
+    if not isinstance(theta, int | float):
+        raise TypeError(f"theta must be a positive number; got {theta!r}")
     if not (math.isfinite(theta) and theta > 0):
         raise ValueError(f"theta must be a positive number; got {theta}")
     of_label = logits.gather(1, labels[:, None])

@@ -63,8 +63,17 @@ class LpDistNet(nn.Module):
             ("classes", classes),
         ]:
             check_count(name, count)
-        channel_means = torch.as_tensor(mean, dtype=torch.float32).flatten()
-        if in_features % channel_means.numel():
+        try:
+            channel_means = torch.as_tensor(mean, dtype=torch.float32).flatten()
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"mean must be a number or one for each channel; got {mean!r}"
+            ) from error
+        if not channel_means.isfinite().all():
+            raise ValueError(f"mean must be finite; got {mean}")
+        if isinstance(scale, bool) or not isinstance(scale, int | float):
+            raise TypeError(f"scale must be a positive number; got {scale!r}")
+        if not channel_means.numel() or in_features % channel_means.numel():
             raise ValueError(
                 f"mean must be one number or one for each channel of the {in_features} inputs; "
                 f"got {channel_means.numel()} numbers"
@@ -107,11 +116,13 @@ class LpDistNet(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(x − mean) / scale as rows, (B, in_features)."""
-        if x.dim() < 2 or x[0].numel() != self.in_features:
+        if x.dim() < 2 or not len(x) or x.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"x must be a batch of images with {self.in_features} pixels each; "
                 f"its shape is {tuple(x.shape)}"
             )
+        if torch.promote_types(x.dtype, self.mean.dtype) != self.mean.dtype:
+            raise TypeError(f"x must be {self.mean.dtype}, as the model is; its dtype is {x.dtype}")
         channels = x.reshape(len(x), self.mean.numel(), -1)
         return ((channels - self.mean[:, None]) / self.scale).flatten(1)
 

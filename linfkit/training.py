@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -131,13 +131,21 @@ def fit(
         FileNotFoundError: the recipe or its data set is not there.
         FloatingPointError: the loss is no longer finite.
     """
-    from linfkit.data import load_dataset
-    from linfkit.recipes import load_recipe
+    from linfkit.data import Dataset, load_dataset
+    from linfkit.recipes import Recipe, load_recipe
 
     if isinstance(recipe, str | Path):
         recipe = load_recipe(recipe)
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, a name or a path; got {type(recipe).__name__}")
     seed = recipe.seeds[0] if seed is None else seed
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be a whole number; got {seed!r}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more; got {seed}")
     data = load_dataset(recipe.dataset) if data is None else data
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
     data = _as_the_recipe_asks(data, recipe)
     own_model = model is not None
     model = initial_model(recipe, data, seed) if model is None else model
@@ -288,11 +296,12 @@ class _Training:
     def __post_init__(self) -> None:
         if not any(distance_layers(self.model)):
             raise ValueError("model must hold ℓp-distance layers; it has none")
-        if not hasattr(self.model, "logit_scale"):
-            self.model.register_parameter("logit_scale", nn.Parameter(torch.ones(())))
         self.model.to(self.device).train()
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.0))
-        self.logit_scale: nn.Parameter = self.model.get_parameter("logit_scale")
+        # a model of the user's own may have none: it is then trained beside it
+        of_model = dict(self.model.named_parameters()).get("logit_scale")
+        beside = nn.Parameter(torch.ones((), device=self.device))
+        self.logit_scale: nn.Parameter = beside if of_model is None else of_model
         weights = [w for w in self.model.parameters() if w is not self.logit_scale]
         self.optimizer = torch.optim.Adam(
             [
@@ -332,20 +341,17 @@ class _Training:
             mininterval=0.5,
             disable=not progress,
         )
-        try:
-            with bar:
-                while self.step < self.steps:
-                    self._take_step()
-                    if self.step % self.steps_per_epoch == 0:
-                        self._close_epoch()
-                        bar.set_postfix(self._shown(), refresh=False)
-                    bar.update()
-                    if time.monotonic() - saved_at >= checkpoint_every:
-                        self.save()
-                        saved_at = time.monotonic()
-        except KeyboardInterrupt:
-            self.save()
-            raise
+        with bar:
+            while self.step < self.steps:
+                self._take_step()
+                if self.step % self.steps_per_epoch == 0:
+                    self._close_epoch()
+                    bar.set_postfix(self._shown(), refresh=False)
+                bar.update()
+                # between steps alone: what a step leaves half done could not be resumed
+                if time.monotonic() - saved_at >= checkpoint_every:
+                    self.save()
+                    saved_at = time.monotonic()
         return self._finish()
 
     def _take_step(self) -> None:
@@ -472,7 +478,7 @@ class _Training:
         write_atomically(self.folder / "recipe.toml", self.recipe.to_toml().encode())
         write_atomically(
             self.folder / "history.jsonl",
-            "".join(json.dumps(row) + "\n" for row in self.history).encode(),
+            "".join(_as_json_line(row) for row in self.history).encode(),
         )
         save_model(self.folder / "ema_model.safetensors", self.ema.module, header)
         save_model(self.folder / "model.safetensors", self.model, header)
@@ -500,10 +506,11 @@ class _Training:
             return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
-        tensors["totals"] = self.totals
+        tensors |= {"totals": self.totals, "logit_scale": self.logit_scale.detach().clone()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-        header = {**self._header(), "step": self.step, "history": self.history}
+        header = {**self._header(), "step": self.step, "p": str(common_p(self.model))}
+        header["history"] = self.history
         write_tensors(self._checkpoint, tensors, header)
 
     def resume(self) -> None:
@@ -528,6 +535,8 @@ class _Training:
         self.optimizer.load_state_dict(optimizer)
         self._start_epoch()
         self.totals = tensors["totals"].to(self.device)
+        self.logit_scale.data.copy_(tensors["logit_scale"])
+        set_p(self.model, float(header["p"]))
 
     def finished_run(self) -> Run | None:
         """The folder's finished run, if it is this one.
@@ -558,6 +567,11 @@ class _Training:
                 f"{place} holds a run of another recipe, seed or data set, or of other code: "
                 "choose another folder, or resume=False to train anew there"
             )
+
+
+def _as_json_line(row: Mapping[str, float]) -> str:
+    """One row of the history; p=∞ in quotes, since JSON knows no infinity."""
+    return json.dumps({k: "inf" if v == math.inf else v for k, v in row.items()}) + "\n"
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ def notebooks_table(notebooks: Iterable[NotebookResult]) -> Table:
 
 
 def profiles_table(profiles: Iterable[Profile]) -> Table:
-    """Every profile's notebooks, with their data and expected minutes; profiles.toml has the parameters."""
+    """Every profile's notebooks, with their data and expected minutes."""
     table = Table("profile", "notebook", "data", "minutes", "gives up after")
     for profile in profiles:
         for name, row in profile.rows.items():

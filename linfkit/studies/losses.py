@@ -30,7 +30,7 @@ class AtMargin:
 def compare_losses(
     recipe: Recipe, margins: Sequence[float], data: Dataset | None = None
 ) -> list[Run]:
-    """Train a recipe with the hinge and with the mixed loss, at each margin, with each of its seeds.
+    """Train a recipe with the hinge and with the mixed loss, at each margin, with each seed.
 
     Args:
         recipe: all that the runs have in common; its own loss and ε_train do not count.

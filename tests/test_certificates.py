@@ -1,0 +1,253 @@
+"""Tested: radii by hand, what certify leaves as it was, refusals, and that certificates hold.
+Not tested: that nets are 1-Lipschitz (test_models.py), the attack itself (test_attacks.py)."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import linfkit as lk
+from linfkit.certificates import evaluating_at
+
+INF = math.inf
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = lk.load_dataset("digits")
+    return data.test_x[:200].float() / 255, data.test_y[:200]
+
+
+@pytest.fixture(scope="module")
+def trained_net(tmp_path_factory):
+    recipe = lk.load_recipe("digits-small").replace(width=32, epochs=20, batch_size=64)
+    return lk.fit(recipe, out=tmp_path_factory.mktemp("run"), progress=False).ema_model
+
+
+@pytest.fixture(scope="module")
+def random_net():
+    torch.manual_seed(0)
+    return lk.LpDistNet(64, width=32, depth=3, classes=10, mean=0.3, scale=0.4).eval()
+
+
+@pytest.fixture
+def small_net():
+    torch.manual_seed(0)
+    return lk.LpDistNet(12, width=9, depth=3, classes=4)
+
+
+def images(count=6, features=12):
+    return torch.rand(count, features, generator=torch.Generator().manual_seed(0))
+
+
+# --- radii by hand
+
+
+@pytest.mark.parametrize(
+    ("logits", "label", "radius"),
+    [
+        ([0.5, 0.25, 0.0], 0, 0.125),
+        ([0.0, 1.0, 0.0], 0, -0.5),
+        ([0.0, 1.0, 0.0], 1, 0.5),
+        ([2.0, 2.0, -1.0], 1, 0.0),
+        ([-3.0, -5.0, -4.0], 0, 0.5),
+        ([-3.0, -5.0, -4.0], 1, -1.0),
+        ([1.0, 0.0], 0, 0.5),
+    ],
+)
+def test_the_radius_is_half_the_margin_and_negative_where_misclassified(logits, label, radius):
+    assert lk.certified_radius(torch.tensor([logits]), torch.tensor([label])).tolist() == [radius]
+
+
+def test_a_certificate_on_the_line_reaches_to_the_point_between_two_classes():
+    net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False)
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor([[0.0], [1.0]]))  # the logits are −|x| and −|x − 1|
+    x, labels = torch.tensor([[0.25], [0.875], [0.625]]), torch.tensor([0, 1, 0])
+    assert lk.certify(net, x, labels).radius.tolist() == [0.25, 0.375, -0.125]
+
+
+@settings(deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), members=st.integers(1, 5), classes=st.integers(2, 5))
+def test_a_mean_of_logits_certifies_at_least_the_mean_of_their_radii(seed, members, classes):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(members, 20, classes, generator=generator, dtype=torch.float64)
+    labels = torch.randint(classes, (20,), generator=generator)
+    alone = torch.stack([lk.certified_radius(of_member, labels) for of_member in logits])
+    assert (lk.certified_radius(logits.mean(dim=0), labels) >= alone.mean(dim=0) - 1e-12).all()
+
+
+def test_certified_accuracy_counts_radii_above_eps():
+    certificates = lk.Certificates(torch.tensor([0.25, 0.125, 0.0, -0.5]))
+    assert certificates.clean_accuracy == 0.5
+    shares = [certificates.accuracy(eps) for eps in (0, 0.1, 0.125, 0.2, 0.25, 1)]
+    assert shares == [0.5, 0.5, 0.25, 0.25, 0, 0]
+
+
+# --- what certify does
+
+
+def test_certify_takes_half_the_margin_at_p_infinity_in_evaluation_mode(small_net):
+    x, labels = images(), torch.tensor([0, 1, 2, 3, 0, 1])
+    small_net(x)  # moves the running means
+    small_net.p = 8
+    radius = lk.certify(small_net, x, labels).radius
+    small_net.p = INF
+    with torch.no_grad():
+        assert torch.equal(radius, lk.certified_radius(small_net.eval()(x), labels))
+
+
+def test_the_size_of_batches_does_not_matter(small_net):
+    x, labels = images(), torch.tensor([0, 1, 2, 3, 0, 1])
+    whole = lk.certify(small_net, x, labels).radius
+    for batch_size in (1, 4, 6):
+        assert torch.equal(lk.certify(small_net, x, labels, batch_size).radius, whole)
+
+
+def test_certify_leaves_p_modes_weights_and_means_as_they_were(small_net):
+    small_net.layers[0].p, small_net.layers[2].p = 8, 100
+    small_net.layers[1].eval()
+    small_net.requires_grad_(True)
+    before = {name: tensor.clone() for name, tensor in small_net.state_dict().items()}
+    certificates = lk.certify(small_net, images(), torch.zeros(6).long())
+    assert [layer.p for layer in small_net.layers[::2]] == [8.0, 100.0, INF]
+    assert [layer.training for layer in small_net.layers] == [True, False, True, True, True]
+    assert small_net.training
+    assert all(torch.equal(before[name], now) for name, now in small_net.state_dict().items())
+    assert not certificates.radius.requires_grad
+
+
+def test_certify_puts_p_and_mode_back_after_an_exception(small_net):
+    small_net.p = 8
+    with pytest.raises(ValueError, match=r"^labels must be from 0 to 3"):
+        lk.certify(small_net, images(), torch.full((6,), 4))
+    assert (small_net.p, small_net.training) == (8.0, True)
+
+
+def test_evaluating_at_gives_the_model_as_asked_and_puts_it_back(small_net):
+    small_net.p = 8
+    with evaluating_at(small_net, 3) as model:
+        assert (model, model.p, model.training) == (small_net, 3.0, False)
+        assert not any(module.training for module in model.modules())
+    assert (small_net.p, small_net.training) == (8.0, True)
+
+
+def test_an_exponent_that_is_refused_changes_nothing(small_net):
+    with pytest.raises(ValueError, match=r"^p must be"), evaluating_at(small_net, 0.5):
+        pass
+    assert (small_net.p, small_net.training) == (INF, True)
+
+
+# --- certificates hold
+
+
+@pytest.mark.parametrize("net", ["trained_net", "random_net"])
+def test_every_certificate_survives_gradient_descent_just_below_its_radius(net, digits, request):
+    net, (x, _) = request.getfixturevalue(net), digits
+    with torch.no_grad():
+        labels = net(x).argmax(dim=1)
+    radius = lk.certify(net, x, labels).radius
+    assert (radius > 0).all()
+    torch.manual_seed(0)
+    chosen = slice(0, 20)
+    assert lk.survives_pgd(net, x[chosen], labels[chosen], 0.999 * radius[chosen], steps=40).all()
+
+
+@pytest.mark.parametrize("net", ["trained_net", "random_net"])
+def test_every_certificate_survives_random_corners_of_its_ball(net, digits, request):
+    net, (x, _) = request.getfixturevalue(net), digits
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        labels = net(x).argmax(dim=1)
+        radius = lk.certify(net, x, labels).radius
+        for _ in range(50):
+            corner = torch.randint(2, x.shape, generator=generator) * 2 - 1
+            moved = x + 0.999 * radius.view(-1, 1, 1, 1) * corner
+            assert torch.equal(net(moved).argmax(dim=1), labels)
+
+
+def test_an_attack_far_above_the_radius_changes_predictions(trained_net, digits):
+    x, labels = digits
+    radius = lk.certify(trained_net, x, labels).radius
+    certified = radius > 0
+    torch.manual_seed(0)
+    survives = lk.survives_pgd(trained_net, x[certified], labels[certified], eps=0.5, steps=40)
+    assert radius.max() < 0.5
+    assert survives.float().mean() < 0.5
+
+
+def test_training_certifies_what_chance_does_not(trained_net, random_net, digits):
+    assert lk.certify(trained_net, *digits).accuracy(0.1) > 0.4
+    assert lk.certify(random_net, *digits).accuracy(0.1) < 0.2
+
+
+# --- refusals
+
+
+def spoilt(value):
+    x = images()
+    x[2, 3] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (spoilt(math.nan), ValueError, "^x must hold finite pixels; it has NaN or infinite"),
+        (spoilt(INF), ValueError, "^x must hold finite pixels"),
+        (spoilt(-INF), ValueError, "^x must hold finite pixels"),
+        (spoilt(1.5), ValueError, r"^x must hold pixels in \[0, 1\]; got values from .* to 1.5"),
+        (spoilt(-0.25), ValueError, r"^x must hold pixels in \[0, 1\]; got values from -0.25"),
+        (images() * 255, ValueError, r"^x must hold pixels in \[0, 1\]"),
+        ((images() * 255).byte(), TypeError, "^x must hold floating-point pixels.*uint8"),
+        (images()[:0], ValueError, r"^x must be a non-empty batch of images.*\(0, 12\)"),
+        (images()[0], ValueError, r"^x must be a non-empty batch of images.*\(12,\)"),
+        (images().numpy(), TypeError, "^x must be a torch.Tensor of images; got ndarray"),
+        (images(features=11), ValueError, r"^x must be .* 12 pixels each.*\(6, 11\)"),
+        (images().double(), TypeError, "^x must .*float32.*float64"),
+    ],
+)
+def test_certify_refuses_images_that_do_not_fit(x, error, message, small_net):
+    with pytest.raises(error, match=message):
+        lk.certify(small_net, x, torch.zeros(len(x)).long())
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (torch.full((6,), 4), ValueError, "^labels must be from 0 to 3; got values from 4 to 4"),
+        (torch.full((6,), -1), ValueError, "^labels must be from 0 to 3; got values from -1"),
+        (torch.zeros(6), TypeError, "^labels must hold whole numbers.*float32"),
+        (torch.zeros(6).int(), TypeError, "^labels must hold whole numbers.*int32"),
+        (torch.zeros(5).long(), ValueError, r"^labels must be one for each of the 6.*\(5,\)"),
+        (torch.zeros(6, 4).long(), ValueError, r"^labels must be one for each.*\(6, 4\)"),
+        ([0] * 6, TypeError, r"^labels must be a torch.Tensor; got list"),
+    ],
+)
+def test_certify_refuses_labels_that_do_not_fit(labels, error, message, small_net):
+    with pytest.raises(error, match=message):
+        lk.certify(small_net, images(), labels)
+
+
+def test_a_model_without_distance_layers_proves_nothing():
+    with pytest.raises(ValueError, match=r"^model must hold ℓp-distance layers"):
+        lk.certify(nn.Linear(12, 4), images(), torch.zeros(6).long())
+
+
+def test_one_class_has_no_margin():
+    with pytest.raises(ValueError, match=r"^logits must have at least two classes"):
+        lk.certified_radius(torch.zeros(2, 1), torch.zeros(2).long())
+
+
+@pytest.mark.parametrize("eps", [8, 1.5, 255, -0.1, math.nan, INF])
+def test_accuracy_refuses_an_eps_that_is_not_in_pixels(eps):
+    with pytest.raises(ValueError, match=rf"^eps must be in pixels of \[0, 1\].*got {eps}"):
+        lk.Certificates(torch.zeros(3)).accuracy(eps)
+
+
+def test_accuracy_guesses_what_an_eps_in_grey_levels_meant():
+    with pytest.raises(ValueError, match=r"did you mean 8/255\?"):
+        lk.Certificates(torch.zeros(3)).accuracy(8)

@@ -1,0 +1,262 @@
+"""Tested: what nets and ensembles compute, in which units, how steep they are and what they refuse.
+Not tested: single layers (test_layers.py), training (test_training.py), certificates of nets."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import linfkit as lk
+from linfkit.models import common_p
+
+INF = math.inf
+seeds = st.integers(0, 2**32 - 1)
+scales = st.floats(0.01, 10)
+distances = st.floats(1e-3, 1)
+
+
+def random_net(seed, in_features=12, width=9, depth=3, classes=4, **arguments):
+    """A net in evaluation mode, in float64, whose running means and biases are not zero."""
+    torch.manual_seed(seed)
+    net = lk.LpDistNet(in_features, width, depth, classes, **arguments).double()
+    net(torch.rand(20, in_features, dtype=torch.float64))
+    nn.init.normal_(net.layers[-1].bias)
+    return net.eval()
+
+
+def random_images(*shape, seed=0, dtype=torch.float64):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def steepest_quotient(function, x, y):
+    change = (function(x) - function(y)).abs().amax(dim=1)
+    return (change / (x - y).abs().amax(dim=1)).max().item()
+
+
+def plain_distance(x, w, p):
+    return torch.linalg.vector_norm(x[:, None] - w, p, dim=-1)
+
+
+# --- 1-Lipschitz in pixels
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(seed=seeds, depth=st.integers(1, 4), scale=scales, distance=distances)
+def test_logits_are_1_lipschitz_in_pixels_whatever_the_scale(seed, depth, scale, distance):
+    net = random_net(seed, depth=depth, mean=[0.2, 0.5, 0.7], scale=scale)
+    x = random_images(30, 12, seed=seed)
+    y = x + distance * (2 * random_images(30, 12, seed=seed + 1) - 1)
+    with torch.no_grad():
+        assert steepest_quotient(net, x, y) <= 1 + 1e-9
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(seed=seeds, scale=scales, distance=distances)
+def test_an_ensemble_is_1_lipschitz_in_pixels(seed, scale, distance):
+    ensemble = lk.Ensemble([random_net(seed, scale=scale), random_net(seed + 1, scale=1.0)])
+    x = random_images(30, 12, seed=seed)
+    y = x + distance * (2 * random_images(30, 12, seed=seed + 1) - 1)
+    with torch.no_grad():
+        assert steepest_quotient(ensemble, x, y) <= 1 + 1e-9
+
+
+def test_the_constant_1_is_reached():
+    net, x = random_net(0), random_images(30, 12).requires_grad_()
+    (slope,) = torch.autograd.grad(net(x)[:, 0].sum(), x)
+    torch.testing.assert_close(slope.abs().sum(dim=1), torch.ones(30, dtype=torch.float64))
+
+
+def test_below_p_infinity_logits_can_be_steeper():
+    net = random_net(0)
+    net.p = 2
+    x = random_images(30, 12).requires_grad_()
+    (slope,) = torch.autograd.grad(net(x)[:, 0].sum(), x)
+    assert slope.abs().sum(dim=1).max() > 1
+
+
+# --- values
+
+
+@pytest.mark.parametrize("p", [1, 8, INF])
+def test_a_net_is_the_formula_written_out_by_hand(p):
+    net = random_net(0, in_features=8, depth=3, mean=[0.25, 0.5], scale=0.4)
+    net.p = p
+    first, second, last = net.layers[0], net.layers[2], net.layers[4]
+    x = random_images(5, 2, 2, 2)
+    pixels = x.flatten(1)
+    mean = torch.tensor([0.25] * 4 + [0.5] * 4, dtype=torch.float64)
+    hidden = plain_distance((pixels - mean) / net.scale, first.weight, p)
+    hidden = plain_distance(hidden - net.layers[1].running_mean, second.weight, p)
+    out = plain_distance(hidden - net.layers[3].running_mean, last.weight, p) + last.bias
+    torch.testing.assert_close(net(x), -0.4 * out)
+
+
+def test_in_training_hidden_layers_have_mean_zero_over_the_batch():
+    net, hidden = random_net(0).train(), []
+    for shift in net.layers[1::2]:
+        shift.register_forward_hook(lambda module, arguments, out: hidden.append(out.mean(dim=0)))
+    net(random_images(20, 12))
+    assert len(hidden) == 2
+    torch.testing.assert_close(torch.cat(hidden), torch.zeros(18, dtype=torch.float64))
+
+
+def test_depth_counts_all_layers_and_only_the_last_has_a_bias():
+    net = lk.LpDistNet(12, width=9, depth=4, classes=5)
+    layers = [layer for layer in net.layers if isinstance(layer, lk.LpDist)]
+    sizes = [(layer.in_features, layer.out_features) for layer in layers]
+    assert sizes == [(12, 9), (9, 9), (9, 9), (9, 5)]
+    assert [layer.bias is not None for layer in layers] == [False, False, False, True]
+    assert [type(layer).__name__ for layer in net.layers[1::2]] == ["MeanShift"] * 3
+
+
+def test_a_net_of_one_layer_has_neither_width_nor_mean_shift():
+    net = lk.LpDistNet(12, width=9, depth=1, classes=5)
+    assert [type(layer).__name__ for layer in net.layers] == ["LpDist"]
+    assert net(torch.rand(3, 12)).shape == (3, 5)
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (5, 3, 2, 2), (5, 3, 4)])
+def test_images_and_rows_of_pixels_give_the_same_logits(shape):
+    net, x = random_net(0, mean=[0.1, 0.2, 0.3]), random_images(5, 12)
+    assert torch.equal(net(x.view(shape)), net(x))
+
+
+def test_identity_start_can_be_turned_off():
+    assert lk.LpDistNet(4, 8, 2, 3, identity_start=False).layers[0].weight.abs().max() < 6
+    assert (lk.LpDistNet(4, 8, 2, 3).layers[0].weight == -10).sum() == 8
+
+
+def test_the_logit_scale_starts_as_one_in_normalised_units():
+    assert lk.LpDistNet(4, 8, 2, 3, scale=0.25).logit_scale.item() == 4.0
+
+
+def test_a_net_is_built_again_from_its_arguments():
+    net = lk.LpDistNet(12, 9, 3, 5, mean=[0.1, 0.2, 0.3], scale=0.4)
+    again = lk.LpDistNet(**net.arguments)
+    again.load_state_dict(net.state_dict())
+    x = torch.rand(2, 12)
+    assert torch.equal(net.eval()(x), again.eval()(x))
+
+
+def test_a_net_compiles_into_one_graph_and_follows_a_changed_p():
+    net = lk.LpDistNet(12, 9, 3, 5, scale=0.5).eval()
+    compiled, x = torch.compile(net, fullgraph=True, backend="aot_eager"), torch.rand(2, 12)
+    for p in (8, 9.5, 100.0, INF):
+        net.p = p
+        torch.testing.assert_close(compiled(x), net(x))
+
+
+# --- ensembles
+
+
+def test_an_ensemble_is_the_mean_of_its_members_logits():
+    members, x = [random_net(seed) for seed in range(3)], random_images(5, 12)
+    wanted = (members[0](x) + members[1](x) + members[2](x)) / 3
+    torch.testing.assert_close(lk.Ensemble(members)(x), wanted)
+
+
+def test_the_order_of_members_does_not_matter():
+    members, x = [random_net(seed) for seed in range(3)], random_images(5, 12)
+    torch.testing.assert_close(lk.Ensemble(members)(x), lk.Ensemble(members[::-1])(x))
+
+
+def test_an_ensemble_of_one_is_its_member():
+    net, x = random_net(0), random_images(5, 12)
+    assert torch.equal(lk.Ensemble([net])(x), net(x))
+
+
+def test_an_ensemble_takes_any_iterable_of_models():
+    assert len(lk.Ensemble(random_net(seed) for seed in range(4)).models) == 4
+
+
+# --- the exponent
+
+
+@pytest.mark.parametrize(
+    "model", [random_net(0), lk.Ensemble([random_net(0), random_net(1)])], ids=["net", "ensemble"]
+)
+def test_setting_p_of_a_model_sets_all_its_layers(model):
+    assert model.p == INF
+    model.p = 8
+    assert model.p == 8.0
+    exponents = [layer.p for layer in model.modules() if isinstance(layer, lk.LpDist)]
+    assert set(exponents) == {8.0}
+    with pytest.raises(ValueError, match=r"^p must be .*; got 0\.5$"):
+        model.p = 0.5
+    model.p = INF
+
+
+def test_layers_that_differ_in_p_have_no_common_one():
+    net = lk.LpDistNet(12, 9, 3, 5)
+    net.layers[0].p = 8
+    with pytest.raises(ValueError, match=r"must share one p; found 8, inf$"):
+        _ = net.p
+    with pytest.raises(ValueError, match="must share one p; found no distance layer"):
+        common_p(nn.Linear(2, 2))
+
+
+def test_p_is_no_part_of_the_state():
+    net = lk.LpDistNet(12, 9, 3, 5)
+    before = net.state_dict()
+    net.p = 8
+    assert net.state_dict().keys() == before.keys()
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"in_features": 0}, ValueError, "^in_features must be at least 1; got 0"),
+        ({"width": 2.5}, TypeError, "^width must be a whole number; got 2.5"),
+        ({"depth": 0}, ValueError, "^depth must be at least 1; got 0"),
+        ({"classes": True}, TypeError, "^classes must be a whole number; got True"),
+        ({"mean": [0.1] * 5}, ValueError, "^mean must be one number or one for each.*got 5"),
+        ({"mean": []}, ValueError, "^mean must"),
+        ({"mean": math.nan}, ValueError, "^mean must"),
+        ({"mean": "grey"}, TypeError, "^mean must"),
+        ({"scale": 0.0}, ValueError, "^scale must be a positive number; got 0.0"),
+        ({"scale": -1.0}, ValueError, "^scale must be a positive number; got -1.0"),
+        ({"scale": INF}, ValueError, "^scale must be a positive number; got inf"),
+        ({"scale": math.nan}, ValueError, "^scale must be a positive number; got nan"),
+        ({"scale": "0.5"}, TypeError, "^scale must"),
+    ],
+    ids=str,
+)
+def test_a_net_of_wrong_arguments_is_refused(arguments, error, message):
+    sound = {"in_features": 12, "width": 9, "depth": 3, "classes": 5}
+    with pytest.raises(error, match=message):
+        lk.LpDistNet(**(sound | arguments))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.zeros(3, 11), ValueError, r"^x must be .* 12 pixels each; its shape is \(3, 11\)"),
+        (torch.zeros(12), ValueError, r"^x must be .* 12 pixels each; its shape is \(12,\)"),
+        (torch.zeros(2, 3, 2, 3), ValueError, "^x must be .* 12 pixels each"),
+        (torch.zeros(0, 12), ValueError, r"^x must be .*\(0, 12\)"),
+        (torch.zeros(0, 3, 2, 2), ValueError, r"^x must be .*\(0, 3, 2, 2\)"),
+        (torch.zeros(3, 12).double(), TypeError, "float64"),
+    ],
+    ids=str,
+)
+def test_a_net_refuses_images_that_do_not_fit(x, error, message):
+    with pytest.raises(error, match=message):
+        lk.LpDistNet(12, 9, 3, 5)(x)
+
+
+@pytest.mark.parametrize(
+    ("models", "error", "message"),
+    [
+        ([], ValueError, "^models must hold at least one model; got none"),
+        ([1, 2], TypeError, "is not a Module"),
+    ],
+)
+def test_an_ensemble_of_no_models_is_refused(models, error, message):
+    with pytest.raises(error, match=message):
+        lk.Ensemble(models)

@@ -1,0 +1,101 @@
+"""Tested: every schedule against hand-computed values, at its ends and beyond them.
+Not tested: that a training run follows them (test_training.py)."""
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from linfkit.schedules import constant_rate, cosine_rate, geometric, p_at, ramp
+
+INF = math.inf
+
+
+@pytest.mark.parametrize(
+    ("progress", "start", "end", "ratio"),
+    [
+        (0.0, 0.25, 0.75, 0.0),
+        (0.25, 0.25, 0.75, 0.0),
+        (0.375, 0.25, 0.75, 0.25),
+        (0.5, 0.25, 0.75, 0.5),
+        (0.75, 0.25, 0.75, 1.0),
+        (0.9, 0.25, 0.75, 1.0),
+        (0.0, 0.0, 1.0, 0.0),
+        (0.3, 0.0, 1.0, 0.3),
+        (1.0, 0.0, 1.0, 1.0),
+        (0.49, 0.5, 0.5, 0.0),  # a ramp of no length is a step
+        (0.5, 0.5, 0.5, 1.0),
+        (0.0, 0.0, 0.0, 1.0),
+    ],
+)
+def test_a_ramp_rises_from_0_to_1_between_its_ends(progress, start, end, ratio):
+    assert ramp(progress, start, end) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.5, 0.999])
+def test_a_ramp_from_1_to_1_never_begins_within_a_run(progress):
+    assert ramp(progress, 1, 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0.5, 0.4), (-0.1, 0.5), (0.5, 1.1), (math.nan, 1), (0, math.nan)]
+)
+def test_a_ramp_outside_the_run_is_refused(start, end):
+    with pytest.raises(ValueError, match=r"^start and end must be shares of the run, in order"):
+        ramp(0.5, start, end)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "start", "end", "value"),
+    [
+        (0.0, 8, 1000, 8),
+        (0.5, 8, 1000, math.sqrt(8000)),
+        (1 / 3, 8, 1000, 40),
+        (1.0, 8, 1000, 1000),
+        (0.0, 0.1, 0.0005, 0.1),
+        (0.5, 0.1, 0.0005, math.sqrt(0.00005)),
+        (1.0, 0.1, 0.0005, 0.0005),
+        (0.7, 3, 3, 3),
+    ],
+)
+def test_a_geometric_ramp_multiplies_by_equal_factors(ratio, start, end, value):
+    assert geometric(ratio, start, end) == pytest.approx(value)
+
+
+def test_equal_steps_of_the_ratio_are_equal_factors():
+    lams = [geometric(step / 10, 0.1, 0.0005) for step in range(11)]
+    factors = [later / earlier for earlier, later in pairwise(lams)]
+    assert factors == pytest.approx([(0.0005 / 0.1) ** 0.1] * 10)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "p"), [(0.0, 8), (1 / 3, 40), (2 / 3, 200), (0.999, 995.2), (1.0, INF)]
+)
+def test_p_rises_geometrically_and_is_infinite_once_its_ramp_is_over(ratio, p):
+    assert p_at(ratio, 8, 1000) == pytest.approx(p, rel=1e-4)
+
+
+def test_p_never_falls_along_the_paper_s_run():
+    exponents = [
+        p_at(ramp(epoch / 1300, 100 / 1300, 1250 / 1300), 8, 1000) for epoch in range(1300)
+    ]
+    assert exponents == sorted(exponents)
+    assert exponents[100] == 8 < exponents[101]
+    assert exponents[1249] < 1000 < exponents[1250] == INF
+
+
+def test_a_p_that_starts_infinite_and_has_no_ramp_stays_so():
+    assert p_at(ramp(0.5, 1, 1), INF, 1000) == INF
+
+
+@pytest.mark.parametrize(
+    ("progress", "rate"),
+    [(0, 1), (1 / 3, 0.75), (0.5, 0.5), (2 / 3, 0.25), (1, 0), (0.25, (2 + math.sqrt(2)) / 4)],
+)
+def test_the_cosine_rate_falls_from_1_to_0(progress, rate):
+    assert cosine_rate(progress) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("progress", [0, 0.5, 1])
+def test_the_constant_rate_is_1(progress):
+    assert constant_rate(progress) == 1
