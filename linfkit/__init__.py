@@ -10,8 +10,6 @@ True
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 from linfkit.attacks import survives_pgd
 from linfkit.certificates import Certificates, certified_radius, certify
 from linfkit.checkpoints import load_model
@@ -24,6 +22,7 @@ from linfkit.losses import hinge_loss, mixed_loss, zero_hinge
 from linfkit.models import Ensemble, LpDistNet
 from linfkit.recipes import Recipe, load_recipe, recipe_names
 from linfkit.training import Run, fit, fit_all, initial_model
+from linfkit.version import __version__
 
 __all__ = [
     "Certificates",
@@ -36,6 +35,7 @@ __all__ = [
     "MeanShift",
     "Recipe",
     "Run",
+    "__version__",
     "certified_radius",
     "certify",
     "fit",

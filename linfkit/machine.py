@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from linfkit.version import __version__
+
 
 def versions() -> dict[str, str]:
     """Versions of what decides a result.
@@ -19,10 +21,8 @@ def versions() -> dict[str, str]:
     import numpy
     import torch
 
-    import linfkit
-
     return {
-        "linfkit": linfkit.__version__,
+        "linfkit": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,

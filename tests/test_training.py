@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import linfkit as lk
-from linfkit import training
+from linfkit.training import loop, runs
 
 INF = math.inf
 TINY = lk.Recipe(
@@ -80,19 +80,20 @@ def assert_same_run(run, other):
 
 def no_training(monkeypatch):
     """From here on, a step of training fails the test."""
-    monkeypatch.setattr(training, "mixed_loss", lambda *_: pytest.fail("a net was trained"))
+    monkeypatch.setattr(loop, "mixed_loss", lambda *_: pytest.fail("a net was trained"))
 
 
 def stop_at(monkeypatch, name, call, exception):
-    """Raise in place of the n-th call of one of the functions that a training step calls."""
-    original, calls = getattr(training, name), itertools.count(1)
+    """Raise in place of the n-th call of one of the functions that training calls."""
+    module = loop if hasattr(loop, name) else runs
+    original, calls = getattr(module, name), itertools.count(1)
 
     def stopping(*arguments, **keywords):
         if next(calls) == call:
             raise exception
         return original(*arguments, **keywords)
 
-    monkeypatch.setattr(training, name, stopping)
+    monkeypatch.setattr(module, name, stopping)
 
 
 # --- the same again
@@ -163,8 +164,8 @@ def test_an_interrupt_keeps_what_was_trained_so_far(tmp_path, monkeypatch):
         stop_at(patched, "set_p", 6, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             fit(TINY, out=tmp_path / "run", checkpoint_every=0)
-    original = training.mixed_loss
-    monkeypatch.setattr(training, "mixed_loss", lambda *a: steps.append(1) or original(*a))
+    original = loop.mixed_loss
+    monkeypatch.setattr(loop, "mixed_loss", lambda *a: steps.append(1) or original(*a))
     fit(TINY, out=tmp_path / "run")
     assert len(steps) == 9 - 5
 
@@ -251,7 +252,7 @@ def test_what_decides_a_run_decides_its_place_in_the_cache(other):
 
 def test_nets_trained_by_other_code_are_not_served(monkeypatch):
     first = fit(TINY)
-    monkeypatch.setattr(training, "_code_fingerprint", lambda: "other code")
+    monkeypatch.setattr(runs, "code_fingerprint", lambda: "other code")
     assert fit(TINY).folder != first.folder
 
 
@@ -375,13 +376,13 @@ def test_in_the_first_step_weights_move_by_the_rate_and_the_logit_scale_by_a_fif
 
 def test_every_image_is_seen_once_an_epoch_in_another_order_each_time(tmp_path, monkeypatch):
     labels_seen = []
-    original = training.mixed_loss
+    original = loop.mixed_loss
 
     def remember(logits, labels, *others):
         labels_seen.extend(labels.tolist())
         return original(logits, labels, *others)
 
-    monkeypatch.setattr(training, "mixed_loss", remember)
+    monkeypatch.setattr(loop, "mixed_loss", remember)
     fit(TINY.replace(epochs=2, train_images=90), out=tmp_path)
     wanted = lk.load_dataset("digits").train_y[:90].tolist()
     first, second = labels_seen[:90], labels_seen[90:]

@@ -1,0 +1,6 @@
+"""Training: from a recipe to a net, its moving average and its history, kept and resumed."""
+
+from linfkit.training.fitting import fit, fit_all, initial_model
+from linfkit.training.runs import Run
+
+__all__ = ["Run", "fit", "fit_all", "initial_model"]

@@ -1,0 +1,167 @@
+"""fit(): the one call that trains, in a folder or in the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from linfkit.data import Dataset, cache_folder, load_dataset
+from linfkit.models import LpDistNet
+from linfkit.recipes import Recipe, load_recipe
+from linfkit.training.loop import Training
+from linfkit.training.runs import Run, RunFolder, run_key
+
+__all__ = ["fit", "fit_all", "initial_model"]
+
+
+def fit(
+    recipe: Recipe | str | Path,
+    data: Dataset | None = None,
+    model: nn.Module | None = None,
+    out: str | Path | None = None,
+    resume: bool = True,
+    device: str | torch.device = "auto",
+    seed: int | None = None,
+    progress: bool = True,
+    checkpoint_every: float = 10.0,
+) -> Run:
+    """Train a net as a recipe says.
+
+    Args:
+        recipe: a `Recipe`, or the name or path of one.
+        data: a `Dataset` of your own; by default the recipe's, through `load_dataset`.
+        model: a net of your own to train, in place of the recipe's `LpDistNet`.
+        out: folder for the nets, the history and the checkpoint. By default a folder in the cache,
+            named by a hash of recipe, seed, data and linfkit's training code, so that the same call
+            trains once; a model of your own is then kept nowhere.
+        resume: go on from the folder's checkpoint, or return its finished run, if it is of this
+            very recipe, seed and data. False trains anew.
+        device: "auto" takes a GPU where there is one.
+        seed: of initial weights, batch order and augmentation; by default the recipe's first.
+        progress: show a bar, on stderr or in the notebook.
+        checkpoint_every: seconds between checkpoints; 0 writes one after every step.
+
+    Returns:
+        A `Run`. Each row of its history has epoch, loss, accuracy (training images, at the p of
+        training), zero_hinge (share of training samples whose hinge is zero), p, lam,
+        learning_rate, lipschitz (measured at the p of training, worst over 16 test images),
+        lipschitz_bound, and accuracy_linf and certified (the first 2,000 test images, at p=∞ and
+        the recipe's eps), the last two also as ema_accuracy_linf and ema_certified; seconds.
+
+    Raises:
+        ValueError, TypeError: an argument is wrong, or `out` holds a run of something else.
+        FileNotFoundError: the recipe or its data set is not there.
+        FloatingPointError: the loss is no longer finite.
+    """
+    if isinstance(recipe, str | Path):
+        recipe = load_recipe(recipe)
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, a name or a path; got {type(recipe).__name__}")
+    seed = recipe.seeds[0] if seed is None else seed
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed must be a whole number; got {seed!r}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more; got {seed}")
+    data = load_dataset(recipe.dataset) if data is None else data
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
+    data = _as_the_recipe_asks(data, recipe)
+    own_model = model
+    model = initial_model(recipe, data, seed) if own_model is None else own_model
+    training = Training(recipe, seed, data, model, _device(device))
+    key = run_key(recipe, seed, data, own_model)
+    if out is None and own_model is not None:
+        training.run(progress)
+        return training.finished(folder=None)
+    folder = RunFolder(Path(out) if out is not None else cache_folder() / "runs" / key, key)
+    return _fit_in(folder, training, resume, progress, checkpoint_every)
+
+
+def fit_all(
+    recipes: Iterable[tuple[Recipe, int]],
+    data: Dataset | None = None,
+    device: str | torch.device = "auto",
+    description: str = "nets",
+) -> list[Run]:
+    """Train one net for each (recipe, seed), under one progress bar; nets in the cache are read.
+
+    >>> from linfkit.recipes import load_recipe
+    >>> tiny = load_recipe("digits-small").replace(epochs=1, width=8)
+    >>> [run.seed for run in fit_all([(tiny, 0), (tiny, 1)])]
+    [0, 1]
+    """
+    todo = list(recipes)
+    return [
+        fit(recipe, data=data, seed=seed, device=device)
+        for recipe, seed in tqdm(todo, desc=description, unit="net", leave=False)
+    ]
+
+
+def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> LpDistNet:
+    """The net that `fit` starts from: the recipe's shape, the data's normalisation.
+
+    The mean and scale that the recipe leaves open are those of the training pixels.
+
+    >>> from linfkit.data import load_dataset
+    >>> from linfkit.recipes import load_recipe
+    >>> initial_model(load_recipe("digits-small"), load_dataset("digits")).in_features
+    64
+    """
+    mean = data.channel_means if recipe.mean is None else recipe.mean
+    scale = data.pixel_scale if recipe.scale is None else recipe.scale
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LpDistNet(
+            data.in_features,
+            width=recipe.width,
+            depth=recipe.depth,
+            classes=len(data.classes),
+            mean=mean,
+            scale=scale,
+            identity_start=recipe.identity_start,
+        )
+
+
+def _fit_in(
+    folder: RunFolder, training: Training, resume: bool, progress: bool, checkpoint_every: float
+) -> Run:
+    """Go on with the folder's run, or start it, and leave it there finished."""
+    if resume:
+        run = folder.load_run(training.recipe, training.seed, training.model, training.ema.module)
+        if run is not None:
+            return run
+        checkpoint = folder.load_checkpoint()
+        if checkpoint is not None:
+            training.restore(*checkpoint)
+    else:
+        folder.clear()
+    saved_at = time.monotonic()
+
+    def save_now_and_then() -> None:
+        nonlocal saved_at
+        if time.monotonic() - saved_at >= checkpoint_every:
+            folder.save_checkpoint(*training.state())
+            saved_at = time.monotonic()
+
+    training.run(progress, after_step=save_now_and_then)
+    run = training.finished(folder.path)
+    folder.save_run(run, training.data)
+    return run
+
+
+def _as_the_recipe_asks(data: Dataset, recipe: Recipe) -> Dataset:
+    data = data.subset(train_images=recipe.train_images, test_images=recipe.test_images)
+    if recipe.label_noise:
+        data = data.with_label_noise(recipe.label_noise, seed=recipe.label_noise_seed)
+    return data
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,187 @@
+"""Runs and the folders that keep them: what is written, under which key, and read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
+from linfkit.data import Dataset
+from linfkit.layers import set_p
+from linfkit.recipes import Recipe
+from linfkit.version import __version__
+
+__all__ = ["Run", "RunFolder", "run_key"]
+
+#: Sources that decide what a run results in; a change of one makes cached nets stale.
+SOURCES = [
+    "checkpoints.py",
+    "certificates.py",
+    "data",
+    "functional.py",
+    "kernels",
+    "layers.py",
+    "lipschitz.py",
+    "losses.py",
+    "models.py",
+    "schedules.py",
+    "training",
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run.
+
+    Attributes:
+        recipe: what was asked for.
+        seed: of initial weights, batch order and augmentation.
+        model: the net with its raw weights, in evaluation mode, at the p where training ended.
+        ema_model: the same with the moving average of the weights.
+        history: one row for each epoch; see `fit`.
+        results: over all test images: accuracy and certified accuracy at p=∞ and the recipe's eps,
+            of the raw weights and (``ema_…``) their average.
+        folder: where it was written, or None.
+    """
+
+    recipe: Recipe
+    seed: int
+    model: nn.Module
+    ema_model: nn.Module
+    history: list[dict[str, float]]
+    results: dict[str, float]
+    folder: Path | None
+
+    def column(self, name: str) -> list[float]:
+        """One column of the history, epoch by epoch.
+
+        Raises:
+            ValueError: there is no such column.
+        """
+        if self.history and name not in self.history[0]:
+            raise ValueError(f"history has no column {name!r}; it has {', '.join(self.history[0])}")
+        return [row[name] for row in self.history]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: its checkpoint while it is under way, then its nets and history.
+
+    Attributes:
+        path: the folder.
+        key: what decides the run; a folder that holds another is refused.
+    """
+
+    path: Path
+    key: str
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state from which the run goes on."""
+        return self.path / "checkpoint.safetensors"
+
+    def save_checkpoint(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Write the state of a run under way."""
+        write_tensors(self.checkpoint, tensors, {**header, "key": self.key})
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state of the run, if it was under way.
+
+        Raises:
+            ValueError: the checkpoint is damaged, or another run's.
+        """
+        if not self.checkpoint.is_file():
+            return None
+        tensors, header = read_tensors(self.checkpoint)
+        self._check_key(header, self.checkpoint)
+        return tensors, header
+
+    def save_run(self, run: Run, data: Dataset) -> None:
+        """Write a finished run; model.safetensors last, since it marks the run as finished."""
+        header = {
+            "key": self.key,
+            "recipe": run.recipe.to_toml(),
+            "seed": run.seed,
+            "data": {"name": data.name, "fingerprint": data.fingerprint},
+            "versions": {"linfkit": __version__, "torch": torch.__version__.split("+")[0]},
+            "history": run.history,
+            "results": run.results,
+        }
+        history = "".join(_as_json_line(row) for row in run.history)
+        write_atomically(self.path / "recipe.toml", run.recipe.to_toml().encode())
+        write_atomically(self.path / "history.jsonl", history.encode())
+        save_model(self.path / "ema_model.safetensors", run.ema_model, header)
+        save_model(self.path / "model.safetensors", run.model, header)
+        self.checkpoint.unlink(missing_ok=True)
+
+    def load_run(
+        self, recipe: Recipe, seed: int, model: nn.Module, ema_model: nn.Module
+    ) -> Run | None:
+        """The finished run, its weights loaded into the given nets, or None if it is not finished.
+
+        Raises:
+            ValueError: a file is damaged, or another run's.
+        """
+        marker = self.path / "model.safetensors"
+        if not marker.is_file():
+            return None
+        weights, header = read_tensors(marker)
+        self._check_key(header, self.path)
+        averaged, _ = read_tensors(self.path / "ema_model.safetensors")
+        for net, tensors in [(model, weights), (ema_model, averaged)]:
+            net.load_state_dict(tensors)
+            set_p(net, float(header["p"]))
+            net.eval()
+        history, results = header["history"], header["results"]
+        return Run(recipe, seed, model, ema_model, history, results, self.path)
+
+    def clear(self) -> None:
+        """Remove an earlier run, so that one can start anew."""
+        for name in ["checkpoint", "model", "ema_model"]:
+            (self.path / f"{name}.safetensors").unlink(missing_ok=True)
+
+    def _check_key(self, header: Mapping[str, Any], place: Path) -> None:
+        if header.get("key") != self.key:
+            raise ValueError(
+                f"{place} holds a run of another recipe, seed or data set, or of other code: "
+                "choose another folder, or resume=False to train anew there"
+            )
+
+
+def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | None) -> str:
+    """Hash of everything that decides a run, the code that trains included."""
+    parts = [recipe.fingerprint, str(seed), data.fingerprint, code_fingerprint()]
+    if own_model is not None:
+        parts.append(repr(own_model))
+        parts += [
+            hashlib.sha256(tensor.detach().cpu().numpy().tobytes()).hexdigest()
+            for tensor in own_model.state_dict().values()
+        ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+
+@cache
+def code_fingerprint() -> str:
+    """Hash of the sources that decide what a run results in."""
+    digest = hashlib.sha256()
+    package = resources.files("linfkit")
+    for name in SOURCES:
+        place = Path(str(package / name))
+        for source in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _as_json_line(row: Mapping[str, float]) -> str:
+    """One row of the history; p=∞ in quotes, since JSON knows no infinity."""
+    return json.dumps({k: "inf" if v == math.inf else v for k, v in row.items()}) + "\n"
