@@ -19,10 +19,9 @@ def ema_curves(run: Run) -> go.Figure:
     recipe = run.recipe
     figure = new_figure(
         "ema-curves",
-        f"Raw weights jitter, their average does not (decay {recipe.ema_decay:g}, "
-        f"{recipe.lr_schedule} rate)",
-        "Certified accuracy of one run against the epoch: the raw weights jump up and down, the "
-        "moving average runs smoothly along their upper edge.",
+        f"Raw and averaged weights, decay {recipe.ema_decay:g}, {recipe.lr_schedule} rate",
+        "Certified accuracy of one run against the epoch: a line for the raw weights, a line for "
+        "their moving average.",
         "epoch",
         f"certified accuracy at ε={recipe.eps:.3g}, p=∞",
     )
@@ -40,9 +39,9 @@ def ema_gain_curves(runs: Mapping[str, Sequence[Run]]) -> go.Figure:
     """How much more the average certifies than the raw weights, by epoch; mean over each group."""
     figure = new_figure(
         "ema-gain",
-        "The gain stays at a constant rate and vanishes with the cosine",
+        "What the moving average gains",
         "Certified accuracy of the moving average less that of the raw weights against the epoch, "
-        "mean over seeds: above zero at a constant learning rate, going to zero with the cosine.",
+        "mean over seeds: a line for each learning rate.",
         "epoch",
         "gain in certified accuracy",
     )
@@ -55,9 +54,9 @@ def ensemble_sizes(gain: EnsembleGain, eps: float) -> go.Figure:
     """Certified accuracy of the mean of the first K nets against K, beside the nets alone."""
     figure = new_figure(
         "ensemble-sizes",
-        "A mean of nets certifies more than the nets",
-        "Certified accuracy of the mean of the first K nets rises with K above the points of the "
-        "single nets.",
+        "Ensembles of the first K nets, and each net alone",
+        "Certified accuracy against K: a line for the mean of the first K nets, a point for net K "
+        "alone.",
         "K",
         f"certified accuracy at ε={eps:.3g}",
         xaxis_dtick=1,

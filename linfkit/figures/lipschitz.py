@@ -18,17 +18,23 @@ __all__ = [
     "margins_against_p",
 ]
 
+#: Lipschitz constants lie between 1 and a few dozen.
+_LOG_AXIS = dict(type="log", tickvals=[1, 1.5, 2, 3, 5, 10, 20, 50, 100])
+
 
 def constant_against_p(nets: Mapping[str, Sequence[AtExponent]]) -> go.Figure:
-    """Bound (dashed) and worst measured Lipschitz constant of each net against p."""
+    """Worst measured Lipschitz constant of each net against p, under the bound that all share.
+
+    The nets are of one shape, and so have one bound.
+    """
     figure = new_figure(
         "constant-against-p",
-        "Below p=∞ the Lipschitz constant is above 1",
-        "Lipschitz constant in ℓ∞ against p for each net: the product bound falls from its "
-        "highest value at p=8 to 1 at p=∞, and the measured worst case lies between.",
+        "Lipschitz constant against p",
+        "Lipschitz constant in ℓ∞ against p: a line for the worst case measured of each net, and "
+        "a dashed one for the product bound, which falls to 1 at p=∞.",
         "p",
         "Lipschitz constant (pixels to logits)",
-        yaxis_type="log",
+        yaxis=_LOG_AXIS,
         xaxis_type="category",
     )
     for (net, rows), colour in zip(nets.items(), COLOURS, strict=False):
@@ -40,21 +46,20 @@ def constant_against_p(nets: Mapping[str, Sequence[AtExponent]]) -> go.Figure:
             mode="lines+markers",
             line=dict(color=colour),
         )
-        figure.add_scatter(
-            x=exponents,
-            y=[row.bound for row in rows],
-            name=f"{net}, bound",
-            mode="lines",
-            line=dict(color=colour, dash="dash"),
-        )
-    return figure
+    return figure.add_scatter(
+        x=exponents,
+        y=[row.bound for row in rows],
+        name="bound of all",
+        mode="lines",
+        line=dict(color=COLOURS[-1], dash="dash"),
+    )
 
 
 def constant_by_layer(nets: Mapping[str, Sequence[LayerConstant]]) -> go.Figure:
     """Worst measured Lipschitz constant of each layer, under its bound, for each net."""
     figure = new_figure(
         "constant-by-layer",
-        "Each layer alone stays well under its bound",
+        "Lipschitz constant by layer",
         "For each layer, a bar for the measured worst case of each net and a line for the bound "
         "d^(1/p).",
         "layer",
@@ -83,17 +88,18 @@ def constant_in_training(history: Sequence[Mapping[str, float]]) -> go.Figure:
     """Lipschitz bound and measured constant epoch by epoch, and the share with zero hinge."""
     figure = new_figure(
         "constant-in-training",
-        "As p rises in training, the constant falls to 1",
-        "Against the epoch: the bound and the measured Lipschitz constant fall to 1 as p rises; "
-        "the share of samples with zero hinge is drawn on the right axis.",
+        "Lipschitz constant and zero hinge along training",
+        "Against the epoch: the bound and the measured Lipschitz constant, which fall to 1 as p "
+        "rises, and on the right axis the share of samples with zero hinge.",
         "epoch",
         "Lipschitz constant",
-        yaxis_type="log",
+        yaxis=_LOG_AXIS,
         yaxis2=dict(
             title=dict(text="share with zero hinge"),
             overlaying="y",
             side="right",
             range=[0, 1],
+            dtick=0.2,
             showgrid=False,
         ),
         margin_r=70,
@@ -125,11 +131,10 @@ def margins_against_p(rows: Sequence[AtExponent], theta: float) -> go.Figure:
     """Median and middle half of the margins against p, for the same weights."""
     figure = new_figure(
         "margins-against-p",
-        "The same weights lose margin as p grows",
-        "Median and quartiles of the margin against p: they shrink towards p=∞, most of all "
-        "between p=8 and p=64.",
+        "Margins of the same weights against p",
+        "Median and quartiles of the margin against p, and the margin θ that training asked for.",
         "p",
-        "margin f_y − max f_j (pixels)",
+        "margin f<sub>y</sub> − max f<sub>j</sub> (pixels)",
         xaxis_type="category",
     )
     exponents = [as_text(row.p) for row in rows]
@@ -162,7 +167,7 @@ def margin_histogram(row: AtExponent, theta: float, limits: tuple[float, float])
         f"p={as_text(row.p)}: bound {row.bound:.3g}, measured up to {row.measured.max():.3g}, "
         f"zero hinge {starved:.0%}",
         f"Histogram of the margins at p={as_text(row.p)}; {starved:.0%} lie beyond θ.",
-        "margin f_y − max f_j (pixels)",
+        "margin f<sub>y</sub> − max f<sub>j</sub> (pixels)",
         "images",
         xaxis_range=limits,
     )

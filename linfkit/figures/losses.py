@@ -20,10 +20,10 @@ def certified_against_margin(table: Mapping[str, Sequence[AtMargin]], eps: float
     """Certified accuracy at ε against the margin asked for in training, for each loss."""
     figure = new_figure(
         "certified-against-margin",
-        "The hinge needs a large margin, the mixed loss hardly minds",
-        "Certified accuracy of each loss against its training margin, mean and range over seeds: "
-        "the hinge starts low and rises with the margin, the mixed loss is flat.",
-        "ε_train / ε",
+        "Certified accuracy against the training margin",
+        "Certified accuracy of each loss against its training margin: a line through the means "
+        "over seeds, bars for their range.",
+        "ε<sub>train</sub> / ε",
         f"certified accuracy at ε={eps:.3g}",
     )
     for loss, rows in table.items():
@@ -47,12 +47,12 @@ def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
     """Share of training samples whose hinge is zero, epoch by epoch against p, at one margin."""
     figure = new_figure(
         "starved-against-p",
-        f"Samples with zero hinge along training, ε_train={eps_train:.3g}",
-        "Share of training samples whose hinge is zero against p for each loss: high at p=8, where "
-        "margins are inflated, and falling as p grows.",
+        f"Samples with zero hinge along training, ε<sub>train</sub>={eps_train:.3g}",
+        "Share of training samples whose hinge is zero, epoch by epoch as p grows, one line for each "
+        "run, coloured by loss.",
         "p",
         "share of samples with zero hinge",
-        xaxis_type="log",
+        xaxis=dict(type="log", tickvals=[8, 16, 32, 64, 128, 256, 512, 1000]),
         yaxis_range=[0, 1],
     )
     chosen = [run for run in runs if abs(run.recipe.eps_train - eps_train) < 1e-9]
@@ -76,10 +76,10 @@ def clean_labels(table: Mapping[str, Sequence[AtMargin]], eps: float) -> go.Figu
     """The same comparison on the labels as they are: bars with every seed's point."""
     figure = new_figure(
         "clean-labels",
-        "On clean labels the two are within noise of each other",
+        "Certified accuracy on clean labels",
         "Certified accuracy of each loss on clean labels at each training margin: a bar for the "
         "mean, a point for every seed.",
-        "ε_train / ε",
+        "ε<sub>train</sub> / ε",
         f"certified accuracy at ε={eps:.3g}",
         barmode="group",
         hovermode="closest",

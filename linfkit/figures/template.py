@@ -16,16 +16,16 @@ _TEMPLATE = go.layout.Template(
     layout=go.Layout(
         colorway=COLOURS,
         font=dict(family="Helvetica, Arial, sans-serif", size=14, color="#222"),
-        title=dict(font=dict(size=17), x=0.02, xanchor="left"),
+        title=dict(font=dict(size=17), x=0.02, xanchor="left", y=0.97, yanchor="top"),
         paper_bgcolor="white",
         plot_bgcolor="white",
         xaxis=dict(showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside"),
         yaxis=dict(showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside"),
         legend=dict(orientation="h", yanchor="bottom", y=1.0, x=0.0),
-        margin=dict(l=70, r=20, t=90, b=60),
+        margin=dict(l=70, r=20, t=100, b=60),
         hovermode="x unified",
         width=760,
-        height=430,
+        height=440,
     )
 )
 
