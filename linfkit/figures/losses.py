@@ -48,8 +48,8 @@ def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
     figure = new_figure(
         "starved-against-p",
         f"Samples with zero hinge along training, ε<sub>train</sub>={eps_train:.3g}",
-        "Share of training samples whose hinge is zero, epoch by epoch as p grows, one line for each "
-        "run, coloured by loss.",
+        "Share of training samples whose hinge is zero, epoch by epoch as p grows: one line for "
+        "each run, coloured by loss.",
         "p",
         "share of samples with zero hinge",
         xaxis=dict(type="log", tickvals=[8, 16, 32, 64, 128, 256, 512, 1000]),
