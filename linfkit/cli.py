@@ -130,6 +130,44 @@ def train(
 
 
 @app.command()
+def bench(
+    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The main rows alone, in less than a minute.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="File for the figures, as JSON.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="File for a picture: .html or .png.")
+    ] = None,
+) -> None:
+    """Measure the distance operators beside torch.cdist and the broadcast formula."""
+    from rich.console import Console
+
+    from linfkit import bench
+    from linfkit.bench import report
+    from linfkit.checkpoints import write_atomically
+    from linfkit.figures import pairs_per_second
+
+    if figure and figure.suffix not in (".html", ".png"):
+        raise ValueError(f"figure: the file's name must end in .html or .png; got {figure.name!r}")
+    try:
+        results = bench.run(device, quick)
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted; nothing was written", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    console = Console()
+    console.print(report.heading(results))
+    console.print(report.timings_table(results))
+    console.print(report.explanation(results))
+    if json:
+        write_atomically(json, results.model_dump_json(indent=2).encode())
+    if figure:
+        _write_figure(pairs_per_second(results).to_dict(), figure)
+
+
+@app.command()
 def doctor() -> None:
     """Say what linfkit finds on this machine."""
     from linfkit.doctor import findings, verdict
@@ -137,6 +175,17 @@ def doctor() -> None:
     for name, finding in findings().items():
         typer.echo(f"{name:9} {finding}")
     typer.echo(verdict())
+
+
+def _write_figure(figure: dict[str, Any], path: Path) -> None:
+    """Write a page or a picture, as the file's name says."""
+    from linfkit.batch.pictures import PictureWriter, write_page
+
+    if path.suffix == ".html":
+        write_page(figure, path)
+        return
+    with PictureWriter(tell=lambda reason: typer.echo(reason, err=True)) as pictures:
+        pictures.write(figure, path)
 
 
 def _values(settings: list[str] | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 
 import linfkit as lk
 from linfkit import figures
+from linfkit.bench import Case, Results, Row, Timing
 from linfkit.explore import Explorer
 from linfkit.lipschitz import LayerConstant
 from linfkit.studies.averaging import EnsembleGain
@@ -34,6 +35,20 @@ GAIN = EnsembleGain(
     ensembles=[
         lk.Certificates(torch.tensor([0.2, 0.05])),
         lk.Certificates(torch.tensor([0.2, 0.2])),
+    ],
+)
+
+BENCH = Results(
+    device="cpu",
+    rows=[
+        Row(
+            case=case,
+            timings=[
+                Timing(contender=name, seconds=seconds, turns=1, extra_bytes=None, error=0.0)
+                for name, seconds in [("linfkit", 1e-3), ("torch.cdist", 1e-1)]
+            ],
+        )
+        for case in (Case(p=math.inf), Case(p=8.0, backward=True), Case(p=8.0, batch=1))
     ],
 )
 
@@ -74,6 +89,7 @@ ALL = {
     "ensemble-sizes": lambda: figures.ensemble_sizes(GAIN, eps=0.1),
     "ensemble-accuracy": lambda: figures.ensemble_accuracy(GAIN, size=2, eps=0.1),
     "certified-accuracy": lambda: figures.certified_accuracy({"net": GAIN.members[0]}, eps=0.1),
+    "pairs-per-second": lambda: figures.pairs_per_second(BENCH),
 }
 
 
@@ -116,6 +132,13 @@ def test_the_histogram_counts_who_is_beyond_theta():
 
 def test_starvation_is_drawn_up_to_the_end_of_the_ramp():
     assert ALL["starved-against-p"]().data[0].x == (8.0, 80.0)
+
+
+def test_bars_are_pairs_a_second_at_one_size():
+    ours, theirs = ALL["pairs-per-second"]().data
+    assert ours.x == ("p=∞<br>forward", "p=8<br>forward<br>+ backward")
+    assert ours.y == pytest.approx((256 * 2**20 / 1e-3,) * 2)
+    assert theirs.y[0] == pytest.approx(ours.y[0] / 100)
 
 
 class TestExplorer:

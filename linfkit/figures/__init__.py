@@ -1,6 +1,7 @@
 """Figures as pure functions: data in, plotly Figure out, in one template."""
 
 from linfkit.figures.averaging import ema_curves, ema_gain_curves, ensemble_accuracy, ensemble_sizes
+from linfkit.figures.bench import pairs_per_second
 from linfkit.figures.certified import certified_accuracy
 from linfkit.figures.lipschitz import (
     constant_against_p,
@@ -24,5 +25,6 @@ __all__ = [
     "ensemble_sizes",
     "margin_histogram",
     "margins_against_p",
+    "pairs_per_second",
     "starved_against_p",
 ]

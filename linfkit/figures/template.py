@@ -22,10 +22,10 @@ _TEMPLATE = go.layout.Template(
         xaxis=dict(showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside"),
         yaxis=dict(showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside"),
         legend=dict(orientation="h", yanchor="bottom", y=1.0, x=0.0),
-        margin=dict(l=70, r=20, t=100, b=60),
+        margin=dict(l=70, r=20, t=88, b=60),
         hovermode="x unified",
         width=760,
-        height=440,
+        height=430,
     )
 )
 

@@ -1,0 +1,40 @@
+"""The README: that its example runs as it stands, and that what it names is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def example() -> str:
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    return code
+
+
+def test_the_example_is_twenty_lines_at_most(example):
+    assert len([line for line in example.splitlines() if line.strip()]) <= 20
+
+
+def test_the_example_trains_certifies_and_reads_back(example, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(example, names)
+    certified = names["certificates"].accuracy(eps=0.1)
+    assert certified > 0.5, "far above the third that guessing reaches"
+    assert "certified" in capsys.readouterr().out
+    assert names["again"].p == names["run"].ema_model.p
+
+
+def test_every_target_that_it_names_is_in_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", README, flags=re.MULTILINE)) <= targets
+
+
+def test_every_file_that_it_links_is_there():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
