@@ -5,8 +5,11 @@ with the same signatures, and checks nothing: `linfkit.functional` has done so.
 
 - `reference`: plain PyTorch, any dtype and device; the definition.
 - `cpu`: Numba, float32.
+- `cuda`: Triton, float32, on NVIDIA's GPUs. Checked in Triton's interpreter and as machine code, but
+  not yet on a GPU, so that it has to be asked for.
 
-`LINFKIT_KERNELS=reference` in the environment forces the reference.
+`LINFKIT_KERNELS=triton` in the environment asks for it; `LINFKIT_KERNELS=reference` forces the
+reference everywhere.
 """
 
 from __future__ import annotations
@@ -24,10 +27,14 @@ from linfkit.kernels import reference
 
 def kernel_for(tensor: Tensor) -> ModuleType:
     """The module to compute with, for inputs of this tensor's dtype and device."""
-    if os.environ.get("LINFKIT_KERNELS") == "reference":
+    asked_for = os.environ.get("LINFKIT_KERNELS")
+    if asked_for == "reference":
         return reference
-    if tensor.device.type == "cpu" and tensor.dtype == torch.float32:
-        return _cpu()
+    if tensor.dtype == torch.float32:
+        if tensor.device.type == "cpu":
+            return _cpu()
+        if tensor.device.type == "cuda" and asked_for == "triton":
+            return _cuda()
     return reference
 
 
@@ -45,3 +52,22 @@ def _cpu() -> ModuleType:
         )
         return reference
     return cpu
+
+
+@cache
+def _cuda() -> ModuleType:
+    """The Triton kernels, likewise."""
+    try:
+        if torch.version.hip is not None:
+            raise ImportError("the GPU kernels are for NVIDIA's")
+        from linfkit.kernels import cuda
+    except ImportError as error:
+        warnings.warn(
+            f"linfkit computes on the GPU without Triton, far more slowly: {error}. "
+            "PyTorch's CUDA builds for Linux bring Triton; elsewhere `pip install triton`, or "
+            "triton-windows, of the version that fits PyTorch's.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return reference
+    return cuda
