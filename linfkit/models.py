@@ -11,10 +11,23 @@ from torch import Tensor, nn
 
 from linfkit.layers import LpDist, MeanShift, check_count, distance_layers, set_p
 
-__all__ = ["Ensemble", "LpDistNet", "common_p"]
+__all__ = ["Ensemble", "LpDistNet", "SharedExponent", "common_p"]
 
 
-class LpDistNet(nn.Module):
+class SharedExponent(nn.Module):
+    """A module with distance layers somewhere inside it, which share one exponent."""
+
+    @property
+    def p(self) -> float:
+        """The exponent that all layers share."""
+        return common_p(self)
+
+    @p.setter
+    def p(self, p: float) -> None:
+        set_p(self, p)
+
+
+class LpDistNet(SharedExponent):
     """An ℓp-distance net: layers of distances with a mean shift after all but the last.
 
     Logits are f(x) = −scale · u, where u is the last layer's output, with a bias, on the normalised
@@ -101,15 +114,6 @@ class LpDistNet(nn.Module):
         self.layers.append(LpDist(sizes[-1], classes, bias=True, identity_start=identity_start))
         self.logit_scale = nn.Parameter(torch.tensor(1.0 / scale))
 
-    @property
-    def p(self) -> float:
-        """The exponent that all layers share."""
-        return common_p(self)
-
-    @p.setter
-    def p(self, p: float) -> None:
-        set_p(self, p)
-
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
         return -self.scale * self.layers(self.normalise(x))
@@ -127,7 +131,7 @@ class LpDistNet(nn.Module):
         return ((channels - self.mean[:, None]) / self.scale).flatten(1)
 
 
-class Ensemble(nn.Module):
+class Ensemble(SharedExponent):
     """The mean of several models' logits.
 
     A mean of 1-Lipschitz functions is 1-Lipschitz, so the ensemble is certified by the same rule;
@@ -150,15 +154,6 @@ class Ensemble(nn.Module):
         self.models = nn.ModuleList(models)
         if not len(self.models):
             raise ValueError("models must hold at least one model; got none")
-
-    @property
-    def p(self) -> float:
-        """The exponent that all members' layers share."""
-        return common_p(self)
-
-    @p.setter
-    def p(self, p: float) -> None:
-        set_p(self, p)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean logits, (B, classes)."""

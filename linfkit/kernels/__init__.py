@@ -5,8 +5,8 @@ with the same signatures, and checks nothing: `linfkit.functional` has done so.
 
 - `reference`: plain PyTorch, any dtype and device; the definition.
 - `cpu`: Numba, float32.
-- `cuda`: Triton, float32, on NVIDIA's GPUs. Checked in Triton's interpreter and as machine code, but
-  not yet on a GPU, so that it has to be asked for.
+- `cuda`: Triton, float32, on NVIDIA's GPUs. Checked in Triton's interpreter and as machine code,
+  but not yet on a GPU, so that it has to be asked for.
 
 `LINFKIT_KERNELS=triton` in the environment asks for it; `LINFKIT_KERNELS=reference` forces the
 reference everywhere.
