@@ -128,8 +128,7 @@ class Claims:
 
     def verdicts(self) -> None:
         """Prints each claim's name and verdict and nothing that differs between processors."""
-        for claim in self._claims.values():
-            print(f"{claim.id}: {claim.verdict}")
+        print("\n".join(f"{claim.id}: {claim.verdict}" for claim in self._claims.values()))
 
     def table(self) -> None:
         """Shows claims, values and verdicts: a table in a notebook, plain lines elsewhere."""

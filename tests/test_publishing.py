@@ -71,7 +71,9 @@ def test_nbval_compares_what_is_printed_and_no_measured_value(run, published):
     elsewhere = nbformat.writes(published).replace('"value": 2.0', '"value": 2.1')
     elsewhere = elsewhere.replace("top-suffices: held", "top-suffices: NOT held")
     (run / "elsewhere.ipynb").write_text(elsewhere)
-    pytest_with = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider"]
+    # -rN: where CI is set, pytest's summary would say each mismatch again
+    pytest_with = [sys.executable, "-m", "pytest", "-rN", "-p", "conftest"]
+    pytest_with += ["-p", "no:cacheprovider"]
     nbval = ["--nbval", "--nbval-current-env", "--rootdir", run, run / "elsewhere.ipynb"]
     tested = subprocess.run([*pytest_with, *nbval], cwd=ROOT, capture_output=True, text=True)
     assert re.findall(r"mismatch '(\w+)'", tested.stdout) == ["stdout"]
