@@ -50,7 +50,7 @@ def run(
     for case in bar:
         bar.set_postfix_str(f"{case.name}, {case.shape}")
         row, notes = measure(
-            case, device, rounds=rounds or (7 if quick else 15), budget=0.5 if quick else 3.0
+            case, device, rounds=rounds or (7 if quick else 15), budget=0.25 if quick else 3.0
         )
         results.rows.append(row)
         results.notes += [note for note in notes if note not in results.notes]
@@ -176,16 +176,18 @@ def _ready(everyone: list[Contender], device: str) -> tuple[list[Contender], lis
     """Those who can run, compiled and warm, and a note on each who cannot."""
     racing, notes = [], []
     for contender in everyone:
-        if contender.name == COMPILED and (reason := _why_not(contender, device)):
-            notes.append(f"{COMPILED} is left out: {reason}")
-            continue
-        if contender.compiles or device == "cuda":
+        if contender.name == COMPILED:
+            if reason := _why_not(contender, device):
+                notes.append(f"{COMPILED} is left out: {reason}")
+                continue
+        elif contender.compiles or device == "cuda":
             contender.call()
         racing.append(contender)
     return racing, notes
 
 
 def _why_not(contender: Contender, device: str) -> str | None:
+    """Compile by a first call; tells why that cannot be, if so."""
     if reason := why_not_compiled(device):
         return reason
     try:

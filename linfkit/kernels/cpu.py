@@ -42,6 +42,7 @@ from linfkit.kernels.vectors import LANES
 CACHED = 2**17  # numbers that stay in a core's second-level cache
 ROWS_AT_HAND = 8  # rows that stay in the first-level cache
 PAIRS_WORTH_A_THREAD = 2**19
+PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
 _COMPILING = "linfkit is compiling its CPU kernels, once on this machine …"
 
@@ -84,17 +85,17 @@ def lp_dist_backward(
 
     Those not needed are empty, (0,).
     """
+    grad_x, grad_w = torch.empty_like(x), torch.empty_like(w)
     if p == math.inf:
-        grad_x, grad_w = torch.zeros_like(x), torch.zeros_like(w)
         at, slopes = torch.empty_like(out, dtype=torch.int32), torch.empty_like(out)
-        arrays = _arrays(grad, _widened(x), _widened(w), out, at, slopes)
-        _run(_locate, _pairs(x, w), *arrays)
+        _run(
+            _largest_slopes,
+            _pairs(x, w),
+            *_arrays(grad, _widened(x), _widened(w), out, at, slopes, grad_w),
+        )
         if need_x:
-            _run(_largest_slopes_x, out.numel(), *arrays[4:], grad_x.numpy())
-        if need_w:
-            _run(_largest_slopes_w, out.numel(), *arrays[4:], grad_w.numpy())
+            _run(_scatter, PAIRS_WORTH_A_SCATTER * out.numel(), *_arrays(at, slopes, grad_x))
     else:
-        grad_x, grad_w = torch.empty_like(x), torch.empty_like(w)
         kind, power = _kind(x, p), np.float32(p)
         factors = torch.empty(1, max(LANES, out.numel()))
         _run(
@@ -138,8 +139,9 @@ def linf_interval_backward(
         *_arrays(*linf_interval(lower, upper, w), closest, farthest),
     )
     arrays = *_arrays(grad_lower, grad_upper), *boxes, *_arrays(closest, farthest, *grads)
-    _run(_interval_slopes_box, grad_lower.numel(), *arrays)
-    _run(_interval_slopes_w, grad_lower.numel(), *arrays)
+    work = 2 * PAIRS_WORTH_A_SCATTER * grad_lower.numel()
+    _run(_interval_slopes_box, work, *arrays)
+    _run(_interval_slopes_w, work, *arrays)
     return grads[0], grads[1], grads[2]
 
 
@@ -279,30 +281,28 @@ def _copy(source, source_first, target, target_first, count):
 
 
 @_compiled
-def _locate(grad, x, w, out, at, slopes, part, parts):
-    """For each pair the first coordinate that attains the distance, and the gradient in x there."""
-    for first in range(0, len(w), ROWS_AT_HAND):
-        for b in range(*_share(len(x), part, parts)):
-            for o in range(first, min(first + ROWS_AT_HAND, len(w))):
+def _largest_slopes(grad, x, w, out, at, slopes, grad_w, part, parts):
+    """The gradient in w; and each pair's gradient in x, with the one coordinate where it sits."""
+    w_first, w_last = _share(len(w), part, parts)
+    for first in range(w_first, w_last, ROWS_AT_HAND):
+        last = min(first + ROWS_AT_HAND, w_last)
+        grad_w[first:last] = 0
+        for b in range(len(x)):
+            for o in range(first, last):
                 i = max(0, first_size(x, b, w, o, out[b, o]))
+                slope = grad[b, o] * np.sign(x[b, i] - w[o, i])  # 0 at distance 0
                 at[b, o] = i
-                slopes[b, o] = grad[b, o] * np.sign(x[b, i] - w[o, i])  # 0 at distance 0
+                slopes[b, o] = slope
+                grad_w[o, i] -= slope
 
 
 @_compiled
-def _largest_slopes_x(at, slopes, grad_x, part, parts):
+def _scatter(at, slopes, grad_x, part, parts):
+    """The gradient in x."""
     for b in range(*_share(len(at), part, parts)):
+        grad_x[b] = 0
         for o in range(at.shape[1]):
             grad_x[b, at[b, o]] += slopes[b, o]
-
-
-@_compiled
-def _largest_slopes_w(at, slopes, grad_w, part, parts):
-    first_of_part, last = _share(len(grad_w), part, parts)
-    for first in range(first_of_part, last, ROWS_AT_HAND):
-        for b in range(len(at)):
-            for o in range(first, min(first + ROWS_AT_HAND, last)):
-                grad_w[o, at[b, o]] -= slopes[b, o]
 
 
 @_compiled
