@@ -98,17 +98,27 @@ class LpDist(DistanceLayer):
 class LpDistConv2d(DistanceLayer):
     """Every output is the ℓp distance of an image patch to one kernel, plus a bias.
 
-    The same distance as `LpDist`, over the patches that ``torch.nn.functional.unfold`` cuts out;
-    padding adds zeros. Input (B, in_channels, H, W), output (B, out_channels, H', W').
+    The same distance as `LpDist`, over patches of the image; padding adds zeros. Input
+    (B, in_channels, H, W), output (B, out_channels, H', W'), where
+    H' = ⌊(H + 2·padding − dilation·(kernel_size − 1) − 1) / stride⌋ + 1, and W' likewise.
 
-    The identity start sets the kernel's centre tap where in_channels ≤ out_channels.
+    Arguments are those of ``torch.nn.Conv2d``, for square kernels: with `groups`, the channels are
+    cut into as many equal runs, and the kernels of one run see the inputs of that run alone:
+    ``fan_in = in_channels // groups * kernel_size**2``.
+
+    The identity start sets the kernel's centre tap where in_channels ≤ out_channels, the kernels of
+    a group taking its channels in turn. The patches are written out and kept for the gradient: at
+    stride 1, that is kernel_size² times the memory of the input.
 
     Raises:
-        ValueError: a number of channels or the kernel size is below 1.
+        ValueError: a number of channels, the kernel size, the stride, the dilation or the number of
+            groups is below 1, the padding below 0, or groups do not divide the channels.
 
-    >>> layer = LpDistConv2d(1, 4, kernel_size=5, stride=1, padding=2)
-    >>> layer(torch.zeros(2, 1, 8, 8)).shape
-    torch.Size([2, 4, 8, 8])
+    >>> layer = LpDistConv2d(2, 4, kernel_size=5, padding=2, groups=2)
+    >>> layer(torch.zeros(3, 2, 8, 8)).shape
+    torch.Size([3, 4, 8, 8])
+    >>> layer.fan_in
+    25
     """
 
     def __init__(
@@ -118,6 +128,8 @@ class LpDistConv2d(DistanceLayer):
         kernel_size: int,
         stride: int = 1,
         padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
         bias: bool = False,
         identity_start: bool = True,
     ) -> None:
@@ -127,42 +139,64 @@ class LpDistConv2d(DistanceLayer):
         check_count("kernel_size", kernel_size)
         check_count("stride", stride)
         check_count("padding", padding, least=0)
+        check_count("dilation", dilation)
+        check_count("groups", groups)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups must divide in_channels={in_channels} and out_channels={out_channels}; "
+                f"got {groups}"
+            )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.fan_in = in_channels * kernel_size**2
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.dilation, self.groups = dilation, groups
+        group_channels = in_channels // groups
+        self.fan_in = group_channels * kernel_size**2
+        self.weight = nn.Parameter(
+            torch.randn(out_channels, group_channels, kernel_size, kernel_size)
+        )
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         if identity_start and in_channels <= out_channels:
             kernels, centre = torch.arange(out_channels), kernel_size // 2
             with torch.no_grad():
-                self.weight[kernels, kernels % in_channels, centre, centre] = IDENTITY_WEIGHT
+                self.weight[kernels, kernels % group_channels, centre, centre] = IDENTITY_WEIGHT
 
     def forward(self, x: Tensor) -> Tensor:
         """Distances of the patches of x, (B, in_channels, H, W): (B, out_channels, H', W')."""
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
+        patches = self._patches(x)
+        rows = patches.flatten(1, 3).flatten(2)  # (groups, B·H'·W', fan_in)
+        kernels = self.weight.flatten(1).chunk(self.groups)
+        distance = torch.cat(
+            [lp_dist(seen, kernel, self.p) for seen, kernel in zip(rows, kernels, strict=True)],
+            dim=1,
+        )
+        images = distance.unflatten(0, patches.shape[1:4]).permute(0, 3, 1, 2)
+        return images if self.bias is None else images + self.bias[:, None, None]
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """What each kernel sees: (groups, B, H', W', in_channels // groups, k, k)."""
+        if x.dim() != 4 or not len(x) or x.shape[1] != self.in_channels:
             raise ValueError(
                 f"x must be images of shape (B, {self.in_channels}, H, W); got {tuple(x.shape)}"
             )
-        height, width = (
-            (side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in x.shape[2:]
-        )
-        if height < 1 or width < 1:
+        extent = self.dilation * (self.kernel_size - 1) + 1
+        if min(x.shape[2:]) + 2 * self.padding < extent:
             raise ValueError(
                 f"x must be at least kernel_size={self.kernel_size} high and wide with "
-                f"padding={self.padding}; got {tuple(x.shape)}"
+                f"padding={self.padding} and dilation={self.dilation}; got {tuple(x.shape)}"
             )
-        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
-        rows = patches.transpose(1, 2).flatten(0, 1)  # (B·H'·W', fan_in)
-        distance = lp_dist(rows, self.weight.flatten(1), self.p)
-        images = distance.unflatten(0, (x.shape[0], height * width)).transpose(1, 2)
-        images = images.unflatten(2, (height, width))
-        return images if self.bias is None else images + self.bias[:, None, None]
+        padded = F.pad(x, [self.padding] * 4)
+        windows = padded.unfold(2, extent, self.stride).unfold(3, extent, self.stride)
+        taps = windows[..., :: self.dilation, :: self.dilation]  # (B, C, H', W', k, k), a view
+        # one copy, where torch.nn.functional.unfold and a transposition would make two
+        return taps.unflatten(1, (self.groups, -1)).permute(1, 0, 3, 4, 2, 5, 6).contiguous()
 
     def extra_repr(self) -> str:
         """What ``print`` shows of the layer."""
+        spread = f", dilation={self.dilation}" if self.dilation > 1 else ""
+        split = f", groups={self.groups}" if self.groups > 1 else ""
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
-            f"stride={self.stride}, padding={self.padding}, p={self.p:g}"
+            f"stride={self.stride}, padding={self.padding}{spread}{split}, p={self.p:g}"
         )
 
 

@@ -1,13 +1,17 @@
 """Data sets: the embedded one, readers of the standard files, downloads, noise, augmentation.
 
-Not tested here: that OpenML's server still serves what it did, since no test uses the network.
+Not tested here: that servers still serve what they did, since no test uses the network.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import os
 import struct
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -15,6 +19,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from linfkit.data import (
     Dataset,
@@ -24,9 +29,11 @@ from linfkit.data import (
     random_crop,
     random_flip,
 )
-from linfkit.data import downloads as downloads_module
+from linfkit.data import dataset as dataset_module
 from linfkit.data.cifar import read_cifar
+from linfkit.data.downloads import SOURCES
 from linfkit.data.idx import read_idx
+from linfkit.data.published import PublishedArchive, PublishedFile, PublishedFiles
 from linfkit.data.standard_files import STANDARD_FILES
 
 DIGITS_FINGERPRINT = "72c74ecc8d139c605ab174ef26e44c4e1abdaf577e3113238562d53a4c055393"
@@ -53,14 +60,36 @@ def small_dataset(name, shape, train=20, test=10):
     return Dataset.from_arrays(train_x, train_y, test_x, test_y, classes=classes, name=name)
 
 
-SMALL = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+SMALL = {
+    "mnist": (1, 28, 28),
+    "fashion-mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "cifar100": (3, 32, 32),
+}
+
+
+def write_standard_files(dataset, folder):
+    """The data set's standard files, as its makers would have written them."""
+    if dataset.name != "cifar100":
+        STANDARD_FILES[dataset.name].write(dataset, folder)
+        return
+    (folder / "cifar-100-binary").mkdir(parents=True)
+    for part, images, labels in [
+        ("train", dataset.train_x, dataset.train_y),
+        ("test", dataset.test_x, dataset.test_y),
+    ]:
+        coarse, fine = torch.full_like(labels, 19), labels
+        records = torch.cat([coarse[:, None], fine[:, None], images.flatten(1)], dim=1)
+        records.byte().numpy().tofile(folder / "cifar-100-binary" / f"{part}.bin")
+    names = "\n".join(dataset.classes) + "\n"
+    (folder / "cifar-100-binary" / "fine_label_names.txt").write_text(names)
 
 
 @pytest.fixture(params=sorted(SMALL))
 def written(request, tmp_path):
     """A small data set, and a folder with its standard files."""
     dataset = small_dataset(request.param, SMALL[request.param])
-    STANDARD_FILES[request.param].write(dataset, tmp_path / "files")
+    write_standard_files(dataset, tmp_path / "files")
     return dataset, tmp_path / "files"
 
 
@@ -104,14 +133,22 @@ class TestDigits:
 
 class TestNames:
     @pytest.mark.parametrize(
-        ("wrong", "nearest"), [("digit", "digits"), ("MNIST", "mnist"), ("cifar-10", "cifar10")]
+        ("wrong", "nearest"),
+        [
+            ("digit", "digits"),
+            ("MNIST", "mnist"),
+            ("cifar-10", "cifar10"),
+            ("FashionMNIST", "fashion-mnist"),
+            ("TinyImageNet", "tiny-imagenet"),
+        ],
     )
     def test_unknown_ones_name_the_nearest(self, wrong, nearest):
         with pytest.raises(ValueError, match=f"name: '{wrong}'.*did you mean '{nearest}'"):
             load_dataset(wrong)
 
     def test_known_ones(self):
-        assert dataset_names() == ("digits", "mnist", "cifar10")
+        known = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet")
+        assert dataset_names() == known
 
 
 class TestStandardFiles:
@@ -197,20 +234,191 @@ class TestStandardFiles:
         with pytest.raises(ValueError, match=r"batches.meta.txt: 2 names; 10 are wanted"):
             load_dataset("cifar10", root=tmp_path)
 
+    def test_cifar100_has_fine_labels(self, tmp_path):
+        dataset = small_dataset("cifar100", SMALL["cifar100"])
+        dataset = replace(dataset, test_y=torch.arange(90, 100))
+        write_standard_files(dataset, tmp_path)
+        read = load_dataset("cifar100", root=tmp_path)
+        assert read.test_y.tolist() == list(range(90, 100))
+        assert (read.classes[0], read.classes[99]) == ("apple", "worm")
+
+    def test_cifar100_names_its_classes_without_their_file(self, tmp_path):
+        write_standard_files(small_dataset("cifar100", SMALL["cifar100"]), tmp_path)
+        (tmp_path / "cifar-100-binary" / "fine_label_names.txt").unlink()
+        assert len(set(load_dataset("cifar100", root=tmp_path).classes)) == 100
+
+    def test_cifar100_with_a_label_above_99(self, tmp_path):
+        write_standard_files(small_dataset("cifar100", SMALL["cifar100"]), tmp_path)
+        path = tmp_path / "cifar-100-binary" / "test.bin"
+        content = bytearray(path.read_bytes())
+        content[3 * 3074 + 1] = 100
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"test.bin: label 100 in record 3; labels from 0 to 99"
+        ):
+            load_dataset("cifar100", root=tmp_path)
+
+    def test_cifar100_truncated(self, tmp_path):
+        write_standard_files(small_dataset("cifar100", SMALL["cifar100"]), tmp_path)
+        path = tmp_path / "cifar-100-binary" / "train.bin"
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(
+            ValueError, match=r"train.bin: 61,479 bytes, no whole number of records"
+        ):
+            load_dataset("cifar100", root=tmp_path)
+
+
+class TestTinyImageNet:
+    WNIDS = ("n02", "n01", "n03")  # in no order: theirs is that of the list
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        """Two training images of each of three classes, and four of validation."""
+        root = tmp_path / "files" / "tiny-imagenet-200"
+        for label, wnid in enumerate(self.WNIDS):
+            for number in range(2):
+                file = root / "train" / wnid / "images" / f"{wnid}_{number}.JPEG"
+                self.write_jpeg(file, 50 * label + 10 * number)
+        for number in range(4):
+            self.write_jpeg(root / "val" / "images" / f"val_{number}.JPEG", 200 + number)
+        lines = [
+            f"val_{number}.JPEG\t{wnid}\t0\t0\t63\t63"
+            for number, wnid in enumerate(("n03", "n01", "n02", "n03"))
+        ]
+        (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+        (root / "wnids.txt").write_text("\n".join(self.WNIDS) + "\n")
+        (root / "words.txt").write_text("n01\tgoldfish, Carassius\nn02\tbullfrog\nn09\tsky\n")
+        return root
+
+    @staticmethod
+    def write_jpeg(path, grey, size=(64, 64), mode="L"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size, grey).save(path, quality=95)
+
+    def test_is_read(self, root):
+        tiny = load_dataset("tiny-imagenet", root=root.parent)
+        assert tiny.train_x.shape == (6, 3, 64, 64)
+        assert tiny.train_x[:, :, 5, 7].unique(dim=1).flatten().tolist() == [
+            0,
+            10,
+            50,
+            60,
+            100,
+            110,
+        ]
+        assert tiny.train_y.tolist() == [0, 0, 1, 1, 2, 2]
+        assert tiny.test_x[:, 0, 0, 0].tolist() == [200, 201, 202, 203]
+        assert tiny.test_y.tolist() == [2, 1, 0, 2]
+        assert tiny.classes == ("bullfrog", "goldfish", "n03")
+
+    def test_keeps_colours_apart(self, root):
+        self.write_jpeg(root / "val" / "images" / "val_0.JPEG", (250, 128, 6), mode="RGB")
+        red, green, blue = load_dataset("tiny-imagenet", root=root.parent).test_x[0, :, 30, 30]
+        assert (red > 240, 118 < green < 138, blue < 16) == (True, True, True)
+
+    def test_is_decoded_once(self, root, capsys):
+        first = load_dataset("tiny-imagenet", root=root.parent)
+        assert "Decoding, this once" in capsys.readouterr().err
+        again = load_dataset("tiny-imagenet", root=root.parent)
+        assert "Decoding" not in capsys.readouterr().err
+        assert again.fingerprint == first.fingerprint
+        assert [path.suffix for path in (cache_folder() / "decoded").iterdir()] == [".npy"]
+
+    def test_is_decoded_anew_where_a_file_has_changed(self, root):
+        load_dataset("tiny-imagenet", root=root.parent)
+        self.write_jpeg(root / "val" / "images" / "val_0.JPEG", 77)
+        assert (load_dataset("tiny-imagenet", root=root.parent).test_x[0] == 77).all()
+
+    @pytest.mark.parametrize("damage", [lambda kept: kept[:-1], lambda kept: b"no array"])
+    def test_is_decoded_anew_where_what_was_kept_is_damaged(self, root, damage):
+        first = load_dataset("tiny-imagenet", root=root.parent).fingerprint
+        (kept,) = (cache_folder() / "decoded").iterdir()
+        kept.write_bytes(damage(kept.read_bytes()))
+        assert load_dataset("tiny-imagenet", root=root.parent).fingerprint == first
+
+    def test_is_not_changed_by_what_is_done_to_its_tensors(self, root):
+        load_dataset("tiny-imagenet", root=root.parent).train_x.zero_()
+        assert load_dataset("tiny-imagenet", root=root.parent).train_x.any()
+
+    @pytest.mark.parametrize(
+        ("spoil", "said"),
+        [
+            (lambda path: path.write_bytes(path.read_bytes()[:-100]), "no sound JPEG.*Truncated"),
+            (lambda path: path.write_bytes(b""), "no sound JPEG"),
+            (lambda path: Image.new("L", (64, 64)).save(path, "PNG"), "no sound JPEG"),
+            (
+                lambda path: Image.new("L", (64, 65)).save(path),
+                "64 × 65 pixels; 64 × 64 are wanted",
+            ),
+            (lambda path: Image.new("L", (30_000, 1)).save(path), "30000 × 1 pixels"),
+        ],
+        ids=["truncated", "empty", "wrong magic", "wrong size", "far too large"],
+    )
+    def test_refuses_an_image(self, root, spoil, said):
+        spoil(root / "train" / "n01" / "images" / "n01_1.JPEG")
+        with pytest.raises(ValueError, match=rf"n01_1\.JPEG: .*{said}"):
+            load_dataset("tiny-imagenet", root=root.parent)
+        assert not list((cache_folder() / "decoded").iterdir()), "nothing half done is kept"
+
+    @pytest.mark.parametrize(
+        ("file", "content", "said"),
+        [
+            ("wnids.txt", "n01\nn02\nn01\n", r"3 classes, 2 different ones"),
+            ("wnids.txt", "", r"0 classes"),
+            ("val/val_annotations.txt", "", "empty"),
+            ("val/val_annotations.txt", "val_0.JPEG\tn01\nval_1.JPEG\n", "line 2: 'val_1.JPEG'"),
+            ("val/val_annotations.txt", "val_0.JPEG\tn07\t0\n", "line 1: .*n07"),
+            ("val/val_annotations.txt", "../val_0.JPEG\tn01\t0\n", "line 1: '../val_0"),
+        ],
+    )
+    def test_refuses_a_list(self, root, file, content, said):
+        (root / file).write_text(content)
+        with pytest.raises(ValueError, match=f"{Path(file).name}.*{said}"):
+            load_dataset("tiny-imagenet", root=root.parent)
+
+    @pytest.mark.parametrize(
+        "gone", ["wnids.txt", "val/val_annotations.txt", "val/images/val_2.JPEG"]
+    )
+    def test_names_what_is_missing(self, root, gone):
+        (root / gone).unlink()
+        with pytest.raises(FileNotFoundError) as fault:
+            load_dataset("tiny-imagenet", root=root.parent)
+        assert Path(gone).name in str(fault.value)
+
+    def test_names_a_class_without_images(self, root):
+        for image in (root / "train" / "n03" / "images").iterdir():
+            image.unlink()
+        with pytest.raises(FileNotFoundError, match=r"n03.images: no \*.JPEG in it"):
+            load_dataset("tiny-imagenet", root=root.parent)
+
+    @pytest.mark.parametrize("root", [None, "somewhere"])
+    def test_says_where_it_is_to_be_had(self, root, tmp_path):
+        if root:
+            root = tmp_path
+        with pytest.raises(
+            FileNotFoundError, match=r"tiny-imagenet-200\.zip.*wnids\.txt|wnids.*zip"
+        ):
+            load_dataset("tiny-imagenet", root=root)
+
 
 @pytest.mark.parametrize(
-    ("name", "train", "image_shape"),
-    [("mnist", 60_000, (1, 28, 28)), ("cifar10", 50_000, (3, 32, 32))],
+    ("name", "train", "image_shape", "classes"),
+    [
+        ("mnist", 60_000, (1, 28, 28), 10),
+        ("fashion-mnist", 60_000, (1, 28, 28), 10),
+        ("cifar10", 50_000, (3, 32, 32), 10),
+        ("cifar100", 50_000, (3, 32, 32), 100),
+    ],
 )
-def test_real_files_where_there_are_any(name, train, image_shape):
+def test_real_files_where_there_are_any(name, train, image_shape, classes):
     folder = os.environ.get("LINFKIT_DATA")
     if not folder or STANDARD_FILES[name].missing(Path(folder)):
         pytest.skip(f"no files of {name} in LINFKIT_DATA")
     dataset = load_dataset(name)
     assert dataset.train_x.shape == (train, *image_shape)
     assert dataset.test_x.shape == (10_000, *image_shape)
-    assert len(dataset.classes) == 10
-    assert dataset.train_y.bincount().min() > 0.08 * train
+    assert len(dataset.classes) == classes
+    assert dataset.train_y.bincount().min() > 0.8 * train / classes
 
 
 class TestIdxReader:
@@ -252,7 +460,7 @@ class TestIdxReader:
             read_idx(path, dimensions=3)
         assert path.name in str(fault.value)
 
-    @pytest.mark.parametrize("damage", ["cut", "garbled", "no gzip"])
+    @pytest.mark.parametrize("damage", ["cut", "garbled", "wrong checksum", "no gzip"])
     def test_refuses_a_damaged_gzip_file(self, tmp_path, damage):
         path = tmp_path / "labels-idx1-ubyte.gz"
         labels = np.random.default_rng(0).integers(10, size=1000, dtype=np.uint8).tobytes()
@@ -261,6 +469,8 @@ class TestIdxReader:
             content = content[:200]
         elif damage == "garbled":
             content[100:110] = b"\xff" * 10
+        elif damage == "wrong checksum":
+            content[-8] ^= 1  # gzip ends in the CRC-32 and the length of what it holds
         else:
             content = bytearray(struct.pack(">4BI", 0, 0, 8, 1, 1000) + labels)
         path.write_bytes(content)
@@ -298,15 +508,13 @@ class TestCifarReader:
         assert path.name in str(fault.value)
 
 
-class TestDownload:
-    @pytest.fixture(params=sorted(SMALL))
+class TestOpenml:
+    @pytest.fixture(params=["mnist", "cifar10"])
     def openml(self, request, monkeypatch):
         """OpenML as it would answer, with 30 images a table; counts how often it is asked."""
         name = request.param
         dataset = small_dataset(name, SMALL[name])
-        source = downloads_module.OPENML_TABLES[name]
-        small = downloads_module.OpenmlTable(source.which, SMALL[name], 20, 30, source.classes)
-        monkeypatch.setitem(downloads_module.OPENML_TABLES, name, small)
+        monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], train_images=20, images=30))
         calls = []
 
         def fetch(*, data_home, **arguments):
@@ -365,6 +573,95 @@ class TestDownload:
         openml.change = shorten
         with pytest.raises(ValueError, match=r"a table of \(29, "):
             load_dataset(openml.dataset.name)
+
+
+class TestPublished:
+    @pytest.fixture
+    def theirs(self, tmp_path):
+        """A file on its makers' server."""
+        path = tmp_path / "theirs.bin"
+        path.write_bytes(b"pixels" * 1000)
+        return self.published(path)
+
+    @staticmethod
+    def published(path):
+        content = path.read_bytes()
+        return PublishedFile(path.as_uri(), len(content), hashlib.md5(content).hexdigest())
+
+    @pytest.fixture(params=["fashion-mnist", "cifar100"])
+    def server(self, request, tmp_path, monkeypatch):
+        """A small data set, and its makers' server, of which the test may change the files."""
+        dataset, folder = small_dataset(request.param, SMALL[request.param]), tmp_path / "server"
+        write_standard_files(dataset, folder)
+        if request.param == "fashion-mnist":
+            files = {file: self.published(folder / file) for file in SOURCES[request.param].files}
+            source = PublishedFiles("its makers", files)
+        else:
+            packed = folder / "cifar-100-binary.tar.gz"
+            with tarfile.open(packed, "w:gz") as archive:
+                archive.add(folder / "cifar-100-binary", "cifar-100-binary")
+            source = replace(SOURCES[request.param], archive=self.published(packed))
+        monkeypatch.setitem(SOURCES, request.param, source)
+        return SimpleNamespace(dataset=dataset, folder=folder)
+
+    def test_is_kept_as_the_standard_files(self, server, tmp_path, capsys):
+        name = server.dataset.name
+        first = load_dataset(name)
+        assert f"Downloading {name} from its makers" in capsys.readouterr().err
+        server.folder.rename(tmp_path / "gone")
+        assert load_dataset(name).fingerprint == first.fingerprint == server.dataset.fingerprint
+        assert len(list((cache_folder() / "data").iterdir())) == 1, "nothing is left beside"
+
+    def test_with_a_wrong_checksum_is_refused(self, server):
+        path = max(
+            (path for path in server.folder.rglob("*") if path.suffix == ".gz"),
+            key=lambda p: p.name,
+        )
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=rf"{path.name}: a file of MD5 \w{{32}} came; \w{{32}} is"
+        ):
+            load_dataset(server.dataset.name)
+        assert not list((cache_folder() / "data").iterdir()), "nothing half done is left"
+
+    def test_offline_says_which_files_to_put_where(self, server):
+        for path in server.folder.rglob("*.gz"):
+            path.unlink()
+        with pytest.raises(
+            FileNotFoundError, match=r"no download.*its makers.*LINFKIT_DATA: "
+        ) as e:
+            load_dataset(server.dataset.name)
+        files = STANDARD_FILES[server.dataset.name].missing(Path("nowhere"))
+        assert all(file in str(e.value) for file in files)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda content: content[:-1], "theirs.bin: 5,999 bytes came; 6,000 are wanted"),
+            (lambda content: content + b"more", "at least 6,001 bytes came; 6,000 are wanted"),
+            (lambda content: content[::-1], "a file of MD5"),
+        ],
+        ids=["truncated", "longer", "another"],
+    )
+    def test_file_that_has_changed_is_refused(self, theirs, tmp_path, change, said):
+        path = tmp_path / "theirs.bin"
+        path.write_bytes(change(path.read_bytes()))
+        with pytest.raises(ValueError, match=said):
+            theirs.download(tmp_path / "ours.bin")
+
+    def test_archive_yields_no_more_than_is_asked_for(self, tmp_path):
+        packed = tmp_path / "archive.tar.gz"
+        with tarfile.open(packed, "w:gz") as archive:
+            for name in ("set/train.bin", "set/readme.txt", "../outside"):
+                member = tarfile.TarInfo(name)
+                member.size = 3
+                archive.addfile(member, io.BytesIO(b"abc"))
+        (tmp_path / "ours").mkdir()
+        PublishedArchive("x", self.published(packed), ("set/train.bin",)).bring(tmp_path / "ours")
+        brought = [path.name for path in (tmp_path / "ours").rglob("*") if path.is_file()]
+        assert brought == ["train.bin"]
 
 
 class TestCacheFolder:
@@ -483,6 +780,24 @@ class TestSubset:
             load_dataset("digits").subset(train_images=count)
 
 
+class TestOnADevice:
+    def test_is_the_same_data_set(self):
+        digits = load_dataset("digits")
+        assert digits.on("cpu").fingerprint == digits.fingerprint
+
+    def test_stays_where_it_is_if_it_does_not_fit(self, monkeypatch):
+        digits = load_dataset("digits")
+        size = digits.train_x.nbytes + digits.train_y.nbytes + digits.test_x.nbytes
+        size += digits.test_y.nbytes
+        for free, moved in [(2 * size, True), (2 * size - 1, False)]:
+            monkeypatch.setattr(dataset_module, "_free_memory", lambda device, free=free: free)
+            assert (digits.on("cpu") is not digits) == moved
+
+    @pytest.mark.gpu
+    def test_is_on_the_gpu(self):
+        assert load_dataset("digits").on("cuda").train_x.is_cuda
+
+
 class TestLabelNoise:
     def dataset(self, count=20_000):
         images = np.zeros((count, 1, 1), dtype=np.uint8)
@@ -537,9 +852,14 @@ class TestAugmentation:
     IMAGES = torch.from_numpy(some_images(64, (3, 7, 5))[0])
 
     @pytest.mark.parametrize("padding", [1, 3, 9])
-    def test_crop_is_that_of_each_image_padded_by_its_edges(self, padding):
-        cropped = random_crop(self.IMAGES, padding, generator())
-        padded = torch.nn.functional.pad(self.IMAGES.float(), (padding,) * 4, mode="replicate")
+    @pytest.mark.parametrize(
+        ("padding_mode", "as_torch_calls_it"), [("replicate", "replicate"), ("zeros", "constant")]
+    )
+    def test_crop_is_that_of_each_padded_image(self, padding, padding_mode, as_torch_calls_it):
+        cropped = random_crop(self.IMAGES, padding, generator(), padding_mode)
+        padded = torch.nn.functional.pad(
+            self.IMAGES.float(), (padding,) * 4, mode=as_torch_calls_it
+        )
         shifts = torch.randint(-padding, padding + 1, (2, 64, 1), generator=generator()) + padding
         for image, around, down, right in zip(
             cropped, padded, *shifts[:, :, 0].tolist(), strict=True
@@ -558,7 +878,23 @@ class TestAugmentation:
         assert mirrored.equal(~kept)
         assert 16 < mirrored.sum() < 48
 
-    @pytest.mark.parametrize("augment", [lambda x, g: random_crop(x, 2, g), random_flip])
+    def test_crops_shift_alike_whatever_fills_the_gap(self):
+        ones = torch.ones(64, 1, 7, 5)
+        within = random_crop(ones, 2, generator(), "zeros")
+        assert 0.5 < within.mean() < 1
+        edged, zeroed = (
+            random_crop(self.IMAGES, 2, generator(), mode) for mode in ("replicate", "zeros")
+        )
+        assert zeroed.equal(edged * within.byte())
+
+    @pytest.mark.parametrize(
+        "augment",
+        [
+            lambda x, g: random_crop(x, 2, g),
+            lambda x, g: random_crop(x, 2, g, "zeros"),
+            random_flip,
+        ],
+    )
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
     def test_keeps_the_dtype_and_is_a_function_of_the_generator(self, augment, dtype):
         images = self.IMAGES.to(dtype)
@@ -584,6 +920,12 @@ class TestAugmentation:
     def test_refuses(self, images, padding, error, said):
         with pytest.raises(error, match=said):
             random_crop(images, padding, generator())
+
+    def test_refuses_an_unknown_padding(self):
+        with pytest.raises(
+            ValueError, match=r"^padding_mode: 'mirror' came; 'replicate' or 'zeros'"
+        ):
+            random_crop(self.IMAGES, 1, generator(), "mirror")
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -45,18 +45,23 @@ def test_a_layer_is_1_lipschitz_at_p_infinity(seed, in_features, out_features, d
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(
     seed=seeds,
-    channels=st.tuples(st.integers(1, 3), st.integers(1, 4)),
-    kernel_size=st.integers(1, 4),
+    group_channels=st.tuples(st.integers(1, 3), st.integers(1, 4)),
+    kernel_size=st.integers(1, 3),
     stride=st.integers(1, 3),
     padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    groups=st.integers(1, 3),
     distance=distances,
 )
 def test_a_convolution_is_1_lipschitz_at_p_infinity(
-    seed, channels, kernel_size, stride, padding, distance
+    seed, group_channels, kernel_size, stride, padding, dilation, groups, distance
 ):
     torch.manual_seed(seed)
-    layer = lk.LpDistConv2d(*channels, kernel_size, stride, padding, bias=True).double()
-    x = torch.randn(3, channels[0], 5, 4, dtype=torch.float64)
+    channels = [groups * count for count in group_channels]
+    layer = lk.LpDistConv2d(
+        *channels, kernel_size, stride, padding, dilation, groups, bias=True
+    ).double()
+    x = torch.randn(3, channels[0], 7, 6, dtype=torch.float64)
     y = x + distance * torch.empty_like(x).uniform_(-1, 1)
     assert steepest_quotient(layer, x, y) <= 1 + 1e-9
 
@@ -116,6 +121,25 @@ def test_a_convolution_starts_near_a_shift_of_its_centre_tap(kernel_size, centre
     assert far == [[kernel, kernel % 2, centre, centre] for kernel in range(5)]
 
 
+@pytest.mark.parametrize(
+    ("in_channels", "out_channels", "groups"), [(4, 4, 2), (4, 6, 2), (3, 9, 3)]
+)
+def test_each_group_starts_near_a_shift_of_all_its_channels(in_channels, out_channels, groups):
+    torch.manual_seed(0)
+    layer = lk.LpDistConv2d(in_channels, out_channels, 3, padding=1, groups=groups)
+    far = (layer.weight == IDENTITY_WEIGHT).nonzero()
+    assert far[:, [0, 2, 3]].tolist() == [[kernel, 1, 1] for kernel in range(out_channels)]
+    in_each, out_of_each = in_channels // groups, out_channels // groups
+    seen = far[:, 1] + in_each * (far[:, 0] // out_of_each)
+    assert set(seen.tolist()) == set(range(in_channels))
+    x = random(2, in_channels, 5, 5)
+    torch.testing.assert_close(layer(x), x[:, seen] - IDENTITY_WEIGHT)
+
+
+def test_groups_that_would_lose_channels_start_normal():
+    assert lk.LpDistConv2d(4, 2, 3, groups=2).weight.abs().max() < 6
+
+
 # --- forward
 
 
@@ -160,6 +184,70 @@ def test_a_convolution_is_a_layer_over_patches(kernel_size, stride, padding, p):
             torch.testing.assert_close(out[:, :, row, column], wanted)
 
 
+@pytest.mark.parametrize("p", [1, 8, INF])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "groups"),
+    [(1, 0, 1, 2), (1, 0, 2, 1), (2, 1, 2, 2), (1, 2, 3, 4), (3, 1, 1, 4)],
+)
+def test_each_group_is_a_layer_over_the_unfolded_patches_of_its_channels(
+    stride, padding, dilation, groups, p
+):
+    torch.manual_seed(0)
+    layer = lk.LpDistConv2d(4, 8, 3, stride, padding, dilation, groups, bias=True)
+    layer.p = p
+    nn.init.normal_(layer.bias)
+    x = random(2, 4, 9, 8)
+    out = layer(x)
+    for group, (channels, kernels) in enumerate(
+        zip(x.chunk(groups, dim=1), layer.weight.chunk(groups), strict=True)
+    ):
+        patches = F.unfold(channels, 3, dilation, padding, stride)  # (B, fan_in, positions)
+        for position, patch in enumerate(patches.unbind(dim=2)):
+            wanted = lk.lp_dist(patch, kernels.flatten(1), p) + layer.bias.chunk(groups)[group]
+            found = out.flatten(2)[:, :, position].chunk(groups, dim=1)[group]
+            torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_groups_see_only_the_inputs_of_their_own(groups):
+    layer = lk.LpDistConv2d(4, 4, kernel_size=3, groups=groups)
+    assert layer.fan_in == layer.weight[0].numel() == 9 * 4 // groups
+    x, other = random(1, 4, 3, 3), random(1, 4, 3, 3, seed=1)
+    other[:, : 4 // groups] = x[:, : 4 // groups]
+    unmoved = (layer(x) == layer(other)).flatten().tolist()
+    assert unmoved[: 4 // groups] == [True] * (4 // groups)
+    if groups > 1:
+        assert not all(unmoved)
+
+
+def test_the_gradient_of_a_convolution_is_that_of_the_formula():
+    torch.manual_seed(0)
+    layer = lk.LpDistConv2d(2, 4, 3, stride=2, padding=1, dilation=2, groups=2).double()
+    layer.p = 3
+    x = random(2, 2, 6, 5).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, weight: layer(x), (x, layer.weight))
+
+
+@pytest.mark.parametrize(
+    "rearranged",
+    [
+        lambda x: x.to(memory_format=torch.channels_last),
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: x.repeat_interleave(2, dim=0)[::2],
+        lambda x: x[:1].expand(3, -1, -1, -1),
+    ],
+    ids=["channels last", "columns first", "every other", "expanded"],
+)
+def test_how_images_lie_in_memory_does_not_matter(rearranged):
+    torch.manual_seed(0)
+    layer = lk.LpDistConv2d(4, 4, 3, padding=1, groups=2)
+    x = rearranged(random(3, 4, 6, 5))
+    assert x.is_contiguous() is False
+    torch.testing.assert_close(layer(x), layer(x.contiguous()), rtol=0, atol=0)
+    # and so its own output can be the input of the next
+    torch.testing.assert_close(layer(layer(x)), layer(layer(x).contiguous()), rtol=0, atol=0)
+
+
 def test_a_convolution_learns():
     layer = lk.LpDistConv2d(1, 2, 3, bias=True)
     layer.p = 8
@@ -195,6 +283,10 @@ def test_set_p_reaches_every_layer_however_deep():
         (
             lk.LpDistConv2d(1, 2, 3, padding=1),
             "LpDistConv2d(1, 2, kernel_size=3, stride=1, padding=1, p=inf)",
+        ),
+        (
+            lk.LpDistConv2d(2, 4, 3, dilation=2, groups=2),
+            "LpDistConv2d(2, 4, kernel_size=3, stride=1, padding=0, dilation=2, groups=2, p=inf)",
         ),
         (lk.MeanShift(4), "MeanShift(4, momentum=0.1)"),
     ],
@@ -261,6 +353,10 @@ def test_the_gradient_flows_through_the_batch_mean():
         (lambda: lk.LpDistConv2d(1, 1, 3, stride=0), ValueError, "^stride must be at least 1"),
         (lambda: lk.LpDistConv2d(1, 1, 3, padding=-1), ValueError, "^padding must be"),
         (lambda: lk.LpDistConv2d(1, 1, 3, padding="same"), TypeError, "^padding must be"),
+        (lambda: lk.LpDistConv2d(1, 1, 3, dilation=0), ValueError, "^dilation must be at least 1"),
+        (lambda: lk.LpDistConv2d(1, 1, 3, groups=0), ValueError, "^groups must be at least 1"),
+        (lambda: lk.LpDistConv2d(3, 4, 3, groups=2), ValueError, "^groups must divide.*=3 .*got 2"),
+        (lambda: lk.LpDistConv2d(4, 3, 3, groups=2), ValueError, "^groups must divide.*=3; got 2"),
         (lambda: lk.MeanShift(0), ValueError, "^features must be at least 1"),
     ],
 )
@@ -280,6 +376,9 @@ def test_a_layer_of_no_possible_size_is_refused(make, error, message):
         (lk.LpDistConv2d(2, 3, 3), torch.zeros(1, 3, 8, 8), ValueError, r"^x must be .*2, H, W"),
         (lk.LpDistConv2d(2, 3, 3), torch.zeros(1, 2, 2, 8), ValueError, "^x must be at least"),
         (lk.LpDistConv2d(2, 3, 3), torch.zeros(0, 2, 8, 8), ValueError, "^x must be"),
+        (lk.LpDistConv2d(2, 3, 3).double(), torch.zeros(1, 2, 8, 8), TypeError, "dtype of x"),
+        (lk.LpDistConv2d(2, 3, 3), torch.zeros(1, 2, 8, 8).byte(), TypeError, "^x must hold float"),
+        (lk.LpDistConv2d(1, 1, 3, dilation=3), torch.zeros(1, 1, 6, 7), ValueError, "dilation=3"),
         (lk.MeanShift(2), torch.zeros(3, 5), ValueError, "^x must have 2 features"),
         (lk.MeanShift(1).eval(), torch.zeros(3, 5), ValueError, "^x must have 1 feature"),
     ],

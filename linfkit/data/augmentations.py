@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
+PaddingMode = Literal["replicate", "zeros"]
 
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to `padding` pixels each way; its edge is repeated into the gap.
 
-    That is a random crop, of the images' own size, from the images padded by their edges.
+def random_crop(
+    images: Tensor,
+    padding: int,
+    generator: torch.Generator,
+    padding_mode: PaddingMode = "replicate",
+) -> Tensor:
+    """Shift each image by up to `padding` pixels each way, and fill the gap.
+
+    That is a random crop, of the images' own size, from the padded images: padded by their edges
+    in Zhang et al., ICLR 2022 (1 pixel on MNIST, 3 on CIFAR-10), by zeros, which are black, in
+    Li et al., 2021 (1 on MNIST, 4 on CIFAR-10).
 
     Args:
         images: (B, C, H, W), of any dtype.
         padding: The largest shift, in pixels; 0 returns the images and draws nothing.
         generator: Where the shifts are drawn, on any device: one on the CPU gives the same
             shifts whatever device the images are on.
+        padding_mode: What the gap is filled with, named as in ``torch.nn.Conv2d``: "replicate",
+            the image's edge, or "zeros".
 
     Returns:
         (B, C, H, W), dtype and device as came.
 
     Raises:
         TypeError: Images that are no tensor, or a padding that is not an integer.
-        ValueError: Images of another shape, or a negative padding.
+        ValueError: Images of another shape, a negative padding, or an unknown mode.
 
     Example:
         >>> images = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -34,18 +47,25 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
         raise TypeError(f"padding: {padding!r} came; an integer of at least 0 is wanted")
     if padding < 0:
         raise ValueError(f"padding: {padding} came; an integer of at least 0 is wanted")
+    if padding_mode not in get_args(PaddingMode):
+        raise ValueError(f"padding_mode: {padding_mode!r} came; 'replicate' or 'zeros' is wanted")
     if padding == 0:
         return images
     batch, channels, height, width = images.shape
     shift = torch.randint(
         -padding, padding + 1, (2, batch, 1), generator=generator, device=generator.device
     ).to(images.device)
+    row = torch.arange(height, device=images.device) + shift[0]
+    column = torch.arange(width, device=images.device) + shift[1]
     # A pixel beyond the edge is the edge's: the index is held within the image.
-    row = (torch.arange(height, device=images.device) + shift[0]).clamp(0, height - 1)
-    column = (torch.arange(width, device=images.device) + shift[1]).clamp(0, width - 1)
-    place = (row[:, :, None] * width + column[:, None, :]).reshape(batch, 1, height * width)
-    pixels = images.reshape(batch, channels, height * width)
-    return pixels.gather(2, place.expand_as(pixels)).reshape(images.shape)
+    held_row, held_column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+    place = (held_row[:, :, None] * width + held_column[:, None, :]).reshape(batch, 1, -1)
+    pixels = images.reshape(batch, channels, -1)
+    cropped = pixels.gather(2, place.expand_as(pixels)).reshape(images.shape)
+    if padding_mode == "replicate":
+        return cropped
+    beyond = (row != held_row)[:, :, None] | (column != held_column)[:, None, :]
+    return cropped.masked_fill(beyond[:, None], 0)
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:

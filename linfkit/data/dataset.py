@@ -190,6 +190,22 @@ class Dataset:
             test_y=self.test_y[:test],
         )
 
+    def on(self, device: torch.device | str) -> Dataset:
+        """The data set on a device, where it takes at most half of what memory is free there.
+
+        Otherwise the data set as it is, batches of which the training loop then has to move.
+
+        Example:
+            >>> from linfkit.data import load_dataset
+            >>> assert load_dataset("digits").on("cpu").train_x.device.type == "cpu"
+        """
+        device = torch.device(device)
+        tensors = (self.train_x, self.train_y, self.test_x, self.test_y)
+        if 2 * sum(tensor.nbytes for tensor in tensors) > _free_memory(device):
+            return self
+        train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in tensors)
+        return replace(self, train_x=train_x, train_y=train_y, test_x=test_x, test_y=test_y)
+
     def with_label_noise(self, share: float, seed: int) -> Dataset:
         """The same images, with a share of the *training* labels drawn anew from all classes.
 
@@ -239,6 +255,11 @@ class Dataset:
 
 
 _LEVELS = np.arange(256) / 255  # what a uint8 pixel is in [0, 1]
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes that a GPU has free; the processor's own memory holds the data set already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
 
 
 def _as_images(argument: str, images: Array) -> Tensor:

@@ -1,99 +1,106 @@
-"""Downloads from OpenML, kept as the standard files so that they are read like any others."""
+"""Downloads into linfkit's cache, as the standard files, so that they are read like any others."""
 
 from __future__ import annotations
 
 import http.client
-import importlib.util
-import math
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import numpy as np
-
-from linfkit.data.dataset import Dataset
-from linfkit.data.standard_files import STANDARD_FILES, Cifar10, Mnist
-
-
-@dataclass(frozen=True)
-class OpenmlTable:
-    """How OpenML names a table, and how its rows are images of ours."""
-
-    which: dict[str, Any]  # arguments of fetch_openml
-    image_shape: tuple[int, int, int]
-    train_images: int  # the first so many rows train
-    images: int
-    classes: tuple[str, ...]
+from linfkit.data.openml import OpenmlTable
+from linfkit.data.published import PublishedArchive, PublishedFile, PublishedFiles
+from linfkit.data.standard_files import FASHION_MNIST, MNIST, STANDARD_FILES, Cifar10, Cifar100
 
 
-OPENML_TABLES = {
+class Source(Protocol):
+    """Somewhere on the network that a data set's standard files can be had from."""
+
+    @property
+    def origin(self) -> str:
+        """Whose server it is, for messages."""
+
+    def bring(self, folder: Path) -> None:
+        """Write the standard files into an empty folder."""
+
+
+_FASHION_MNIST_SERVER = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion"
+_FASHION_MNIST_CHECKSUMS = {  # bytes and MD5
+    "train-images-idx3-ubyte.gz": (26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    "train-labels-idx1-ubyte.gz": (29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+    "t10k-images-idx3-ubyte.gz": (4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
+    "t10k-labels-idx1-ubyte.gz": (5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+}
+
+#: The data sets that can be downloaded.
+SOURCES: dict[str, Source] = {
     "mnist": OpenmlTable(
+        name="mnist",
         which={"name": "mnist_784", "version": 1},
         image_shape=(1, 28, 28),
         train_images=60_000,
         images=70_000,
-        classes=Mnist.classes,
+        files=MNIST,
+    ),
+    "fashion-mnist": PublishedFiles(
+        origin="its makers' repository, zalandoresearch/fashion-mnist,",
+        files={
+            f"{FASHION_MNIST.folder}/{name}": PublishedFile(
+                f"{_FASHION_MNIST_SERVER}/{name}", size, md5
+            )
+            for name, (size, md5) in _FASHION_MNIST_CHECKSUMS.items()
+        },
     ),
     "cifar10": OpenmlTable(
+        name="cifar10",
         which={"data_id": 40927},
         image_shape=(3, 32, 32),
         train_images=50_000,
         images=60_000,
-        classes=Cifar10.classes,
+        files=Cifar10(),
+    ),
+    "cifar100": PublishedArchive(
+        origin="its makers' server, www.cs.toronto.edu,",
+        archive=PublishedFile(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+            size=168_513_733,
+            md5="03b5dce01913d631647c71ecec9e9cb8",
+        ),
+        members=(Cifar100.train_file, Cifar100.test_file, Cifar100.classes_file),
     ),
 }
 
 
 def download(name: str, folder: Path) -> None:
-    """Download a data set from OpenML, and write its standard files into `folder`.
+    """Download a data set, and put its standard files into `folder`.
 
     They are written beside, and only renamed to their names when all are complete.
 
     Raises:
-        FileNotFoundError: The download failed; says which files to put where instead.
+        FileNotFoundError: The download failed, or there is none; says which files to put where.
         ValueError: What came is not the data set.
     """
-    files = STANDARD_FILES[name]
+    if name not in SOURCES:
+        raise FileNotFoundError(f"{name}: linfkit does not download it. {_by_hand(name)}")
+    source = SOURCES[name]
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"Downloading {name} from OpenML into {folder}, this once", file=sys.stderr)
+    print(f"Downloading {name} from {source.origin} into {folder}, this once", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix=".incoming-", dir=folder) as beside:
-        files.write(_fetch(name, Path(beside, "openml")), Path(beside, "standard"))
-        _rename(Path(beside, "standard"), folder)
+        try:
+            source.bring(Path(beside))
+        except (OSError, EOFError, http.client.HTTPException) as fault:
+            raise FileNotFoundError(
+                f"{name}: no download from {source.origin} ({type(fault).__name__}: {fault}). "
+                f"Try again when online. {_by_hand(name)}"
+            ) from fault
+        _rename(Path(beside), folder)
 
 
-def _fetch(name: str, downloads: Path) -> Dataset:
-    """The data set from OpenML, by way of files in a folder that is empty, and not needed after.
-
-    Without one, scikit-learn would download everything twice: for its checksum, and to read it.
-    """
-    from sklearn.datasets import fetch_openml
-
-    source = OPENML_TABLES[name]
-    # The pandas parser is the faster, but pandas is no requirement of ours.
-    parser = "pandas" if importlib.util.find_spec("pandas") else "liac-arff"
-    try:
-        table = fetch_openml(**source.which, as_frame=False, parser=parser, data_home=downloads)
-    except (OSError, EOFError, http.client.HTTPException) as fault:
-        files = STANDARD_FILES[name]
-        raise FileNotFoundError(
-            f"{name}: no download from OpenML ({type(fault).__name__}: {fault}). Try again when "
-            f"online, or put {files.description} into a folder and name it in LINFKIT_DATA: there "
-            f"should then be {', '.join(files.missing(Path('$LINFKIT_DATA')))}"
-        ) from fault
-    wanted = (source.images, math.prod(source.image_shape))
-    if table.data.shape != wanted:
-        raise ValueError(f"{name}: a table of {table.data.shape} came from OpenML; {wanted} wanted")
-    with np.errstate(invalid="ignore"):  # what does not fit shows as a difference
-        pixels = table.data.astype(np.uint8)
-    if not np.array_equal(pixels, table.data):
-        raise ValueError(f"{name}: pixels came from OpenML that are no whole numbers from 0 to 255")
-    x = pixels.reshape(-1, *source.image_shape)
-    y = np.asarray(table.target).astype(np.int64)
-    split = source.train_images
-    return Dataset.from_arrays(
-        x[:split], y[:split], x[split:], y[split:], classes=source.classes, name=name
+def _by_hand(name: str) -> str:
+    files = STANDARD_FILES[name]
+    return (
+        f"Put {files.description} into a folder and name it in LINFKIT_DATA: there should then be "
+        f"{', '.join(files.missing(Path('$LINFKIT_DATA')))}"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from linfkit.data.dataset import Dataset
-from linfkit.data.downloads import download
+from linfkit.data.downloads import SOURCES, download
 from linfkit.data.folders import cache_folder, data_folder
 from linfkit.data.standard_files import STANDARD_FILES, StandardFiles
 
@@ -27,10 +27,17 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
     """The data set of that name.
 
     "digits" comes with scikit-learn: 1,797 real 8×8 digits, in an order shuffled once and for
-    all, of which the first 1,437 train. "mnist" and "cifar10" are read from their standard files,
-    `MNIST/raw/*-ubyte` (or `*-ubyte.gz`) and `cifar-10-batches-bin/*.bin`, in the folder `root`;
-    else in `$LINFKIT_DATA`; where neither is given in linfkit's cache, into which they are first
-    downloaded from OpenML if need be.
+    all, of which the first 1,437 train. The others are read from their standard files in the folder
+    `root`; else in `$LINFKIT_DATA`; where neither is given in linfkit's cache, into which they are
+    first downloaded if need be, and held against their makers' checksums.
+
+    ================ ===================================================== =====================
+    "mnist"          `MNIST/raw/*-ubyte`, or `*-ubyte.gz`                  from OpenML
+    "fashion-mnist"  `FashionMNIST/raw/*-ubyte`, or `*-ubyte.gz`           from its makers
+    "cifar10"        `cifar-10-batches-bin/*.bin`                          from OpenML
+    "cifar100"       `cifar-100-binary/{train,test}.bin`; 100 fine labels  from its makers
+    "tiny-imagenet"  `tiny-imagenet-200/`; its validation images test      by hand; needs Pillow
+    ================ ===================================================== =====================
 
     Args:
         name: One of `dataset_names()`.
@@ -66,15 +73,16 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
 def _what_to_do(
     name: str, files: StandardFiles, folder: Path, missing: list[str], given: bool
 ) -> str:
-    way_out = (
-        f"call load_dataset({name!r}) without root, and with LINFKIT_DATA unset,"
-        if given
-        else f"unset LINFKIT_DATA and call load_dataset({name!r})"
-    )
+    if name not in SOURCES:
+        way_out = ""
+    elif given:
+        way_out = f", or call load_dataset({name!r}) without root, and with LINFKIT_DATA unset,"
+    else:
+        way_out = f", or unset LINFKIT_DATA and call load_dataset({name!r})"
     return (
         f"{name}: {'root' if given else 'LINFKIT_DATA'} is {folder}, but there is no "
-        f"{', no '.join(missing)} in it. Put {files.description} there, or {way_out} "
-        "to download them into linfkit's cache."
+        f"{', no '.join(missing)} in it. Put {files.description} there"
+        + (f"{way_out} to download them into linfkit's cache." if way_out else ".")
     )
 
 

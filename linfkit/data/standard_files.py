@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,12 +12,15 @@ from torch import Tensor
 from linfkit.data.cifar import read_cifar, write_cifar
 from linfkit.data.dataset import Dataset
 from linfkit.data.idx import read_idx, write_idx
+from linfkit.data.tiny_imagenet import TinyImageNet
 
 
 class StandardFiles(Protocol):
     """A data set in the files that its makers publish it in, below some folder."""
 
-    description: str
+    @property
+    def description(self) -> str:
+        """What these files are, as the object of "put … there"."""
 
     def missing(self, folder: Path) -> list[str]:
         """The files that are not there, as paths below `folder`."""
@@ -24,21 +28,30 @@ class StandardFiles(Protocol):
     def read(self, folder: Path) -> Dataset:
         """The data set in these files; ValueError names the one that is not what it should be."""
 
-    def write(self, dataset: Dataset, folder: Path) -> None:
-        """Write a data set in these files, making the folders it takes."""
 
-
+@dataclass(frozen=True)
 class Mnist:
-    """Four IDX files in `MNIST/raw`, each gzipped or not."""
+    """Four IDX files in a folder of their own, each gzipped or not: MNIST, and its like."""
 
-    description = "MNIST's four files, gzipped or not,"
-    classes = tuple("0123456789")
-    files = (
-        "MNIST/raw/train-images-idx3-ubyte",
-        "MNIST/raw/train-labels-idx1-ubyte",
-        "MNIST/raw/t10k-images-idx3-ubyte",
-        "MNIST/raw/t10k-labels-idx1-ubyte",
-    )
+    name: str
+    title: str
+    folder: str
+    classes: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        """What these files are."""
+        return f"{self.title}'s four files, gzipped or not,"
+
+    @property
+    def files(self) -> tuple[str, str, str, str]:
+        """Images and labels to train on, then to test on."""
+        return (
+            f"{self.folder}/train-images-idx3-ubyte",
+            f"{self.folder}/train-labels-idx1-ubyte",
+            f"{self.folder}/t10k-images-idx3-ubyte",
+            f"{self.folder}/t10k-labels-idx1-ubyte",
+        )
 
     def missing(self, folder: Path) -> list[str]:
         """The files that are there neither plain nor gzipped."""
@@ -48,10 +61,10 @@ class Mnist:
         """Read the four files, and see that they fit together."""
         train_x, train_y = self._read_part(folder / self.files[0], folder / self.files[1])
         test_x, test_y = self._read_part(folder / self.files[2], folder / self.files[3])
-        return Dataset("mnist", train_x, train_y, test_x, test_y, self.classes)
+        return Dataset(self.name, train_x, train_y, test_x, test_y, self.classes)
 
     def write(self, dataset: Dataset, folder: Path) -> None:
-        """Write the four files, gzipped."""
+        """Write the four files, gzipped, making the folders it takes."""
         arrays = (
             dataset.train_x[:, 0],
             dataset.train_y.to(torch.uint8),
@@ -63,8 +76,7 @@ class Mnist:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_idx(path, array)
 
-    @staticmethod
-    def _read_part(images_file: Path, labels_file: Path) -> tuple[Tensor, Tensor]:
+    def _read_part(self, images_file: Path, labels_file: Path) -> tuple[Tensor, Tensor]:
         images_path, labels_path = _present(images_file), _present(labels_file)
         images = read_idx(images_path, dimensions=3)
         labels = read_idx(labels_path, dimensions=1)
@@ -75,8 +87,9 @@ class Mnist:
                 f"{labels_path}: {len(labels):,} labels for the {len(images):,} images "
                 f"of {images_path.name}"
             )
-        if labels.max() > 9:
-            raise ValueError(f"{labels_path}: label {labels.max()}; from 0 to 9 are wanted")
+        largest = len(self.classes) - 1
+        if labels.max() > largest:
+            raise ValueError(f"{labels_path}: label {labels.max()}; from 0 to {largest} are wanted")
         return images.unsqueeze(1), labels.long()
 
 
@@ -106,7 +119,7 @@ class Cifar10:
             train_y=torch.cat([labels for _, labels in batches]),
             test_x=test_x,
             test_y=test_y,
-            classes=self._read_classes(folder / self.classes_file),
+            classes=_read_names(folder / self.classes_file, known=self.classes),
         )
 
     def write(self, dataset: Dataset, folder: Path) -> None:
@@ -119,18 +132,60 @@ class Cifar10:
         write_cifar(folder / self.test_file, dataset.test_x, dataset.test_y)
         (folder / self.classes_file).write_text("\n".join(dataset.classes) + "\n", "utf-8")
 
-    def _read_classes(self, path: Path) -> tuple[str, ...]:
-        if not path.is_file():
-            return self.classes
-        if path.stat().st_size > 1000:
-            raise ValueError(f"{path}: {path.stat().st_size:,} bytes; ten names are wanted")
-        classes = tuple(path.read_text("utf-8").split())
-        if len(classes) != len(self.classes):
-            raise ValueError(f"{path}: {len(classes)} names; {len(self.classes)} are wanted")
-        return classes
+
+class Cifar100:
+    """Two files of records in `cifar-100-binary`, of which the fine labels are taken."""
+
+    description = "the two .bin files of CIFAR-100's binary version"
+    train_file = "cifar-100-binary/train.bin"
+    test_file = "cifar-100-binary/test.bin"
+    classes_file = "cifar-100-binary/fine_label_names.txt"
+    classes = (
+        "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle",
+        "bottle", "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle",
+        "caterpillar", "cattle", "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch",
+        "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest", "fox",
+        "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
+        "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom",
+        "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree",
+        "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road",
+        "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake",
+        "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+        "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle",
+        "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
+    )  # fmt: skip
+
+    def missing(self, folder: Path) -> list[str]:
+        """The files that are not there; the names of the classes we know without theirs."""
+        files = (self.train_file, self.test_file)
+        return [file for file in files if not (folder / file).is_file()]
+
+    def read(self, folder: Path) -> Dataset:
+        """Read the two files."""
+        train_x, train_y = read_cifar(folder / self.train_file, classes=100, label_bytes=2)
+        test_x, test_y = read_cifar(folder / self.test_file, classes=100, label_bytes=2)
+        classes = _read_names(folder / self.classes_file, known=self.classes)
+        return Dataset("cifar100", train_x, train_y, test_x, test_y, classes)
 
 
-STANDARD_FILES: dict[str, StandardFiles] = {"mnist": Mnist(), "cifar10": Cifar10()}
+MNIST = Mnist("mnist", "MNIST", "MNIST/raw", classes=tuple("0123456789"))
+FASHION_MNIST = Mnist(
+    "fashion-mnist",
+    "Fashion-MNIST",
+    "FashionMNIST/raw",
+    classes=(
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+        "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ),
+)  # fmt: skip
+
+STANDARD_FILES: dict[str, StandardFiles] = {
+    "mnist": MNIST,
+    "fashion-mnist": FASHION_MNIST,
+    "cifar10": Cifar10(),
+    "cifar100": Cifar100(),
+    "tiny-imagenet": TinyImageNet(),
+}
 
 
 def _plain_or_packed(path: Path) -> list[Path]:
@@ -140,3 +195,15 @@ def _plain_or_packed(path: Path) -> list[Path]:
 
 def _present(path: Path) -> Path:
     return _plain_or_packed(path)[0]
+
+
+def _read_names(path: Path, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the classes in a file, one a line; those known where there is no file."""
+    if not path.is_file():
+        return known
+    if path.stat().st_size > 100 * len(known):
+        raise ValueError(f"{path}: {path.stat().st_size:,} bytes; {len(known)} names are wanted")
+    names = tuple(path.read_text("utf-8").split())
+    if len(names) != len(known):
+        raise ValueError(f"{path}: {len(names)} names; {len(known)} are wanted")
+    return names

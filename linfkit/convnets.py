@@ -1,0 +1,216 @@
+"""Convolutional nets of ℓp distances: LeNet, AlexNet and VGG, as Li et al., 2021, build them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from linfkit.layers import LpDist, LpDistConv2d, MeanShift, check_count
+from linfkit.models import SharedExponent
+from linfkit.units import PixelUnits
+
+__all__ = ["Conv", "LpDistAlexNet", "LpDistConvNet", "LpDistLeNet", "LpDistVGG", "Pool"]
+
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution of distances over all channels, and the mean shift of what comes out."""
+
+    out_channels: int
+    kernel_size: int
+    stride: int = 1
+    padding: int = 0
+
+    def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
+        """The layers that it is, for that many channels."""
+        window = self.kernel_size, self.stride, self.padding
+        conv = LpDistConv2d(channels, self.out_channels, *window, identity_start=identity_start)
+        return [conv, MeanShift(self.out_channels)]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """What it makes of images of that shape."""
+        height, width = (
+            (side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in shape[1:]
+        )
+        return self.out_channels, height, width
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The maximum over windows of each channel: 1-Lipschitz in ℓ∞."""
+
+    kernel_size: int
+    stride: int
+
+    def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
+        """The layer that it is, for any number of channels."""
+        return [nn.MaxPool2d(self.kernel_size, self.stride)]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """What it makes of images of that shape."""
+        height, width = ((side - self.kernel_size) // self.stride + 1 for side in shape[1:])
+        return shape[0], height, width
+
+
+class LpDistConvNet(PixelUnits, SharedExponent):
+    """Convolutions of ℓp distances and max-pooling, then layers of distances.
+
+    The stages of a subclass, then layers of `features`, `hidden` and `classes` distances, a mean
+    shift following every layer of distances but the last. Logits are f(x) = −scale · u, where u is
+    the last layer's output on the normalised input; as max-pooling and flattening do not lengthen
+    anything in ℓ∞ either, they are 1-Lipschitz in ℓ∞ of the *pixels* at p=∞.
+
+    ``layers[:-1]`` is a feature map for a hybrid net: (B, in_features), the normalised images as
+    rows, to (B, hidden), 1-Lipschitz in ℓ∞.
+
+    Args:
+        image_shape: (C, H, W): channels, height and width of an image.
+        hidden: neurons of the layer before the last.
+        classes: number of logits.
+        mean: what to subtract from the pixels; one number, or one for each channel.
+        scale: what to divide by; one number, so that ε scales with it.
+        identity_start: see `LpDist` and `LpDistConv2d`.
+
+    Attributes:
+        stages: convolutions and pools, in order; of the class.
+        features: neurons of the first layer after them; of the class.
+        p: the exponent of all layers; setting it sets them all.
+        logit_scale: the learned scalar s / scale of the mixed loss (`linfkit.mixed_loss`).
+
+    Raises:
+        TypeError, ValueError: an argument is out of range; its name is in the message.
+
+    >>> import torch
+    >>> class Small(LpDistConvNet):
+    ...     stages, features = (Conv(4, 3, stride=2), Pool(3, stride=1)), 12
+    >>> net = Small((1, 8, 8), hidden=16, classes=10, mean=0.3, scale=0.4)
+    >>> net(torch.rand(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+
+    stages: ClassVar[tuple[Conv | Pool, ...]]
+    features: ClassVar[int]
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        hidden: int = 512,
+        classes: int = 10,
+        mean: float | Sequence[float] = 0.0,
+        scale: float = 1.0,
+        identity_start: bool = True,
+    ) -> None:
+        shape = _check_shape(image_shape)
+        check_count("hidden", hidden)
+        check_count("classes", classes)
+        super().__init__(math.prod(shape), shape[0], mean, scale)
+        #: what to call the class with to build this net again
+        self.arguments = {
+            "image_shape": list(shape),
+            "hidden": hidden,
+            "classes": classes,
+            "mean": self.mean.tolist(),
+            "scale": float(scale),
+            "identity_start": identity_start,
+        }
+        self.layers = nn.Sequential(nn.Unflatten(1, shape))
+        for stage in self.stages:
+            self.layers.extend(stage.layers(shape[0], identity_start))
+            shape = stage.output_shape(shape)
+            if min(shape) < 1:
+                raise ValueError(
+                    f"image_shape must be large enough for {type(self).__name__}, whose {stage} "
+                    f"would have no output; got {tuple(image_shape)}"
+                )
+        self.layers.append(nn.Flatten())
+        for inputs, outputs in pairwise([math.prod(shape), self.features, hidden]):
+            self.layers.append(LpDist(inputs, outputs, identity_start=identity_start))
+            self.layers.append(MeanShift(outputs))
+        self.layers.append(LpDist(hidden, classes, bias=True, identity_start=identity_start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
+        return -self.scale * self.layers(self.normalise(x))
+
+
+class LpDistLeNet(LpDistConvNet):
+    """LeNet: two convolutions of 5×5, each followed by 2×2 pooling; 120; hidden; classes.
+
+    Of a 32×32 image the stages leave 16 × 5 × 5, of a 28×28 one 16 × 4 × 4. Li et al., 2021, take
+    512 hidden neurons, and 1024 where a hybrid's MLP follows.
+
+    >>> import torch
+    >>> from linfkit.lipschitz import lipschitz_bound
+    >>> net = LpDistLeNet((1, 28, 28), mean=0.1307, scale=0.3081)
+    >>> net(torch.rand(2, 1, 28, 28)).shape, lipschitz_bound(net)
+    (torch.Size([2, 10]), 1.0)
+    """
+
+    stages = (Conv(6, 5), Pool(2, 2), Conv(16, 5), Pool(2, 2))
+    features = 120
+
+
+class LpDistAlexNet(LpDistConvNet):
+    """AlexNet for small images: five convolutions, the first two pooled; 1024; hidden; classes.
+
+    Of a 32×32 image the stages leave 256 × 3 × 3.
+
+    >>> net = LpDistAlexNet((3, 32, 32), hidden=16)
+    >>> [layer.fan_in for layer in net.layers if isinstance(layer, LpDist)]
+    [2304, 1024, 16]
+    """
+
+    stages = (
+        Conv(96, 7, stride=2, padding=2),
+        Pool(3, 2),
+        Conv(256, 5, padding=2),
+        Pool(3, 2),
+        Conv(384, 3, padding=1),
+        Conv(384, 3, padding=1),
+        Conv(256, 3, padding=1),
+    )
+    features = 1024
+
+
+class LpDistVGG(LpDistConvNet):
+    """VGG: runs of 3×3 convolutions, pooled between them; 256; hidden; classes.
+
+    3 of 64 channels, 3 of 128, 5 of 256, 5 of 512 and 5 of 512. Of a 32×32 image the stages leave
+    512 × 2 × 2.
+
+    >>> net = LpDistVGG((3, 32, 32), hidden=16)
+    >>> sum(isinstance(layer, LpDistConv2d) for layer in net.layers)
+    21
+    """
+
+    stages = (
+        *[Conv(64, 3, padding=1)] * 3,
+        Pool(2, 2),
+        *[Conv(128, 3, padding=1)] * 3,
+        Pool(2, 2),
+        *[Conv(256, 3, padding=1)] * 5,
+        Pool(2, 2),
+        *[Conv(512, 3, padding=1)] * 5,
+        Pool(2, 2),
+        *[Conv(512, 3, padding=1)] * 5,
+    )
+    features = 256
+
+
+def _check_shape(image_shape: Sequence[int]) -> Shape:
+    wanted = "image_shape must be (channels, height, width)"
+    if isinstance(image_shape, str) or not isinstance(image_shape, Sequence):
+        raise TypeError(f"{wanted}; got {image_shape!r}")
+    if len(image_shape) != 3:
+        raise ValueError(f"{wanted}; got {image_shape!r}")
+    for name, count in zip(("channels", "height", "width"), image_shape, strict=True):
+        check_count(f"image_shape: {name}", count)
+    channels, height, width = image_shape
+    return channels, height, width

@@ -1,0 +1,80 @@
+"""The units that a net owns: pixels outside, normalised inputs inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["PixelUnits"]
+
+
+class PixelUnits(nn.Module):
+    """A net that takes images in [0, 1], and works on (x − mean) / scale inside.
+
+    What is 1-Lipschitz in ℓ∞ of the normalised input is so in the pixels' when it is multiplied by
+    `scale`: one number for all channels, so that ε is ε / scale inside, whichever pixel it falls on
+    (as in Zhang et al., ICLR 2022).
+
+    Args:
+        in_features: pixels of one image, channels included.
+        channels: of one image; `in_features` is a multiple.
+        mean: what to subtract from the pixels; one number, or one for each channel.
+        scale: what to divide them by.
+
+    Attributes:
+        mean: (1,) or (channels,).
+        scale: a scalar.
+        logit_scale: the learned scalar s / scale of the mixed loss (`linfkit.mixed_loss`), s
+            starting at 1.
+
+    Raises:
+        TypeError, ValueError: mean or scale is out of range; its name is in the message.
+
+    >>> units = PixelUnits(in_features=12, channels=3, mean=[0.1, 0.2, 0.3], scale=0.5)
+    >>> units.normalise(torch.ones(1, 3, 2, 2)).view(3, 4)[:, 0]
+    tensor([1.8000, 1.6000, 1.4000])
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, in_features: int, channels: int, mean: float | Sequence[float], scale: float
+    ) -> None:
+        super().__init__()
+        try:
+            means = torch.as_tensor(mean, dtype=torch.float32).flatten()
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"mean must be a number or one for each channel; got {mean!r}"
+            ) from error
+        if not means.isfinite().all():
+            raise ValueError(f"mean must be finite; got {mean}")
+        if means.numel() not in (1, channels):
+            raise ValueError(
+                f"mean must be one number or one for each of the {channels} channels; "
+                f"got {means.numel()} numbers"
+            )
+        if isinstance(scale, bool) or not isinstance(scale, int | float):
+            raise TypeError(f"scale must be a positive number; got {scale!r}")
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be a positive number; got {scale}")
+        self.in_features = in_features
+        self.register_buffer("mean", means)
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.logit_scale = nn.Parameter(torch.tensor(1.0 / scale))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(x − mean) / scale as rows, (B, in_features), of images (B, C, H, W) or of rows."""
+        if x.dim() < 2 or not len(x) or x.shape[1:].numel() != self.in_features:
+            raise ValueError(
+                f"x must be a batch of images with {self.in_features} pixels each; "
+                f"its shape is {tuple(x.shape)}"
+            )
+        if torch.promote_types(x.dtype, self.mean.dtype) != self.mean.dtype:
+            raise TypeError(f"x must be {self.mean.dtype}, as the model is; its dtype is {x.dtype}")
+        channels = x.reshape(len(x), self.mean.numel(), -1)
+        return ((channels - self.mean[:, None]) / self.scale).flatten(1)
