@@ -1,0 +1,170 @@
+"""Checkpoints of the papers' own code, read into nets of linfkit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from linfkit.hybrid import HybridNet
+from linfkit.models import LpDistNet
+
+__all__ = ["load_original"]
+
+#: What ``DistributedDataParallel`` puts before every name.
+PARALLEL = "module."
+
+#: Where the linear layers of the original's hybrid are in a `HybridNet`.
+OF_THE_MLP = {
+    "fc_linear.0.weight": "mlp.hidden.weight",
+    "fc_linear.0.bias": "mlp.hidden.bias",
+    "fc_final.weight": "mlp.last.weight",
+    "fc_final.bias": "mlp.last.bias",
+}
+
+
+def load_original(
+    path: str | Path, mean: float | Sequence[float] = 0.0, scale: float = 1.0
+) -> LpDistNet | HybridNet:
+    """A net that the code of Zhang et al., ICLR 2022 saved, in evaluation mode at p=∞.
+
+    That code (github.com/zbh2047/L_inf-dist-net-v2) normalises images outside the model, and gives
+    scalar · (−u): u the distances of the last layer, `scalar` learned. Here the net owns mean and
+    scale: its logits are scale · (−u), 1-Lipschitz in pixels, and its ``logit_scale`` is
+    scalar / scale, so that ``logit_scale`` times the logits is what the original gives. A hybrid
+    (ℓ∞-dist net + MLP) has no scalar: its logits are scale times the original's.
+
+    Args:
+        path: a state dict, or a checkpoint that holds one under ``state_dict``, as ``torch.save``
+            wrote it; names may begin with ``module.``. Only tensors are read, no code is run.
+        mean: what that training subtracted from the pixels; one number, or one for each channel.
+        scale: what it divided them by; one number.
+
+    Returns:
+        An `LpDistNet`, or a `HybridNet` where the file has ``fc_linear`` and ``fc_final``, of the
+        depth and width that the file's tensors have.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        TypeError: mean or scale is no number.
+        ValueError: the file is damaged or no such checkpoint, and what it lacks; or mean and scale
+            do not fit.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> saved = {
+    ...     "fc_dist.0.weight": torch.randn(8, 4),
+    ...     "fc_dist.0.mean_shift.running_mean": torch.zeros(8),
+    ...     "fc_dist.1.weight": torch.randn(3, 8),
+    ...     "fc_dist.1.bias": torch.zeros(3),
+    ...     "scalar": torch.tensor([2.0]),
+    ... }
+    >>> with TemporaryDirectory() as folder:
+    ...     torch.save({"state_dict": saved}, f"{folder}/model.pth")
+    ...     net = load_original(f"{folder}/model.pth", mean=0.5, scale=0.25)
+    >>> (net(torch.rand(5, 1, 2, 2)).shape, net.logit_scale.item())
+    (torch.Size([5, 3]), 8.0)
+    """
+    path = Path(path)
+    saved = _read(path)
+    places = _places(saved, path)
+    net = _net_of_the_size_of(saved, mean, scale)
+    tensors = net.state_dict()
+    for name, place in places.items():
+        # the original's scalar is a vector of one
+        tensor = saved[name].squeeze() if name == "scalar" else saved[name]
+        if tensor.shape != tensors[place].shape:
+            raise _refusal(
+                path,
+                f"{name} must have shape {tuple(tensors[place].shape)} beside the others; "
+                f"it has {tuple(tensor.shape)}",
+            )
+        tensors[place] = tensor / scale if name == "scalar" else tensor
+    net.load_state_dict(tensors)
+    return net.eval()
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, under plain names, on the CPU."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can make the reader fail in any way
+        raise _refusal(
+            path, "it is damaged, or holds more than tensors, which is not read: it could run code"
+        ) from error
+    if isinstance(saved, Mapping) and "state_dict" in saved:
+        saved = saved["state_dict"]
+    if not isinstance(saved, Mapping):
+        raise _refusal(path, f"it must hold a state dict; it holds a {type(saved).__name__}")
+    for name, value in saved.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise _refusal(
+                path,
+                f"it must hold a state dict, names and tensors; "
+                f"under {name!r} it holds a {type(value).__name__}",
+            )
+    return {name.removeprefix(PARALLEL): tensor for name, tensor in saved.items()}
+
+
+def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:
+    """For each name in the file, the name in a net of linfkit: a layer and its shift are two."""
+    distances = max(_distances(saved), 1)  # where there is none, one is missing
+    shifted = distances if _is_hybrid(saved) else distances - 1
+    places = {f"fc_dist.{i}.weight": f"layers.{2 * i}.weight" for i in range(distances)}
+    for i in range(shifted):
+        places[f"fc_dist.{i}.mean_shift.running_mean"] = f"layers.{2 * i + 1}.running_mean"
+    if _is_hybrid(saved):
+        places |= OF_THE_MLP
+    else:
+        places[f"fc_dist.{shifted}.bias"] = f"layers.{2 * shifted}.bias"
+    if "scalar" in saved and not _is_hybrid(saved):
+        places["scalar"] = "logit_scale"
+
+    missing, unknown = places.keys() - saved.keys(), saved.keys() - places.keys()
+    if missing:
+        raise _refusal(path, f"it lacks {_listed(missing)}; it holds {_listed(saved)}")
+    if unknown:
+        raise _refusal(path, f"it holds {_listed(unknown)}, which no such net has")
+    shape = saved["fc_dist.0.weight"].shape
+    if len(shape) != 2:
+        raise _refusal(path, f"fc_dist.0.weight must be a matrix; its shape is {tuple(shape)}")
+    return places
+
+
+def _net_of_the_size_of(
+    saved: Mapping[str, Tensor], mean: float | Sequence[float], scale: float
+) -> LpDistNet | HybridNet:
+    distances, first = _distances(saved), saved["fc_dist.0.weight"]
+    width, in_features = first.shape
+    if _is_hybrid(saved):
+        hidden, classes = saved["fc_linear.0.bias"].numel(), saved["fc_final.bias"].numel()
+        return HybridNet(in_features, width, distances + 2, hidden, classes, mean, scale)
+    classes = saved[f"fc_dist.{distances - 1}.bias"].numel()
+    return LpDistNet(in_features, width, distances, classes, mean, scale)
+
+
+def _distances(saved: Mapping[str, Tensor]) -> int:
+    """How many distance layers a state dict has."""
+    return sum(re.fullmatch(r"fc_dist\.\d+\.weight", name) is not None for name in saved)
+
+
+def _is_hybrid(saved: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith(("fc_linear.", "fc_final.")) for name in saved)
+
+
+def _refusal(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} is no checkpoint of the original code: {why}")
+
+
+def _listed(names: Collection[str]) -> str:
+    """The first few names, for a message.
+
+    >>> _listed({"a", "c", "b", "d"})
+    'a, b, c and 1 more'
+    """
+    shown, more = sorted(names)[:3], len(names) - 3
+    return (", ".join(shown) or "nothing") + (f" and {more} more" if more > 0 else "")

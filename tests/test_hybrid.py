@@ -1,0 +1,317 @@
+"""Tested: what hybrid nets compute, that their bounds and radii hold, what they refuse.
+Not tested: their distance layers (test_layers.py), training them (test_training.py)."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import linfkit as lk
+from linfkit.hybrid import HybridNet, IntervalMLP, ScaledLinear, interval_radius
+
+INF = math.inf
+seeds = st.integers(0, 2**32 - 1)
+scales = st.floats(0.05, 5)
+distances = st.floats(0, 0.5)
+
+
+def random_net(seed=0, in_features=6, width=9, depth=4, hidden=7, classes=4, **arguments):
+    """A net in evaluation mode, in float64, with biases, and with features around zero."""
+    torch.manual_seed(seed)
+    net = HybridNet(in_features, width, depth, hidden, classes, **arguments).double()
+    for shift in net.layers[1::2]:
+        shift.momentum = 1.0  # the running means are those of one batch, so no tanh is saturated
+    net(torch.rand(20, in_features, dtype=torch.float64))
+    nn.init.normal_(net.mlp.hidden.bias)
+    nn.init.normal_(net.mlp.last.bias)
+    return net.eval()
+
+
+def random_images(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def labels_of(count, classes=4):
+    return torch.arange(count) % classes
+
+
+def above_label(logits, labels):
+    return logits - logits.gather(1, labels[:, None])
+
+
+# --- values
+
+
+@pytest.mark.parametrize("p", [2, 8, INF])
+def test_a_hybrid_is_the_formula_written_out_by_hand(p):
+    net = random_net(in_features=8, depth=4, mean=[0.25, 0.5], scale=0.4)
+    net.p = p
+    x = random_images(5, 2, 2, 2)
+    mean = torch.tensor([0.25] * 4 + [0.5] * 4, dtype=torch.float64)
+    u = (x.flatten(1) - mean) / net.scale
+    for layer, shift in zip(net.layers[::2], net.layers[1::2], strict=True):
+        u = torch.linalg.vector_norm(u[:, None] - layer.weight, p, dim=-1) - shift.running_mean
+    hidden, last = net.mlp.hidden, net.mlp.last
+    tanh = torch.tanh(u @ hidden.weight.T / math.sqrt(9) + hidden.bias)
+    logits = tanh @ last.weight.T / math.sqrt(7) + last.bias
+    torch.testing.assert_close(net(x), net.scale * logits)
+    torch.testing.assert_close(net.logit_scale * net(x), logits)
+
+
+def test_linear_weights_start_as_standard_normals_and_are_scaled_when_used():
+    torch.manual_seed(0)
+    layer = ScaledLinear(400, 100)
+    assert layer.weight.std().item() == pytest.approx(1, abs=0.02)
+    assert (layer.bias == 0).all()
+    torch.testing.assert_close(layer(torch.eye(400)), layer.weight.T / 20)
+
+
+def test_depth_counts_the_two_linear_layers():
+    net = HybridNet(12, width=9, depth=5, hidden=7, classes=4)
+    sizes = [(layer.in_features, layer.out_features) for layer in net.layers[::2]]
+    assert sizes == [(12, 9), (9, 9), (9, 9)]
+    assert [type(layer).__name__ for layer in net.layers[1::2]] == ["MeanShift"] * 3
+    assert (net.mlp.hidden.in_features, net.mlp.last.in_features) == (9, 7)
+
+
+def test_a_net_is_built_again_from_its_arguments():
+    net = HybridNet(12, 9, 4, 7, 5, mean=[0.1, 0.2, 0.3], scale=0.4, identity_start=False)
+    again = HybridNet(**net.arguments)
+    again.load_state_dict(net.state_dict())
+    x = torch.rand(2, 12)
+    assert torch.equal(net.eval()(x), again.eval()(x))
+    assert net.arguments == again.arguments
+
+
+def test_p_is_shared_by_the_distance_layers():
+    net = random_net()
+    net.p = 8
+    assert [layer.p for layer in net.layers[::2]] == [8.0, 8.0]
+
+
+def test_the_logit_scale_is_fixed():
+    net = HybridNet(4, 8, 3, 6, 3, scale=0.25)
+    assert net.logit_scale.item() == 4.0
+    assert not net.logit_scale.requires_grad
+
+
+# --- bounds
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(seed=seeds, scale=scales, eps=distances)
+def test_no_perturbation_goes_beyond_the_worst_logits(seed, scale, eps):
+    net, x, labels = random_net(seed, scale=scale), random_images(8, 6, seed=seed), labels_of(8)
+    with torch.no_grad():
+        worst = net.worst_logits(x, labels, eps)
+        for other in range(10):
+            inside = eps * (2 * random_images(8, 6, seed=seed + other) - 1)
+            for step in (inside, eps * inside.sign()):
+                assert (above_label(net(x + step), labels) <= worst + 1e-9).all()
+
+
+def test_no_corner_of_the_box_goes_beyond_the_worst_logits():
+    net, x, labels = random_net(scale=0.3), random_images(4, 6), labels_of(4)
+    corners = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=6)), dtype=torch.float64)
+    with torch.no_grad():
+        for eps in (0.01, 0.1, 0.5):
+            worst = net.worst_logits(x, labels, eps)
+            for corner in eps * corners:
+                assert (above_label(net(x + corner), labels) <= worst + 1e-9).all()
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(seed=seeds, radius=distances)
+def test_no_feature_in_the_box_goes_beyond_the_bounds_of_the_mlp(seed, radius):
+    torch.manual_seed(seed)
+    mlp, u, labels = IntervalMLP(5, 7, 4).double(), random_images(8, 5, seed=seed), labels_of(8)
+    nn.init.normal_(mlp.last.bias)
+    with torch.no_grad():
+        worst = mlp.worst_logits(u, labels, torch.tensor(radius, dtype=torch.float64))
+        for step in radius * (2 * random_images(20, 8, 5, seed=seed) - 1):
+            for moved in (u + step, u + radius * step.sign()):
+                assert (above_label(mlp(moved), labels) <= worst + 1e-9).all()
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(seed=seeds, scale=scales)
+def test_at_eps_zero_the_worst_logits_are_the_logits_less_the_labels(seed, scale):
+    net, x, labels = random_net(seed, scale=scale), random_images(8, 6, seed=seed), labels_of(8)
+    torch.testing.assert_close(net.worst_logits(x, labels, 0), above_label(net(x), labels))
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(seed=seeds, eps=distances, more=distances)
+def test_the_worst_logits_grow_with_eps(seed, eps, more):
+    net, x, labels = random_net(seed), random_images(8, 6, seed=seed), labels_of(8)
+    less, greater = net.worst_logits(x, labels, eps), net.worst_logits(x, labels, eps + more)
+    assert (greater >= less - 1e-12).all()
+
+
+def test_the_bound_is_reached_with_one_feature_and_one_unit():
+    mlp = IntervalMLP(1, 1, 2).double()
+    u, labels, radius = torch.tensor([[0.3]]).double(), torch.tensor([0]), torch.tensor([0.2])
+    ends = above_label(mlp(torch.tensor([[0.1], [0.5]]).double()), torch.tensor([0, 0]))
+    torch.testing.assert_close(mlp.worst_logits(u, labels, radius.double())[0], ends.amax(dim=0))
+
+
+def test_the_label_itself_is_at_zero():
+    net, labels = random_net(), labels_of(5)
+    worst = net.worst_logits(random_images(5, 6), labels, 0.1)
+    assert (worst.gather(1, labels[:, None]) == 0).all()
+
+
+def test_differences_are_bounded_together_not_logit_by_logit():
+    net, x, labels = random_net(), random_images(1, 6), torch.tensor([0])
+    nn.init.ones_(net.mlp.last.weight)  # all logits move together, and none can overtake
+    torch.testing.assert_close(net.worst_logits(x, labels, 0.3), above_label(net(x), labels))
+
+
+def test_each_sample_may_have_its_own_eps():
+    net, x, labels = random_net(), random_images(3, 6), labels_of(3)
+    together = net.worst_logits(x, labels, torch.tensor([0.0, 0.1, 0.3]))
+    for i, eps in enumerate([0.0, 0.1, 0.3]):
+        torch.testing.assert_close(
+            together[i : i + 1], net.worst_logits(x[i : i + 1], labels[i : i + 1], eps)
+        )
+
+
+def test_one_pass_of_the_features_gives_logits_and_worst_logits():
+    net, x, labels = random_net().train(), random_images(5, 6), labels_of(5)
+    u = net.features(x)
+    torch.testing.assert_close(net.logits_at(u), net(x))
+    torch.testing.assert_close(
+        net.worst_logits_at(u, labels, 0.1), net.worst_logits(x, labels, 0.1)
+    )
+
+
+@pytest.mark.parametrize("p", [8, INF])
+def test_the_worst_logits_have_the_gradient_of_finite_differences(p):
+    net, labels = random_net(hidden=3, width=4), labels_of(2)
+    net.p = p
+    x = random_images(2, 6).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: net.worst_logits(x, labels, 0.05), x)
+
+
+def test_training_on_the_worst_logits_reaches_every_weight():
+    net, x, labels = random_net().train(), random_images(8, 6), labels_of(8)
+    nn.functional.cross_entropy(net.worst_logits(x, labels, 0.05), labels).backward()
+    trained = {name for name, weight in net.named_parameters() if weight.grad is not None}
+    assert trained == {name for name, _ in net.named_parameters()} - {"logit_scale"}
+
+
+# --- radii
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(seed=seeds, scale=scales)
+def test_radii_are_the_last_eps_at_which_the_bounds_hold(seed, scale):
+    net, x = random_net(seed, scale=scale), random_images(8, 6, seed=seed)
+    labels = net(x).argmax(dim=1)
+    radius = interval_radius(net, x, labels)
+    for eps, certified in [(radius, True), (radius + 2e-9, False)]:
+        worst = net.worst_logits(x, labels, eps).scatter(1, labels[:, None], -INF).amax(dim=1)
+        assert ((worst < 0) == certified)[(radius > 0) & (radius < 0.99)].all()
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(seed=seeds)
+def test_within_the_radius_no_perturbation_changes_the_prediction(seed):
+    net, x = random_net(seed), random_images(8, 6, seed=seed)
+    labels = net(x).argmax(dim=1)
+    radius = interval_radius(net, x, labels)[:, None]
+    for other in range(20):
+        step = 2 * random_images(8, 6, seed=seed + other) - 1
+        for moved in (x + radius * step, x + radius * step.sign()):
+            assert torch.equal(net(moved).argmax(dim=1), labels)
+
+
+def test_wrong_predictions_have_minus_the_radius_of_what_is_predicted():
+    net, x = random_net(), random_images(20, 6)
+    predicted = net(x).argmax(dim=1)
+    right, wrong = interval_radius(net, x, predicted), interval_radius(net, x, (predicted + 1) % 4)
+    assert (right > 0).all()
+    assert torch.equal(wrong, -right)
+
+
+def test_radii_make_certificates():
+    net, x, labels = random_net(), random_images(40, 6), labels_of(40)
+    certificates = lk.Certificates(interval_radius(net, x, labels))
+    shares = [certificates.accuracy(eps) for eps in (0, 0.001, 0.01, 0.1, 1)]
+    assert certificates.clean_accuracy == (net(x).argmax(dim=1) == labels).double().mean()
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == 0
+
+
+def test_a_net_that_never_changes_its_mind_is_certified_for_the_whole_range():
+    net, x = random_net(), random_images(3, 6)
+    nn.init.zeros_(net.mlp.last.weight)
+    with torch.no_grad():
+        net.mlp.last.bias.copy_(torch.tensor([1.0, 0, 0, 0]))
+    radius = interval_radius(net, x, torch.zeros(3).long())
+    assert ((radius > 1 - 1e-8) & (radius <= 1)).all()
+
+
+def test_radii_are_taken_at_p_infinity_in_evaluation_mode_in_float64():
+    net, x, labels = random_net().float(), random_images(5, 6).float(), labels_of(5)
+    wanted = interval_radius(net, x, labels)
+    assert wanted.dtype == torch.float64
+    net.train().p = 2
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    assert torch.equal(interval_radius(net, x, labels), wanted)
+    assert (net.p, net.training, net.mlp.training) == (2.0, True, True)
+    assert all(torch.equal(before[name], now) for name, now in net.state_dict().items())
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"depth": 2}, ValueError, r"^depth must be at least 3; got 2$"),
+        ({"hidden": 0}, ValueError, r"^hidden must be at least 1; got 0$"),
+        ({"width": 0}, ValueError, r"^width must be at least 1; got 0$"),
+        ({"classes": 2.5}, TypeError, r"^classes must be a whole number; got 2\.5$"),
+        ({"scale": 0}, ValueError, r"^scale must be a positive number; got 0$"),
+        ({"mean": "grey"}, TypeError, r"^mean must be a number or one for each channel"),
+    ],
+)
+def test_an_argument_that_is_wrong_is_named(changed, error, message):
+    arguments = {"in_features": 6, "width": 9, "depth": 4, "hidden": 7, "classes": 4}
+    with pytest.raises(error, match=message):
+        HybridNet(**{**arguments, **changed})
+
+
+@pytest.mark.parametrize(
+    ("eps", "error", "message"),
+    [
+        (-0.1, ValueError, r"^eps must be finite, 0 or more, in pixels; got -0\.1$"),
+        (INF, ValueError, r"^eps must be finite, 0 or more, in pixels; got inf$"),
+        (math.nan, ValueError, r"^eps must be finite, 0 or more, in pixels; got nan$"),
+        (torch.zeros(4), ValueError, r"^eps must be .* the 3 samples; its shape is \(4,\)$"),
+        ("8/255", TypeError, r"^eps must be a number or one a sample; got '8/255'$"),
+    ],
+)
+def test_an_eps_that_is_wrong_is_named(eps, error, message):
+    with pytest.raises(error, match=message):
+        random_net().worst_logits(random_images(3, 6), labels_of(3), eps)
+
+
+def test_labels_and_images_that_are_wrong_are_named():
+    net, x = random_net(), random_images(3, 6)
+    with pytest.raises(ValueError, match=r"^labels must be from 0 to 3; got values from 0 to 4$"):
+        net.worst_logits(x, torch.tensor([0, 1, 4]), 0.1)
+    with pytest.raises(ValueError, match=r"^labels must be one for each of the 3 rows"):
+        interval_radius(net, x, torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"^x must be a batch of images with 6 pixels each"):
+        net(random_images(3, 5))
+    with pytest.raises(TypeError, match=r"^x must be torch\.float64.*its dtype is torch\.complex"):
+        net(x.to(torch.complex128))
+    with pytest.raises(ValueError, match=r"^x must hold pixels in \[0, 1\]"):
+        interval_radius(net, 2 * x, labels_of(3))
