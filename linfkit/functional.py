@@ -39,6 +39,7 @@ def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     >>> [lp_dist(x, w, p).item() for p in (1, 2, math.inf)]
     [7.0, 5.0, 4.0]
     """
+    x, w = _in_float32_under_autocast(x, w)
     _check_matrix("x", x)
     _check_matrix("w", w)
     _check_alike("w", w, "x", x)
@@ -69,6 +70,7 @@ def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tens
     >>> (low.item(), high.item())
     (2.0, 3.0)
     """
+    lower, upper, w = _in_float32_under_autocast(lower, upper, w)
     _check_matrix("lower", lower)
     _check_matrix("upper", upper)
     _check_matrix("w", w)
@@ -96,6 +98,18 @@ def check_p(p: float) -> float:
     if not p >= 1:  # so phrased, NaN is refused too
         raise ValueError(f"p must be a number from 1 up to math.inf; got {p}")
     return float(p)
+
+
+def _in_float32_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """As autocast does for torch.cdist: what it has made half as precise comes back to float32."""
+    first = tensors[0]
+    if not isinstance(first, Tensor) or not torch.is_autocast_enabled(first.device.type):
+        return tensors
+    halves = (torch.float16, torch.bfloat16)
+    return tuple(
+        tensor.float() if isinstance(tensor, Tensor) and tensor.dtype in halves else tensor
+        for tensor in tensors
+    )
 
 
 def _check_matrix(name: str, tensor: Tensor) -> None:

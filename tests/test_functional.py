@@ -285,6 +285,17 @@ def test_autocast_leaves_the_operators_in_float32(half):
     assert all(map(torch.equal, got, wanted))
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_under_autocast_what_a_layer_before_has_halved_is_taken_too(half):
+    x, w, _ = random_inputs(3, 17, 5)
+    with torch.autocast("cpu", dtype=half):
+        halved = torch.nn.functional.linear(x, torch.eye(17))
+        assert halved.dtype == half
+        assert torch.equal(lk.lp_dist(halved, w, 8), lk.lp_dist(halved.float(), w, 8))
+        lower, upper = lk.linf_interval(halved, halved, w)
+    assert lower.dtype == upper.dtype == torch.float32
+
+
 @pytest.mark.parametrize("p", [1, 8, 100.5, INF])
 def test_the_layout_in_memory_does_not_matter(p):
     x, w, g = random_inputs(33, 17, 3)
