@@ -50,7 +50,7 @@ def run(
     for case in bar:
         bar.set_postfix_str(f"{case.name}, {case.shape}")
         row, notes = measure(
-            case, device, rounds=rounds or (7 if quick else 15), budget=0.25 if quick else 3.0
+            case, device, rounds=rounds or (7 if quick else 15), budget=0.5 if quick else 3.0
         )
         results.rows.append(row)
         results.notes += [note for note in notes if note not in results.notes]

@@ -42,6 +42,7 @@ from linfkit.kernels.vectors import LANES
 CACHED = 2**17  # numbers that stay in a core's second-level cache
 ROWS_AT_HAND = 8  # rows that stay in the first-level cache
 PAIRS_WORTH_A_THREAD = 2**19
+QUICK_PAIRS = 8  # without powers, that take as long as one with
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
 _COMPILING = "linfkit is compiling its CPU kernels, once on this machine …"
@@ -68,10 +69,12 @@ def _compiled(function):
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     """‖x_b − w_o‖_p for every pair of rows: (B, I), (O, I) -> (B, O)."""
     out = x.new_empty(len(x), len(w))
+    kind = _kind(x, p)
+    quick = kind in (LARGEST, EIGHTH)
     _run(
         _distances,
-        _pairs(x, w),
-        _kind(x, p),
+        _pairs(x, w) // (QUICK_PAIRS if quick else 1),
+        kind,
         *_arrays(_widened(x), _widened(w), out),
         np.float32(p),
     )
