@@ -10,16 +10,21 @@ True
 
 from __future__ import annotations
 
-from linfkit.attacks import survives_pgd
-from linfkit.certificates import Certificates, certified_radius, certify
+from linfkit.attacks import smallest_perturbation, survives_pgd
+from linfkit.certificates import Certificates, certified_radius, certify, interval_radius
 from linfkit.checkpoints import load_model
 from linfkit.claims import Claims
+from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.data import Dataset, load_dataset
+from linfkit.exact import ExactRadius, exact_radius
 from linfkit.functional import linf_interval, lp_dist
+from linfkit.hybrid import HybridNet
 from linfkit.layers import LpDist, LpDistConv2d, MeanShift
 from linfkit.lipschitz import lipschitz_bound, lipschitz_by_layer, lipschitz_estimate
 from linfkit.losses import hinge_loss, mixed_loss, zero_hinge
-from linfkit.models import Ensemble, LpDistNet
+from linfkit.models import Ensemble, LpDistNet, VotingEnsemble
+from linfkit.optim import LpAdamW, Madam
+from linfkit.original import load_original
 from linfkit.recipes import Recipe, load_recipe, recipe_names
 from linfkit.training import Run, fit, fit_all, initial_model
 from linfkit.version import __version__
@@ -29,29 +34,41 @@ __all__ = [
     "Claims",
     "Dataset",
     "Ensemble",
+    "ExactRadius",
+    "HybridNet",
+    "LpAdamW",
     "LpDist",
+    "LpDistAlexNet",
     "LpDistConv2d",
+    "LpDistLeNet",
     "LpDistNet",
+    "LpDistVGG",
+    "Madam",
     "MeanShift",
     "Recipe",
     "Run",
+    "VotingEnsemble",
     "__version__",
     "certified_radius",
     "certify",
+    "exact_radius",
     "fit",
     "fit_all",
     "hinge_loss",
     "initial_model",
+    "interval_radius",
     "linf_interval",
     "lipschitz_bound",
     "lipschitz_by_layer",
     "lipschitz_estimate",
     "load_dataset",
     "load_model",
+    "load_original",
     "load_recipe",
     "lp_dist",
     "mixed_loss",
     "recipe_names",
+    "smallest_perturbation",
     "survives_pgd",
     "zero_hinge",
 ]

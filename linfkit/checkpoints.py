@@ -13,6 +13,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+from linfkit.hybrid import HybridNet
 from linfkit.layers import set_p
 from linfkit.models import LpDistNet, common_p
 
@@ -22,7 +24,9 @@ __all__ = ["load_model", "read_tensors", "save_model", "write_atomically", "writ
 HEADER = "linfkit"
 
 #: Models that a header can name.
-ARCHITECTURES = {"LpDistNet": LpDistNet}
+ARCHITECTURES = {
+    built.__name__: built for built in (LpDistNet, LpDistLeNet, LpDistAlexNet, LpDistVGG, HybridNet)
+}
 
 
 def write_atomically(path: Path, content: bytes) -> None:

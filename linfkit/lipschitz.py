@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from linfkit.certificates import check_images
 from linfkit.layers import DistanceLayer, distance_layers
-from linfkit.models import Ensemble
+from linfkit.models import Ensemble, VotingEnsemble
 
 __all__ = [
     "LayerConstant",
@@ -43,7 +43,7 @@ def lipschitz_bound(model: nn.Module) -> float:
 
     An upper bound of every logit's Lipschitz constant, in pixels. Mean shifts, flattening,
     max-pooling and the normalisation that the model undoes count 1. For an `Ensemble`, the mean
-    over the members.
+    over the members; for a `VotingEnsemble`, s/2 times that.
 
     Raises:
         ValueError: the model holds no distance layer.
@@ -56,6 +56,10 @@ def lipschitz_bound(model: nn.Module) -> float:
     """
     if isinstance(model, Ensemble):
         return sum(lipschitz_bound(member) for member in model.models) / len(model.models)
+    if isinstance(model, VotingEnsemble):
+        of_logits = sum(lipschitz_bound(member) for member in model.models) / len(model.models)
+        # |∂softmaxᵢ/∂zⱼ| sums over j to 2·pᵢ(1 − pᵢ), at most 1/2
+        return model.logit_scale / 2 * of_logits
     layers = list(distance_layers(model))
     if not layers:
         raise ValueError("model must hold ℓp-distance layers; it has none")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from linfkit.layers import LpDist, MeanShift, check_count, distance_layers, set_p
 
-__all__ = ["Ensemble", "LpDistNet", "SharedExponent", "common_p"]
+__all__ = ["Ensemble", "LpDistNet", "Members", "SharedExponent", "VotingEnsemble", "common_p"]
 
 
 class SharedExponent(nn.Module):
@@ -131,22 +131,20 @@ class LpDistNet(SharedExponent):
         return ((channels - self.mean[:, None]) / self.scale).flatten(1)
 
 
-class Ensemble(SharedExponent):
-    """The mean of several models' logits.
-
-    A mean of 1-Lipschitz functions is 1-Lipschitz, so the ensemble is certified by the same rule;
-    if every member certifies the same label at ε, so does the mean (Li et al., 2021, section 4).
+class Members(SharedExponent):
+    """Several models of one task, whose logits are taken together.
 
     Args:
         models: the members; all take the same input and give the same number of logits.
 
+    Attributes:
+        models: the same, as an ``nn.ModuleList``.
+
     Raises:
         ValueError: there is no member.
 
-    >>> members = [LpDistNet(4, 8, 2, 3) for _ in range(5)]
-    >>> ensemble, x = Ensemble(members).eval(), torch.rand(2, 4)
-    >>> torch.allclose(ensemble(x), sum(net(x) for net in members) / 5)
-    True
+    >>> Members([LpDistNet(4, 8, 2, 3) for _ in range(5)]).logits(torch.rand(2, 4)).shape
+    torch.Size([5, 2, 3])
     """
 
     def __init__(self, models: Iterable[nn.Module]) -> None:
@@ -155,9 +153,74 @@ class Ensemble(SharedExponent):
         if not len(self.models):
             raise ValueError("models must hold at least one model; got none")
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Each member's logits, (K, B, classes).
+
+        Raises:
+            ValueError: the members do not all give the same number of logits.
+        """
+        logits = [model(x) for model in self.models]
+        if len({each.shape for each in logits}) > 1:
+            counts = ", ".join(str(each.shape[-1]) for each in logits)
+            raise ValueError(f"models must all give the same number of logits; they give {counts}")
+        return torch.stack(logits)
+
+
+class Ensemble(Members):
+    """The mean of several models' logits: fusion.
+
+    A mean of 1-Lipschitz functions is 1-Lipschitz, so the ensemble is certified by the same rule;
+    if every member certifies the same label at ε, so does the mean (Li et al., 2021, section 4).
+
+    Args:
+        models: the members; all take the same input and give the same number of logits.
+
+    Raises:
+        ValueError: there is no member, or, when it is called, members differ in their logits.
+
+    >>> members = [LpDistNet(4, 8, 2, 3) for _ in range(5)]
+    >>> ensemble, x = Ensemble(members).eval(), torch.rand(2, 4)
+    >>> torch.allclose(ensemble(x), sum(net(x) for net in members) / 5)
+    True
+    """
+
     def forward(self, x: Tensor) -> Tensor:
         """Mean logits, (B, classes)."""
-        return torch.stack([model(x) for model in self.models]).mean(dim=0)
+        return self.logits(x).mean(dim=0)
+
+
+class VotingEnsemble(Members):
+    """The mean of several models' softmaxes: voting, mean over k of softmax(s · f⁽ᵏ⁾).
+
+    Its outputs are probabilities, not distances: where each logit is 1-Lipschitz, a probability can
+    still move by s/2 for each pixel unit, so that half their difference is no certified radius, and
+    `linfkit.certify` refuses it (Li et al., 2021, section 4, compare voting with fusion).
+
+    Args:
+        models: the members; all take the same input and give the same number of logits.
+        logit_scale: s, what the logits, in pixels, are multiplied by before the softmax. A large
+            one leaves each member a whole vote for its own class.
+
+    Raises:
+        TypeError, ValueError: there is no member, the scale is no positive number, or, when it is
+            called, members differ in their logits.
+
+    >>> voting = VotingEnsemble([LpDistNet(4, 8, 2, 3) for _ in range(5)], logit_scale=10).eval()
+    >>> torch.allclose(voting(torch.rand(2, 4)).sum(dim=1), torch.ones(2))
+    True
+    """
+
+    def __init__(self, models: Iterable[nn.Module], logit_scale: float) -> None:
+        super().__init__(models)
+        if isinstance(logit_scale, bool) or not isinstance(logit_scale, int | float):
+            raise TypeError(f"logit_scale must be a positive number; got {logit_scale!r}")
+        if not (math.isfinite(logit_scale) and logit_scale > 0):
+            raise ValueError(f"logit_scale must be a positive number; got {logit_scale}")
+        self.logit_scale = float(logit_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean probabilities, (B, classes)."""
+        return (self.logit_scale * self.logits(x)).softmax(dim=-1).mean(dim=0)
 
 
 def common_p(module: nn.Module) -> float:

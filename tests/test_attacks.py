@@ -1,4 +1,4 @@
-"""Tested: what survives_pgd reports, the points it tries, what it leaves as it was, its refusals.
+"""Tested: what attacks report, the points they try, seeds, what they leave as it was, refusals.
 Not tested: the strength of foolbox's attack; certificates against it (test_certificates.py)."""
 
 import math
@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import linfkit as lk
+from linfkit.attacks import nearest_misclassified, smallest_perturbation
+from linfkit.studies.attacked import predictions
 
 INF = math.inf
 
@@ -40,7 +42,6 @@ def test_a_point_survives_up_to_its_distance_from_the_boundary(line):
 @pytest.mark.parametrize("steps", [5, 20, 50])
 def test_however_few_the_steps_they_cross_the_whole_ball(steps, line):
     x, labels = torch.full((200, 1), 0.25), torch.zeros(200).long()
-    torch.manual_seed(0)
     assert not lk.survives_pgd(line, x, labels, 0.26, steps).any()
 
 
@@ -115,3 +116,84 @@ def test_labels_that_do_not_fit_are_refused(labels, error, message, net, x):
 def test_pixels_outside_the_unit_range_are_refused(net, x):
     with pytest.raises(ValueError, match=r"^x must hold pixels in \[0, 1\]"):
         lk.survives_pgd(net, x + 1, torch.zeros(8).long(), 0.1)
+
+
+# --- seeds
+
+
+def test_an_attack_leaves_torchs_generator_as_it_was(net, x):
+    labels = net(x).argmax(dim=1)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    lk.survives_pgd(net, x, labels, 0.1, steps=3)
+    smallest_perturbation(net, x, labels, steps=3)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_seed_alone_decides_where_an_attack_starts(net, x):
+    starts = []
+    net.register_forward_pre_hook(lambda net, arguments: starts.append(arguments[0].detach()))
+    labels = net(x).argmax(dim=1)
+
+    def tried(seed):
+        starts.clear()
+        torch.rand(1)  # what was drawn before does not matter
+        lk.survives_pgd(net, x, labels, 0.2, steps=1, seed=seed)
+        return [points.clone() for points in starts if len(points) == len(x)][1]
+
+    assert torch.equal(tried(0), tried(0))
+    assert not torch.equal(tried(0), tried(1))
+
+
+# --- the smallest perturbation
+
+
+def test_on_the_line_it_is_the_distance_to_the_middle(line):
+    x, labels = torch.tensor([[0.25], [0.875], [0.4375]]), torch.tensor([0, 1, 0])
+    found = smallest_perturbation(line, x, labels, steps=100)
+    assert found.tolist() == pytest.approx([0.25, 0.375, 0.0625], abs=2e-3)
+    assert (found >= torch.tensor([0.25, 0.375, 0.0625]) - 1e-6).all()
+
+
+def test_what_is_misclassified_needs_none(line):
+    x, labels = torch.tensor([[0.25], [0.25]]), torch.tensor([1, 0])
+    found = smallest_perturbation(line, x, labels)
+    assert found[0] == 0
+    assert found[1] > 0
+    assert torch.equal(nearest_misclassified(line, x, labels)[0], x[0])
+
+
+def test_where_nothing_is_found_it_is_infinite_and_the_point_is_the_image_itself(line):
+    with torch.no_grad():
+        line.layers[0].bias.copy_(torch.tensor([0.0, 5.0]))  # no image is of class 1
+    x, labels = torch.tensor([[0.25]]), torch.tensor([0])
+    assert smallest_perturbation(line, x, labels, steps=5).tolist() == [INF]
+    assert torch.equal(nearest_misclassified(line, x, labels, steps=5), x)
+
+
+def test_it_is_the_size_of_a_perturbation_that_works_and_never_below_the_certificate(net, x):
+    net.p = 8  # the attack is at p=∞ all the same
+    labels = predictions(net, x)
+    radius = lk.certify(net, x, labels).radius
+    points = nearest_misclassified(net, x, labels)
+    found = smallest_perturbation(net, x, labels)
+    assert found.isfinite().any()
+    assert 0 <= points.min() <= points.max() <= 1
+    assert (lk.certify(net, points, labels).radius <= 0)[found.isfinite()].all()
+    assert torch.equal((points - x).abs().amax(dim=1)[found.isfinite()], found[found.isfinite()])
+    assert (found >= radius - 1e-5).all()
+    assert net.p == 8
+
+
+def test_the_same_seed_finds_the_same(net, x):
+    labels = net(x).argmax(dim=1)
+    once, again = (smallest_perturbation(net, x, labels, steps=10, seed=3) for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_a_smallest_perturbation_of_labels_that_do_not_fit_is_refused(net, x):
+    with pytest.raises(ValueError, match=r"^labels must be from 0 to 3"):
+        smallest_perturbation(net, x, torch.full((8,), 4))
+    with pytest.raises(ValueError, match=r"^x must hold pixels in \[0, 1\]"):
+        smallest_perturbation(net, x + 1, torch.zeros(8).long())

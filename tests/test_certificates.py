@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.certificates import evaluating_at
+from linfkit.attacks import smallest_perturbation
+from linfkit.certificates import evaluating_at, interval_radius
 
 INF = math.inf
 
@@ -151,7 +152,6 @@ def test_every_certificate_survives_gradient_descent_just_below_its_radius(net, 
         labels = net(x).argmax(dim=1)
     radius = lk.certify(net, x, labels).radius
     assert (radius > 0).all()
-    torch.manual_seed(0)
     chosen = slice(0, 20)
     assert lk.survives_pgd(net, x[chosen], labels[chosen], 0.999 * radius[chosen], steps=40).all()
 
@@ -173,7 +173,6 @@ def test_an_attack_far_above_the_radius_changes_predictions(trained_net, digits)
     x, labels = digits
     radius = lk.certify(trained_net, x, labels).radius
     certified = radius > 0
-    torch.manual_seed(0)
     survives = lk.survives_pgd(trained_net, x[certified], labels[certified], eps=0.5, steps=40)
     assert radius.max() < 0.5
     assert survives.float().mean() < 0.5
@@ -182,6 +181,62 @@ def test_an_attack_far_above_the_radius_changes_predictions(trained_net, digits)
 def test_training_certifies_what_chance_does_not(trained_net, random_net, digits):
     assert lk.certify(trained_net, *digits).accuracy(0.1) > 0.4
     assert lk.certify(random_net, *digits).accuracy(0.1) < 0.2
+
+
+# --- intervals
+
+
+def test_intervals_on_the_line_reach_to_the_point_between_two_classes():
+    net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False)
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor([[0.0], [1.0]]))
+    x, labels = torch.tensor([[0.25], [0.875], [0.625]]), torch.tensor([0, 1, 0])
+    radius = interval_radius(net, x, labels)
+    assert radius.tolist() == pytest.approx([0.25, 0.375, -0.125], abs=1e-5)
+    assert (radius <= torch.tensor([0.25, 0.375, -0.125])).all(), "rounded down"
+
+
+@pytest.mark.parametrize("net", ["trained_net", "random_net"])
+def test_an_interval_radius_is_never_below_half_the_margin(net, digits, request):
+    net, (x, labels) = request.getfixturevalue(net), digits
+    radius, intervals = lk.certify(net, x, labels).radius, interval_radius(net, x, labels)
+    assert (intervals >= radius - 2e-5).all()
+    assert torch.equal(intervals[radius <= 0], radius[radius <= 0])
+
+
+def test_an_interval_radius_is_above_half_the_margin_for_some(trained_net, digits):
+    radius = lk.certify(trained_net, *digits).radius
+    assert (interval_radius(trained_net, *digits) > radius + 1e-3).any()
+
+
+def test_no_attack_and_no_random_point_beats_an_interval_radius(trained_net, digits):
+    x, labels = (rows[:100] for rows in digits)
+    intervals = interval_radius(trained_net, x, labels)
+    assert (smallest_perturbation(trained_net, x, labels, steps=30) >= intervals - 1e-6)[
+        intervals > 0
+    ].all()
+    generator, certified = torch.Generator().manual_seed(0), intervals > 0
+    reach = intervals[certified].view(-1, 1, 1, 1)
+    with torch.no_grad():
+        for _ in range(30):
+            corner = torch.randint(2, x[certified].shape, generator=generator) * 2 - 1
+            moved = (x[certified] + reach * corner).clamp(0, 1)
+            assert torch.equal(trained_net(moved).argmax(dim=1), labels[certified])
+
+
+def test_an_interval_radius_leaves_the_net_as_it_was_and_does_not_depend_on_batches(small_net):
+    x, labels = images(), torch.tensor([0, 1, 2, 3, 0, 1])
+    small_net.p = 8
+    whole = interval_radius(small_net, x, labels)
+    assert (small_net.p, small_net.training) == (8.0, True)
+    for rows in range(len(x)):
+        alone = interval_radius(small_net, x[rows : rows + 1], labels[rows : rows + 1])
+        assert alone.item() == pytest.approx(whole[rows].item(), abs=2e-5)
+
+
+def test_intervals_are_for_one_plain_net(small_net):
+    with pytest.raises(TypeError, match=r"^model must be an LpDistNet; got Ensemble"):
+        interval_radius(lk.Ensemble([small_net]), images(), torch.zeros(6).long())
 
 
 # --- refusals
@@ -251,3 +306,29 @@ def test_accuracy_refuses_an_eps_that_is_not_in_pixels(eps):
 def test_accuracy_guesses_what_an_eps_in_grey_levels_meant():
     with pytest.raises(ValueError, match=r"did you mean 8/255\?"):
         lk.Certificates(torch.zeros(3)).accuracy(8)
+
+
+# Models with a proof of their own, and with none
+
+
+def hybrid():
+    return lk.HybridNet(4, width=8, depth=4, hidden=6, classes=3).eval()
+
+
+def test_a_hybrid_is_certified_by_its_own_proof():
+    net, x = hybrid(), torch.rand(7, 4)
+    labels = net(x).argmax(dim=1)
+    assert torch.equal(lk.certify(net, x, labels).radius, net.certified_radius(x, labels))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        torch.nn.Sequential(lk.LpDistNet(4, 8, 2, 3), torch.nn.Linear(3, 3)),
+        lk.Ensemble([hybrid(), hybrid()]),
+    ],
+    ids=["a linear layer at the end", "a mean of hybrids"],
+)
+def test_a_model_whose_weights_multiply_is_refused(model):
+    with pytest.raises(ValueError, match=r"its layer '.*Linear, multiplies by its weights"):
+        lk.certify(model, torch.rand(2, 4), torch.tensor([0, 1]))

@@ -255,3 +255,19 @@ def test_an_exponent_that_is_none_is_refused(net, tmp_path):
         write_tensors(tmp_path / "a.safetensors", net.state_dict(), {"model": built_by, "p": p})
         with pytest.raises(ValueError, match=r"a\.safetensors cannot be loaded"):
             lk.load_model(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        lk.HybridNet(4, width=8, depth=4, hidden=6, classes=3, mean=0.2, scale=0.5),
+        lk.LpDistLeNet((1, 28, 28), classes=3, hidden=16),
+    ],
+    ids=["hybrid", "LeNet"],
+)
+def test_every_kind_of_net_is_built_again(net, tmp_path):
+    checkpoints.save_model(tmp_path / "net.safetensors", net, header={})
+    again = lk.load_model(tmp_path / "net.safetensors")
+    x = torch.rand(2, net.in_features)
+    assert type(again) is type(net)
+    assert torch.equal(again(x), net.eval()(x))

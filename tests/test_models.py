@@ -172,6 +172,57 @@ def test_an_ensemble_takes_any_iterable_of_models():
     assert len(lk.Ensemble(random_net(seed) for seed in range(4)).models) == 4
 
 
+def test_members_that_differ_in_classes_are_refused_by_name():
+    members = [random_net(0), random_net(1, classes=7)]
+    with pytest.raises(ValueError, match=r"^models must all give the same number.*they give 4, 7$"):
+        lk.Ensemble(members)(random_images(5, 12))
+
+
+# --- voting
+
+
+def test_voting_is_the_mean_of_its_members_softmaxes():
+    members, x = [random_net(seed) for seed in range(3)], random_images(5, 12)
+    wanted = sum((2.5 * net(x)).softmax(dim=1) for net in members) / 3
+    torch.testing.assert_close(lk.VotingEnsemble(members, 2.5)(x), wanted)
+
+
+def test_a_large_scale_gives_each_member_one_vote():
+    members, x = [random_net(seed) for seed in range(3)], random_images(40, 12)
+    votes = sum(nn.functional.one_hot(net(x).argmax(dim=1), 4) for net in members) / 3
+    torch.testing.assert_close(lk.VotingEnsemble(members, 1e6)(x), votes.double())
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+def test_voting_changes_no_faster_than_half_its_scale(scale):
+    voting = lk.VotingEnsemble([random_net(0), random_net(1)], scale)
+    assert lk.lipschitz_bound(voting) == scale / 2
+    x = random_images(30, 12)
+    y = x + 1e-3 * (2 * random_images(30, 12, seed=1) - 1)
+    with torch.no_grad():
+        assert steepest_quotient(voting, x, y) <= scale / 2
+
+
+def test_voting_can_change_faster_than_the_pixels():
+    voting = lk.VotingEnsemble([random_net(0)], 40.0).eval()
+    assert lk.lipschitz_estimate(voting, random_images(30, 12)).max() > 2
+
+
+def test_voting_is_not_certified_even_inside_another_module():
+    voting, x = lk.VotingEnsemble([lk.LpDistNet(12, 9, 3, 5)], 4.0), torch.rand(2, 12)
+    for model in (voting, nn.Sequential(voting)):
+        with pytest.raises(ValueError, match=r"^model must give logits .* half their difference"):
+            lk.certify(model, x, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("scale", "error"), [(0.0, ValueError), (INF, ValueError), ("4", TypeError), (True, TypeError)]
+)
+def test_voting_with_no_sound_scale_is_refused(scale, error):
+    with pytest.raises(error, match=r"^logit_scale must be a positive number; got"):
+        lk.VotingEnsemble([random_net(0)], scale)
+
+
 # --- the exponent
 
 

@@ -12,7 +12,11 @@ from packaging.utils import canonicalize_name
 import linfkit
 
 ROOT = Path(__file__).parents[1]
-ON_CONDA_FORGE = {"torch": "pytorch", "kaleido": "python-kaleido"}
+ON_CONDA_FORGE = {
+    "torch": "pytorch",
+    "kaleido": "python-kaleido",
+    "playwright": "playwright-python",
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Tested: that fit, on tiny nets, repeats itself, resumes bit for bit, caches and does as told.
 Not tested: figures of full-sized runs, which the notebooks claim, and GPUs."""
 
+import copy
 import itertools
 import math
 
@@ -33,6 +34,7 @@ COLUMNS = {
     "loss",
     "accuracy",
     "zero_hinge",
+    "starved",
     "p",
     "lam",
     "learning_rate",
@@ -158,6 +160,20 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_one(
     assert_same_run(fit(AUGMENTED, out=tmp_path / "run"), uninterrupted)
 
 
+STARVING = TINY.replace(loss="hinge", eps=0.01, eps_train=0.01, p_ramp=(1.0, 1.0), epochs=4)
+
+
+@pytest.mark.parametrize("step", range(7, 13))
+def test_a_count_of_the_starved_goes_on_where_it_was_stopped(step, tmp_path, monkeypatch):
+    uninterrupted = fit(STARVING, out=tmp_path / "uninterrupted")
+    assert max(uninterrupted.column("starved")) > 0
+    with monkeypatch.context() as patched:
+        stop_at(patched, "set_p", step, MemoryError)
+        with pytest.raises(MemoryError):
+            fit(STARVING, out=tmp_path / "run", checkpoint_every=0)
+    assert_same_run(fit(STARVING, out=tmp_path / "run"), uninterrupted)
+
+
 def test_an_interrupt_keeps_what_was_trained_so_far(tmp_path, monkeypatch):
     steps = []
     with monkeypatch.context() as patched:
@@ -195,7 +211,8 @@ def test_a_finished_run_is_returned_without_training(run, monkeypatch):
 
 
 def test_a_finished_run_leaves_no_checkpoint(run):
-    names = {"recipe.toml", "history.jsonl", "model.safetensors", "ema_model.safetensors"}
+    names = {"recipe.toml", "model.safetensors", "ema_model.safetensors"}
+    names |= {"history.jsonl", "history.csv", ".lock"}
     assert {path.name for path in run.folder.iterdir()} == names
     assert lk.load_recipe(run.folder / "recipe.toml") == TINY
     assert len((run.folder / "history.jsonl").read_text().splitlines()) == TINY.epochs
@@ -344,6 +361,54 @@ def test_fit_is_the_loop_written_out_by_hand(loss, lr_schedule):
         torch.testing.assert_close(run.ema_model.layers[shift].running_mean, wanted)
 
 
+def test_who_is_satisfied_at_the_p_of_training_and_not_certified_at_infinity_starves(monkeypatch):
+    data, theta, eps = small_digits(), 0.04, 0.015
+    recipe = STARVING.replace(
+        train_images=None, test_images=None, batch_size=40, epochs=8, eps=eps, eps_train=theta / 2
+    )
+    model, at_each_step = double_net(data), []
+    original = loop.hinge_loss
+
+    def remember(*arguments):
+        at_each_step.append(copy.deepcopy(model.state_dict()))
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "hinge_loss", remember)
+    run = fit(recipe, data=data, model=model)
+
+    net = double_net(data)  # in training mode, where a batch is centred on itself
+    x, labels = data.train_x.double() / 255, data.train_y
+    for weights, row in zip(at_each_step, run.history, strict=True):
+        net.load_state_dict(weights)
+        net.p = 8
+        satisfied = 2 * lk.certified_radius(net(x), labels) >= theta
+        net.p = INF
+        certified = lk.certified_radius(net(x), labels) > eps
+        assert row["starved"] == pytest.approx((satisfied & ~certified).double().mean().item())
+    assert 0 < max(run.column("starved")) < max(run.column("zero_hinge"))
+
+
+def test_counting_the_starved_leaves_the_run_alone(tmp_path, monkeypatch):
+    counted = fit(STARVING, out=tmp_path / "counted")
+    monkeypatch.setattr(loop, "_logits_at_infinity", lambda model, x: torch.zeros(len(x), 10))
+    uncounted = fit(STARVING, out=tmp_path / "uncounted")
+    for row in (*counted.history, *uncounted.history):
+        del row["starved"]
+    assert_same_run(counted, uncounted)
+
+
+@pytest.mark.parametrize("batch_size", [600, 640])
+def test_of_large_batches_the_last_is_counted(batch_size, tmp_path, monkeypatch):
+    seen = []
+    original = loop._logits_at_infinity
+    monkeypatch.setattr(
+        loop, "_logits_at_infinity", lambda model, x: seen.append(len(x)) or original(model, x)
+    )
+    recipe = TINY.replace(train_images=1280, batch_size=batch_size, epochs=1)
+    fit(recipe, out=tmp_path)
+    assert seen == [1280 % batch_size or batch_size]
+
+
 def test_the_average_takes_every_step_in_with_its_epoch_s_decay(tmp_path, monkeypatch):
     seen = []
     update = torch.optim.swa_utils.AveragedModel.update_parameters
@@ -403,8 +468,9 @@ def test_history_has_one_complete_row_for_each_epoch(run):
     assert [set(row) for row in run.history] == [COLUMNS] * 3
     assert run.column("epoch") == [1, 2, 3]
     for row in run.history:
-        for share in ("accuracy", "zero_hinge", "accuracy_linf", "certified"):
+        for share in ("accuracy", "zero_hinge", "starved", "accuracy_linf", "certified"):
             assert 0 <= row[share] <= 1
+        assert row["starved"] <= row["zero_hinge"]  # 96 images: all of them are counted
         assert 0 < row["lipschitz"] <= row["lipschitz_bound"] * 1.01
         assert row["certified"] <= row["accuracy_linf"]
         assert row["ema_certified"] <= row["ema_accuracy_linf"]

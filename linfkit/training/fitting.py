@@ -13,10 +13,11 @@ from tqdm.auto import tqdm
 from linfkit.data import Dataset, cache_folder, load_dataset
 from linfkit.models import LpDistNet
 from linfkit.recipes import Recipe, load_recipe
+from linfkit.training.interrupts import held_back_interrupts
 from linfkit.training.loop import Training
 from linfkit.training.runs import Run, RunFolder, run_key
 
-__all__ = ["fit", "fit_all", "initial_model"]
+__all__ = ["as_the_recipe_asks", "fit", "fit_all", "initial_model"]
 
 
 def fit(
@@ -28,7 +29,7 @@ def fit(
     device: str | torch.device = "auto",
     seed: int | None = None,
     progress: bool = True,
-    checkpoint_every: float = 10.0,
+    checkpoint_every: float = 60.0,
 ) -> Run:
     """Train a net as a recipe says.
 
@@ -44,19 +45,29 @@ def fit(
         device: "auto" takes a GPU where there is one.
         seed: of initial weights, batch order and augmentation; by default the recipe's first.
         progress: show a bar, on stderr or in the notebook.
-        checkpoint_every: seconds between checkpoints; 0 writes one after every step.
+        checkpoint_every: seconds between checkpoints within an epoch; another is written after each
+            epoch, unless the last is younger than a second. 0 writes one after every step. Ctrl-C
+            waits for the step to end, writes one too, and the same call goes on from it.
 
     Returns:
         A `Run`. Each row of its history has epoch, loss, accuracy (training images, at the p of
-        training), zero_hinge (share of training samples whose hinge is zero), p, lam,
-        learning_rate, lipschitz (measured at the p of training, worst over 16 test images),
+        training), zero_hinge (share of training samples whose hinge is zero), starved (see below),
+        p, lam, learning_rate, lipschitz (measured at the p of training, worst over 16 test images),
         lipschitz_bound, and accuracy_linf and certified (the first 2,000 test images, at p=∞ and
         the recipe's eps), the last two also as ema_accuracy_linf and ema_certified; seconds.
+
+        A training sample is starved if its hinge is zero at the p of training though it is not
+        certified: satisfied now, its margin would be no more than 2·eps at p=∞. Both margins are of
+        the same weights (those before the step), image (augmented as the recipe says), label (wrong
+        ones included) and batch: at p=∞ the mean shifts centre on the batch too, since means of one
+        p centre nothing at another. The share is that of the last batches of the epoch, as many as
+        hold no more than 300 images, and at least one.
 
     Raises:
         ValueError, TypeError: an argument is wrong, or `out` holds a run of something else.
         FileNotFoundError: the recipe or its data set is not there.
         FloatingPointError: the loss is no longer finite.
+        BlockingIOError: another process is training in `out`.
     """
     if isinstance(recipe, str | Path):
         recipe = load_recipe(recipe)
@@ -70,7 +81,7 @@ def fit(
     data = load_dataset(recipe.dataset) if data is None else data
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
-    data = _as_the_recipe_asks(data, recipe)
+    data = as_the_recipe_asks(data, recipe)
     own_model = model
     model = initial_model(recipe, data, seed) if own_model is None else own_model
     training = Training(recipe, seed, data, model, _device(device))
@@ -79,7 +90,8 @@ def fit(
         training.run(progress)
         return training.finished(folder=None)
     folder = RunFolder(Path(out) if out is not None else cache_folder() / "runs" / key, key)
-    return _fit_in(folder, training, resume, progress, checkpoint_every)
+    with folder.held(wait=out is None):  # in the cache, whoever comes second takes what is there
+        return _fit_in(folder, training, resume, progress, checkpoint_every)
 
 
 def fit_all(
@@ -138,23 +150,42 @@ def _fit_in(
         checkpoint = folder.load_checkpoint()
         if checkpoint is not None:
             training.restore(*checkpoint)
+            if progress:
+                tqdm.write(f"resumed at epoch {training.epoch} of {training.recipe.epochs}")
     else:
         folder.clear()
+    folder.begin(training.recipe, training.history)
     saved_at = time.monotonic()
 
-    def save_now_and_then() -> None:
-        nonlocal saved_at
-        if time.monotonic() - saved_at >= checkpoint_every:
-            folder.save_checkpoint(*training.state())
-            saved_at = time.monotonic()
+    with held_back_interrupts() as interrupted:
 
-    training.run(progress, after_step=save_now_and_then)
+        def keep() -> None:
+            nonlocal saved_at
+            age = time.monotonic() - saved_at
+            epoch_ended = training.step % training.steps_per_epoch == 0
+            if epoch_ended:
+                folder.add_to_history(training.history[-1])
+            if age >= checkpoint_every or (epoch_ended and age >= 1) or interrupted():
+                folder.save_checkpoint(*training.state())
+                saved_at = time.monotonic()
+            if interrupted():
+                raise KeyboardInterrupt
+
+        training.run(progress, after_step=keep)
     run = training.finished(folder.path)
     folder.save_run(run, training.data)
     return run
 
 
-def _as_the_recipe_asks(data: Dataset, recipe: Recipe) -> Dataset:
+def as_the_recipe_asks(data: Dataset, recipe: Recipe) -> Dataset:
+    """The images that the recipe counts, with the label noise that it asks for.
+
+    >>> from linfkit.data import load_dataset
+    >>> from linfkit.recipes import load_recipe
+    >>> few = load_recipe("digits-small").replace(train_images=100)
+    >>> len(as_the_recipe_asks(load_dataset("digits"), few).train_x)
+    100
+    """
     data = data.subset(train_images=recipe.train_images, test_images=recipe.test_images)
     if recipe.label_noise:
         data = data.with_label_noise(recipe.label_noise, seed=recipe.label_noise_seed)

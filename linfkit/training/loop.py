@@ -21,9 +21,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from linfkit import schedules
-from linfkit.certificates import Certificates, certify, evaluating_at
+from linfkit.certificates import Certificates, certified_radius, certify, evaluating_at
 from linfkit.data import Dataset, random_crop, random_flip
-from linfkit.layers import distance_layers, set_p
+from linfkit.layers import MeanShift, distance_layers, set_p
 from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
 from linfkit.losses import hinge_loss, mixed_loss, zero_hinge
 from linfkit.models import common_p
@@ -36,6 +36,8 @@ __all__ = ["Training"]
 HISTORY_IMAGES = 2000
 #: Test images around which the history measures the Lipschitz constant.
 LIPSCHITZ_IMAGES = 16
+#: Training images, the last of an epoch, among which the history counts the starved.
+STARVED_IMAGES = 300
 #: What the learned scalar of the loss takes of the learning rate (ICLR 2022 code).
 LOGIT_SCALE_RATE = 0.2
 
@@ -123,7 +125,12 @@ class Training:
 
         rows = self.order[within * recipe.batch_size : (within + 1) * recipe.batch_size]
         images, labels = self._augmented(self.train_x[rows], within), self.train_y[rows]
-        logits = self.model(images.float().div(255))
+        x = images.float().div(255)
+        logits = self.model(x)
+        images_left = len(self.train_x) - within * recipe.batch_size
+        counted = images_left <= max(STARVED_IMAGES, recipe.batch_size)
+        # in the weights that gave these logits, so before the step moves them
+        at_infinity = _logits_at_infinity(self.model, x) if counted else None
         loss = self.loss(logits, labels, self.lam, self.logit_scale)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -134,9 +141,13 @@ class Training:
         self.ema.update_parameters(self.model)
 
         with torch.no_grad():
-            starved = zero_hinge(logits, labels, recipe.theta).sum()
+            without_hinge = zero_hinge(logits, labels, recipe.theta)
             correct = (logits.argmax(dim=1) == labels).sum()
-            self.totals += torch.stack([loss * len(labels), correct, starved])
+            self.totals += torch.stack([loss * len(labels), correct, without_hinge.sum()])
+            if at_infinity is not None:
+                not_certified = certified_radius(at_infinity, labels) <= recipe.eps
+                starved = without_hinge & not_certified
+                self.starved += torch.stack([starved.sum(), torch.ones_like(starved).sum()])
         self.step += 1
 
     def _augmented(self, images: Tensor, within: int) -> Tensor:
@@ -154,10 +165,12 @@ class Training:
         order = torch.randperm(len(self.train_x), generator=generator)
         self.order = order.to(self.device)
         self.totals = torch.zeros(3, device=self.device)  # loss, correct, hinge zero: sums so far
+        self.starved = torch.zeros(2, device=self.device)  # starved, all counted: sums so far
         self.started = time.monotonic()
 
     def _close_epoch(self) -> None:
-        loss, correct, starved = (self.totals / len(self.train_x)).tolist()
+        loss, correct, without_hinge = (self.totals / len(self.train_x)).tolist()
+        starved, counted = self.starved.tolist()
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} after epoch {self.epoch} (p={self.p:g}, "
@@ -174,7 +187,8 @@ class Training:
                 "epoch": self.epoch,
                 "loss": loss,
                 "accuracy": correct,
-                "zero_hinge": starved,
+                "zero_hinge": without_hinge,
+                "starved": starved / counted,
                 "p": self.p,
                 "lam": self.lam,
                 "learning_rate": self.learning_rate,
@@ -223,7 +237,8 @@ class Training:
         """Everything that `restore` needs: tensors, and a header of JSON."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
-        tensors |= {"totals": self.totals, "logit_scale": self.logit_scale.detach().clone()}
+        tensors |= {"totals": self.totals, "starved": self.starved}
+        tensors |= {"logit_scale": self.logit_scale.detach().clone()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         p = str(common_p(self.model))
@@ -243,6 +258,7 @@ class Training:
         self.optimizer.load_state_dict(optimizer)
         self._start_epoch()
         self.totals = tensors["totals"].to(self.device)
+        self.starved = tensors["starved"].to(self.device)
         self.logit_scale.data.copy_(tensors["logit_scale"])
         set_p(self.model, float(header["p"]))
 
@@ -263,6 +279,23 @@ def _loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor, float, Tensor], Tensor
                 logit_scale * logits, labels
             )
     raise ValueError(f"loss must be hinge, mixed or cross_entropy; got {recipe.loss!r}")
+
+
+@torch.no_grad()
+def _logits_at_infinity(model: nn.Module, x: Tensor) -> Tensor:
+    """Logits at p=∞, every mean shift centred on this batch, as in training; the model stays.
+
+    Running means would not do: they belong to the p of training, and centre nothing at another.
+    """
+    shifts = [module for module in model.modules() if isinstance(module, MeanShift)]
+    means = [shift.running_mean.clone() for shift in shifts]
+    with evaluating_at(model, math.inf):
+        for shift in shifts:
+            shift.train()
+        logits: Tensor = model(x)
+    for shift, mean in zip(shifts, means, strict=True):
+        shift.running_mean.copy_(mean)
+    return logits
 
 
 def _generator(seed: int, *numbers: int) -> torch.Generator:

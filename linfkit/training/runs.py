@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
@@ -90,21 +95,76 @@ class RunFolder:
         """The state from which the run goes on."""
         return self.path / "checkpoint.safetensors"
 
-    def save_checkpoint(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Write the state of a run under way."""
-        write_tensors(self.checkpoint, tensors, {**header, "key": self.key})
+    @property
+    def checkpoint_before(self) -> Path:
+        """The state before that one, in case the newest is damaged."""
+        return self.path / "checkpoint-before.safetensors"
 
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state of the run, if it was under way.
+    @contextmanager
+    def held(self, wait: bool) -> Iterator[None]:
+        """Hold the folder for this process; another that trains there waits, or is refused.
 
         Raises:
-            ValueError: the checkpoint is damaged, or another run's.
+            BlockingIOError: another process holds it, and we are not to wait.
         """
-        if not self.checkpoint.is_file():
-            return None
-        tensors, header = read_tensors(self.checkpoint)
-        self._check_key(header, self.checkpoint)
-        return tensors, header
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
+                yield
+        except Timeout:
+            raise BlockingIOError(
+                f"{self.path} is being trained in by another process; wait for it, or choose "
+                "another folder"
+            ) from None
+
+    def save_checkpoint(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Write the state of a run under way, and keep the one before.
+
+        Raises:
+            OSError: it could not be written; the message names the one that is left.
+        """
+        if self.checkpoint.is_file():
+            self.checkpoint.replace(self.checkpoint_before)
+        try:
+            write_tensors(self.checkpoint, tensors, {**header, "key": self.key})
+        except OSError as error:
+            left = f"; {self.checkpoint_before} is left" if self.checkpoint_before.exists() else ""
+            raise OSError(
+                error.errno, f"no checkpoint could be written: {error.strerror}{left}"
+            ) from error
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state of the run, if it was under way: the newest that is whole.
+
+        Raises:
+            ValueError: no checkpoint is whole, or one is another run's.
+        """
+        damage: ValueError | None = None
+        for path in filter(Path.is_file, (self.checkpoint, self.checkpoint_before)):
+            try:
+                tensors, header = read_tensors(path)
+            except ValueError as error:
+                damage = damage or error
+                continue
+            self._check_key(header, path)
+            if damage:
+                warnings.warn(f"{damage}; going on from {path}", RuntimeWarning, stacklevel=2)
+            return tensors, header
+        if damage:
+            raise damage
+        return None
+
+    def begin(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
+        """Write what a run under way shows: its recipe, and its history so far."""
+        write_atomically(self.path / "recipe.toml", recipe.to_toml().encode())
+        self._write_history(history)
+
+    def add_to_history(self, row: Mapping[str, float]) -> None:
+        """Append an epoch to `history.jsonl` and `history.csv`."""
+        with (self.path / "history.jsonl").open("a") as lines:
+            lines.write(_as_json_line(row))
+        with (self.path / "history.csv").open("a") as table:
+            table.write(_as_csv([row], head=table.tell() == 0))
 
     def save_run(self, run: Run, data: Dataset) -> None:
         """Write a finished run; model.safetensors last, since it marks the run as finished."""
@@ -117,12 +177,12 @@ class RunFolder:
             "history": run.history,
             "results": run.results,
         }
-        history = "".join(_as_json_line(row) for row in run.history)
         write_atomically(self.path / "recipe.toml", run.recipe.to_toml().encode())
-        write_atomically(self.path / "history.jsonl", history.encode())
+        self._write_history(run.history)
         save_model(self.path / "ema_model.safetensors", run.ema_model, header)
         save_model(self.path / "model.safetensors", run.model, header)
         self.checkpoint.unlink(missing_ok=True)
+        self.checkpoint_before.unlink(missing_ok=True)
 
     def load_run(
         self, recipe: Recipe, seed: int, model: nn.Module, ema_model: nn.Module
@@ -147,8 +207,14 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove an earlier run, so that one can start anew."""
-        for name in ["checkpoint", "model", "ema_model"]:
+        for name in ["checkpoint", "checkpoint-before", "model", "ema_model"]:
             (self.path / f"{name}.safetensors").unlink(missing_ok=True)
+
+    def _write_history(self, history: list[dict[str, float]]) -> None:
+        lines = "".join(_as_json_line(row) for row in history)
+        write_atomically(self.path / "history.jsonl", lines.encode())
+        table = _as_csv(history, head=True) if history else ""
+        write_atomically(self.path / "history.csv", table.encode())
 
     def _check_key(self, header: Mapping[str, Any], place: Path) -> None:
         if header.get("key") != self.key:
@@ -185,3 +251,12 @@ def code_fingerprint() -> str:
 def _as_json_line(row: Mapping[str, float]) -> str:
     """One row of the history; p=∞ in quotes, since JSON knows no infinity."""
     return json.dumps({k: "inf" if v == math.inf else v for k, v in row.items()}) + "\n"
+
+
+def _as_csv(rows: Sequence[Mapping[str, float]], head: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    if head:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
