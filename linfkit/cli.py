@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,15 +63,32 @@ def reproduce(
         list[str] | None,
         typer.Option("-p", metavar="NAME VALUE", help="Override a notebook's parameter."),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=V1,V2,…", help="Run with each of several values."),
+    ] = None,
     notebooks: Annotated[
         Path | None, typer.Option(help="A folder of notebooks of your own to run instead.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How many notebooks run side by side.", show_default="one a GPU, or a core"
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="TCP://HOST:PORT", help="A Dask cluster to run on.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run also what is finished and has not changed.")
+    ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the profiles; run nothing.")] = False,
 ) -> None:
     """Run the notebooks, keep their figures, and judge every claim.
 
-    The exit code is 0 if every notebook ran and every claim holds, and 1 if not; it is 2 if
-    nothing was run, because an argument is wrong or a data set missing.
+    What an earlier run into the same folder has finished is kept, unless something that it depends
+    on has changed. The exit code is 0 if every notebook ran and every claim holds, and 1 if not; it
+    is 2 if nothing was run, because an argument is wrong or a data set missing.
     """
     from rich.console import Console
 
@@ -89,10 +107,14 @@ def reproduce(
             out,
             only=[name.strip() for name in only.split(",") if name.strip()],
             parameters=_values(parameters),
+            sweep=_lists_of_values(sweep),
             notebooks=notebooks,
+            workers=workers,
+            scheduler=scheduler,
+            force=force,
         )
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; what was finished is in {out}", err=True)
+        typer.echo(f"\ninterrupted; the same command does what is left in {out}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     console.print(report.claims_table(results.claims))
     console.print(report.notebooks_table(results.notebooks))
@@ -192,13 +214,22 @@ def _values(settings: list[str] | None) -> dict[str, Any]:
     """What a list of `name=value` sets."""
     from linfkit.batch.parameters import parse_value
 
-    values = {}
+    return {name: parse_value(text) for name, text in _split(settings)}
+
+
+def _lists_of_values(settings: list[str] | None) -> dict[str, list[Any]]:
+    """What a list of `name=v1,v2,…` sets."""
+    from linfkit.batch.parameters import parse_values
+
+    return {name: parse_values(text) for name, text in _split(settings)}
+
+
+def _split(settings: list[str] | None) -> Iterator[tuple[str, str]]:
     for setting in settings or []:
         name, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"wanted a name and a value, got {setting!r} alone")
-        values[name] = parse_value(text)
-    return values
+        yield name, text
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ widgets, timings or paths. Its stamp, `metadata.linfkit`, tells from which sourc
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from nbformat import NotebookNode
 
 from linfkit.batch.parameters import read_parameters
 from linfkit.batch.results import NotebookResult, Results
+from linfkit.batch.tasks import source_hash
 from linfkit.checkpoints import write_atomically
 
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
@@ -49,14 +49,6 @@ def publish(
         write_atomically(target, nbformat.writes(notebook).encode() + b"\n")
         written += [target, *_copy_pictures(run, result, figures)]
     return written
-
-
-def source_hash(notebook: NotebookNode) -> str:
-    """The SHA-256 of a notebook's cells' sources, whatever their outputs."""
-    digest = hashlib.sha256()
-    for cell in notebook.cells:
-        digest.update(f"{cell.cell_type}\n{cell.source}\0".encode())
-    return digest.hexdigest()
 
 
 def is_current(notebook: NotebookNode) -> bool:

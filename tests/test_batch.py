@@ -12,7 +12,16 @@ import nbformat
 import pytest
 from choreographer.browsers.chromium import Chromium
 
-from linfkit.batch import Profile, Results, Row, load_profiles, outputs, reproduce, reproduction
+from linfkit.batch import (
+    Profile,
+    Results,
+    Row,
+    load_profiles,
+    outputs,
+    reproduce,
+    reproduction,
+    workers,
+)
 from linfkit.batch.execution import Execution
 from linfkit.batch.parameters import check_parameters, parse_value, read_parameters
 from linfkit.batch.pictures import PictureWriter
@@ -136,15 +145,15 @@ def test_an_interrupt_keeps_what_was_finished(notebooks, tmp_path, monkeypatch):
     write_earlier.save(tmp_path)
     seen_before_each = []
 
-    def execute(task, target):
+    def execute(task, tell):
         seen_before_each.append([n.name for n in Results.load(tmp_path).notebooks])
         if task.name == "02_raises":
             raise KeyboardInterrupt
-        return Execution(nbformat.read(task.source, 4), seconds=1, status="ok")
+        return Execution(nbformat.reads(task.notebook, 4), seconds=1, status="ok")
 
-    monkeypatch.setattr(reproduction, "execute", execute)
+    monkeypatch.setattr(workers, "execute", execute)
     with pytest.raises(KeyboardInterrupt):
-        reproduce("quick", tmp_path, notebooks=notebooks)
+        reproduce("quick", tmp_path, notebooks=notebooks, workers=1)
     results = Results.load(tmp_path)
     assert [notebook.name for notebook in results.notebooks] == ["01_good"]
     assert seen_before_each == [[], ["01_good"]]
@@ -179,15 +188,31 @@ def test_figures_of_one_name_are_kept_apart():
     assert list(outputs.figures_in(notebook)) == ["p---margin", "p---margin-2", "p---margin-3"]
 
 
+def test_what_an_explorer_leaves_is_kept_without_its_widget_and_is_no_figure_of_its_own():
+    still = {"data": [], "layout": {"meta": {"name": "bars"}, "sliders": [{"steps": []}]}}
+    widget = {outputs.WIDGET_MIME: {"model_id": "0"}, "text/plain": "Bars"}
+    cell = nbformat.v4.new_code_cell(
+        outputs=[
+            nbformat.v4.new_output("display_data", widget | {outputs.PLOTLY_MIME: still}),
+            nbformat.v4.new_output("display_data", widget),
+        ]
+    )
+    notebook = outputs.without_widgets(nbformat.v4.new_notebook(cells=[cell]))
+    (kept,) = notebook.cells[0].outputs
+    assert kept.data == {outputs.PLOTLY_MIME: still, "text/plain": "Bars"}
+    assert outputs.figures_in(notebook) == {}
+
+
 # What is refused, before anything runs
 
 
 @pytest.fixture
 def nothing_runs(monkeypatch):
-    def execute(task, target):
+    def execute(task, tell):
         raise AssertionError(f"{task.name} ran")
 
-    monkeypatch.setattr(reproduction, "execute", execute)
+    monkeypatch.setattr(workers, "execute", execute)
+    monkeypatch.setattr(workers, "default_workers", lambda: 1)
 
 
 @pytest.mark.usefixtures("nothing_runs")
@@ -299,4 +324,4 @@ def test_a_word_of_the_command_line_is_a_literal_or_itself(word, value):
 
 def test_every_profile_fits_its_notebooks():
     for profile in load_profiles().values():
-        reproduction._plan(profile.rows, reproduction.notebook_folder(), {})
+        reproduction._plan(profile.rows, reproduction.notebook_folder(), {}, {}, {})

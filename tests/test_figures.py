@@ -12,32 +12,28 @@ import torch
 import linfkit as lk
 from linfkit import figures
 from linfkit.bench import Case, Results, Row, Timing
-from linfkit.explore import Explorer
 from linfkit.lipschitz import LayerConstant
-from linfkit.studies.averaging import EnsembleGain
 from linfkit.studies.blowup import AtExponent
 from linfkit.studies.losses import AtMargin
 from linfkit.training import Run
+from tests import (
+    test_ema,
+    test_ensembles,
+    test_figures_of_attacks_and_tables,
+    test_perturbing,
+    test_plane,
+)
 
+LAYERS = [LayerConstant("layer 1", 3.0, 1.5), LayerConstant("layer 2", 4.5, 2.0)]
+UNIT_LAYERS = [LayerConstant("layer 1", 1.0, 1.0), LayerConstant("layer 2", 1.0, 1.0)]
 SWEEP = [
-    AtExponent(8.0, 13.5, torch.tensor([2.0, 2.4]), torch.tensor([0.1, 0.9])),
-    AtExponent(math.inf, 1.0, torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.4])),
+    AtExponent(8.0, 13.5, torch.tensor([2.0, 2.4]), torch.tensor([0.1, 0.9]), LAYERS),
+    AtExponent(math.inf, 1.0, torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.4]), UNIT_LAYERS),
 ]
 TABLE = {
     "hinge": [AtMargin("hinge", 0.1, (0.5, 0.6)), AtMargin("hinge", 0.3, (0.7, 0.8))],
     "mixed": [AtMargin("mixed", 0.1, (0.7, 0.8)), AtMargin("mixed", 0.3, (0.8, 0.8))],
 }
-GAIN = EnsembleGain(
-    members=[
-        lk.Certificates(torch.tensor([0.2, 0.05])),
-        lk.Certificates(torch.tensor([0.2, -1.0])),
-    ],
-    ensembles=[
-        lk.Certificates(torch.tensor([0.2, 0.05])),
-        lk.Certificates(torch.tensor([0.2, 0.2])),
-    ],
-)
-
 BENCH = Results(
     device="cpu",
     rows=[
@@ -61,6 +57,7 @@ def run_of(loss: str, seed: int = 0) -> Run:
             "lipschitz": 2.0 / epoch,
             "lipschitz_bound": 13.5 / epoch,
             "zero_hinge": 0.5,
+            "starved": 0.1 * epoch + 0.1 * seed,
             "certified": 0.4,
             "ema_certified": 0.5,
         }
@@ -80,16 +77,22 @@ ALL = {
     ),
     "constant-in-training": lambda: figures.constant_in_training(RUNS[0].history),
     "margins-against-p": lambda: figures.margins_against_p(SWEEP, theta=0.6),
-    "margin-histogram": lambda: figures.margin_histogram(SWEEP[0], 0.6, (-1.0, 1.0)),
+    "constant-through-layers": lambda: figures.constant_through_layers({"a": SWEEP}, p=8.0),
+    "net-at-exponent": lambda: figures.net_at_exponent({"a": SWEEP}, "a", 8.0, theta=0.6),
+    "loss-surface": lambda: figures.loss_surface("mixed", 0.1, 0.2, logit_scale=2.0),
+    "loss-curves": lambda: figures.loss_curves(0.1, 0.2, logit_scale=2.0),
     "certified-against-margin": lambda: figures.certified_against_margin(TABLE, eps=0.1),
     "starved-against-p": lambda: figures.starved_against_p(RUNS, eps_train=0.1),
     "clean-labels": lambda: figures.clean_labels(TABLE, eps=0.1),
-    "ema-curves": lambda: figures.ema_curves(RUNS[0]),
-    "ema-gain": lambda: figures.ema_gain_curves({"constant rate": RUNS, "cosine rate": RUNS}),
-    "ensemble-sizes": lambda: figures.ensemble_sizes(GAIN, eps=0.1),
-    "ensemble-accuracy": lambda: figures.ensemble_accuracy(GAIN, size=2, eps=0.1),
-    "certified-accuracy": lambda: figures.certified_accuracy({"net": GAIN.members[0]}, eps=0.1),
+    "certified-accuracy": lambda: figures.certified_accuracy(
+        {"net": lk.Certificates(torch.tensor([0.2, 0.05]))}, eps=0.1
+    ),
     "pairs-per-second": lambda: figures.pairs_per_second(BENCH),
+    "sweep": lambda: figures.claims_against("p", [{"p": 8, "claim": "a", "value": 0.5}]),
+    **test_ema.FIGURES,
+    **test_ensembles.FIGURES,
+    **test_perturbing.FIGURES,
+    **test_plane.FIGURES,
 }
 
 
@@ -106,7 +109,8 @@ def test_every_figure_says_what_it_is(name):
 
 
 def test_every_public_figure_is_looked_at():
-    assert len(ALL) == len(figures.__all__)
+    looked_at = ALL | test_figures_of_attacks_and_tables.ALL
+    assert len(looked_at) == len(set(figures.__all__) - {"results_table"})  # a table is no figure
 
 
 def test_infinity_is_written_as_such():
@@ -126,12 +130,43 @@ def test_points_are_means_and_bars_the_range_over_seeds():
     assert hinge.error_y.array == pytest.approx((0.05, 0.05))
 
 
-def test_the_histogram_counts_who_is_beyond_theta():
-    assert "zero hinge 50%" in ALL["margin-histogram"]().layout.title.text
+def test_a_net_at_an_exponent_shows_constant_bound_and_who_is_beyond_theta():
+    figure = ALL["net-at-exponent"]()
+    title = figure.layout.title.text
+    assert all(part in title for part in ("p=8", "stretch 2.40", "≤ 13.5", "50% > θ"))
+    histogram, bound, measured, here = figure.data
+    assert histogram.x == pytest.approx((0.1, 0.9))
+    assert (bound.y, measured.y) == ((13.5, 1.0), pytest.approx((2.4, 1.0)))
+    assert (here.x, here.y) == (("8", "8"), pytest.approx((13.5, 2.4)))
+
+
+def test_what_layers_make_together_is_the_product_so_far():
+    product, whole, bounds = ALL["constant-through-layers"]().data
+    assert product.y == pytest.approx((1.5, 3.0))
+    assert bounds.y == pytest.approx((3.0, 13.5))
+    assert (whole.x, whole.y) == ((2,), pytest.approx((2.4,)))
+
+
+def test_the_axes_stay_while_p_slides():
+    for draw in (
+        lambda p: figures.constant_through_layers({"a": SWEEP}, p),
+        lambda p: figures.net_at_exponent({"a": SWEEP}, "a", p, 0.6),
+    ):
+        at_8, at_infinity = draw(8.0).layout, draw(math.inf).layout
+        assert at_8.xaxis.range == at_infinity.xaxis.range
+        assert at_8.yaxis.range == at_infinity.yaxis.range
 
 
 def test_starvation_is_drawn_up_to_the_end_of_the_ramp():
     assert ALL["starved-against-p"]().data[0].x == (8.0, 80.0)
+
+
+def test_starvation_is_drawn_for_every_seed_and_their_mean():
+    runs = [run_of("hinge"), run_of("hinge", seed=1)]
+    *each, mean = figures.starved_against_p(runs, eps_train=0.1).data
+    assert [trace.y for trace in each] == [pytest.approx((0.1, 0.2)), pytest.approx((0.2, 0.3))]
+    assert mean.y == pytest.approx((0.15, 0.25))
+    assert mean.name == "hinge"
 
 
 def test_bars_are_pairs_a_second_at_one_size():
@@ -139,35 +174,3 @@ def test_bars_are_pairs_a_second_at_one_size():
     assert ours.x == ("p=∞<br>forward", "p=8<br>forward<br>+ backward")
     assert ours.y == pytest.approx((256 * 2**20 / 1e-3,) * 2)
     assert theirs.y[0] == pytest.approx(ours.y[0] / 100)
-
-
-class TestExplorer:
-    @pytest.fixture
-    def explorer(self):
-        def draw(p, colour):
-            title = f"p={p} in {colour}"
-            return go.Figure(go.Scatter(x=[0, 1], y=[p, 2 * p]), dict(title_text=title))
-
-        return Explorer(draw, p=[8, 16, math.inf], colour=["blue", "red"])
-
-    def test_a_slider_redraws_data_and_title(self, explorer):
-        explorer.sliders["p"].value = 16
-        assert explorer.figure.data[0].y == (16, 32)
-        assert explorer.figure.layout.title.text == "p=16 in blue"
-
-    def test_a_visit_sees_every_value_and_returns(self, explorer):
-        assert explorer.visit() == [
-            "p=8 in blue",
-            "p=16 in blue",
-            "p=inf in blue",
-            "p=8 in blue",
-            "p=8 in red",
-        ]
-        assert explorer.figure.layout.title.text == "p=8 in blue"
-
-    def test_labels_write_infinity(self, explorer):
-        assert [label for label, _ in explorer.sliders["p"].options] == ["8", "16", "∞"]
-
-    def test_a_slider_without_values_is_refused(self):
-        with pytest.raises(ValueError, match="p must have at least one value"):
-            Explorer(lambda p: go.Figure(), p=[])

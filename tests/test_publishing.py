@@ -92,10 +92,3 @@ def test_a_notebook_that_has_changed_is_not_published(run, tmp_path):
     changed = write_good_notebook(tmp_path / "notebooks", needed=1.5)
     with pytest.raises(ValueError, match="01_good has changed since"):
         publish(run / "run", changed.parent, tmp_path / "figures")
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
-def test_our_notebooks_are_published_as_they_stand(path):
-    notebook = nbformat.read(path, 4)
-    assert is_current(notebook), "its sources have changed since it was run: make notebooks"
-    assert "widgets" not in notebook.metadata

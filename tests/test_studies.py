@@ -3,15 +3,15 @@
 Not here: that the papers' claims hold; the notebooks measure and assert those.
 """
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 import linfkit as lk
-from linfkit.studies.averaging import ema_gain, ensemble_gain, mean_history
-from linfkit.studies.blowup import at_exponent, sweep_exponents
-from linfkit.studies.losses import by_margin, compare_losses
+from linfkit.studies.blowup import at_exponent, running_product, sweep_exponents
+from linfkit.studies.losses import by_margin, compare_losses, early_starvation
 
 TINY = lk.load_recipe("digits-small").replace(width=8, epochs=2, train_images=200, seeds=[0, 1])
 
@@ -55,6 +55,13 @@ def test_the_sweep_measures_between_one_and_its_bound(runs, x, digits):
     assert rows[-1].bound == 1
 
 
+def test_the_sweep_knows_each_layer_and_their_product_is_the_bound(runs, x, digits):
+    for row in sweep_exponents(runs[0].model, x, digits.test_y, [8, math.inf], measured_images=2):
+        assert [layer.name for layer in row.layers] == ["layer 1", "layer 2", "layer 3"]
+        assert running_product(layer.bound for layer in row.layers)[-1] == pytest.approx(row.bound)
+        assert all(0 < layer.measured <= layer.bound * 1.001 for layer in row.layers)
+
+
 def test_the_sweep_at_infinity_sees_twice_the_certified_radius(runs, x, digits):
     net = runs[0].model
     (row,) = sweep_exponents(net, x, digits.test_y, [math.inf], measured_images=2)
@@ -75,27 +82,15 @@ def test_losses_are_compared_at_every_margin_with_every_seed(digits):
     assert row.mean == pytest.approx(sum(row.certified) / 2)
 
 
-def test_the_gain_of_the_average_is_a_mean_over_runs(runs):
-    gains = ema_gain(runs)
-    assert gains[-1] == pytest.approx(
-        sum(run.history[-1]["ema_certified"] - run.history[-1]["certified"] for run in runs) / 2
-    )
-    assert mean_history(runs, "epoch") == [1, 2]
+def test_early_starvation_is_the_mean_over_small_p_and_seeds(runs):
+    def run_of(seed, starved):
+        history = [
+            dict(p=p, starved=s) for p, s in zip([8, 32, 33, math.inf], starved, strict=True)
+        ]
+        return dataclasses.replace(runs[0], seed=seed, history=history)
 
-
-def test_the_ensemble_of_one_is_the_first_net(runs, x, digits):
-    gain = ensemble_gain(runs, x, digits.test_y)
-    torch.testing.assert_close(gain.ensembles[0].radius, gain.members[0].radius)
-    assert len(gain.ensembles) == len(gain.members) == 2
-
-
-def test_what_all_members_certify_the_ensemble_certifies(runs, x, digits):
-    gain = ensemble_gain(runs, x, digits.test_y)
-    together = torch.stack([member.radius for member in gain.members]).amin(dim=0)
-    assert (gain.ensembles[-1].radius >= together - 1e-6).all()
-
-
-def test_the_gain_compares_with_the_members_on_average(runs, x, digits):
-    gain = ensemble_gain(runs, x, digits.test_y)
-    members = [member.accuracy(0.05) for member in gain.members]
-    assert gain.gain(0.05) == pytest.approx(gain.ensembles[-1].accuracy(0.05) - sum(members) / 2)
+    recipe = runs[0].recipe
+    both = [run_of(0, [0.1, 0.3, 0.9, 0.9]), run_of(1, [0.2, 0.0, 0.9, 0.9])]
+    table = early_starvation(both)
+    assert table == {recipe.loss: {recipe.eps_train: pytest.approx(0.15)}}
+    assert early_starvation(both, up_to_p=8)[recipe.loss][recipe.eps_train] == pytest.approx(0.15)

@@ -1,7 +1,7 @@
 """Notebooks in batch: run them through papermill, keep their figures, judge their claims.
 
-`reproduce` runs a profile's notebooks one after the other. What a notebook found it carries in its
-own outputs, so that running one is a function of its source and its parameters alone.
+`reproduce` runs a profile's notebooks, here or on a cluster's workers. What a notebook found it
+carries in its own outputs, so that running one is a function of its source and parameters alone.
 """
 
 from linfkit.batch.profiles import Profile, Row, load_profile, load_profiles

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
@@ -19,31 +22,7 @@ from papermill import PapermillExecutionError, execute_notebook
 
 from linfkit.batch.outputs import without_widgets
 from linfkit.batch.results import Cell, Status
-from linfkit.checkpoints import write_atomically
-
-
-@dataclass(frozen=True)
-class Task:
-    """A notebook to run.
-
-    Attributes:
-        name: the notebook's name, without its ending.
-        source: the notebook's file, which is only read.
-        defaults: the values in its parameters cell.
-        overrides: the values to put in their place.
-        timeout: seconds after which the notebook is given up.
-    """
-
-    name: str
-    source: Path
-    defaults: dict[str, Any]
-    overrides: dict[str, Any]
-    timeout: float
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The values that the notebook runs with."""
-        return self.defaults | self.overrides
+from linfkit.batch.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -53,6 +32,7 @@ class Execution:
     Attributes:
         notebook: the notebook as far as it came, without widgets.
         seconds: how long it took, its kernel's start and end included.
+        peak_memory: bytes that its kernel held at most; None where the system does not tell.
         status: how it ended.
         cell: the cell in which it ended, unless it came to its own end.
         error: what went wrong, if anything did.
@@ -61,48 +41,65 @@ class Execution:
     notebook: NotebookNode
     seconds: float
     status: Status
+    peak_memory: int | None = None
     cell: Cell | None = None
     error: str | None = None
 
 
-def execute(task: Task, target: Path) -> Execution:
-    """Run a notebook in a fresh kernel of this Python, and write it to `target`, executed.
+def execute(task: Task, tell: Callable[[str, int, int], None]) -> Execution:
+    """Run a notebook in a fresh kernel of this Python.
 
     Whatever becomes of the notebook is told in the answer; only an interrupt is raised. (What
     papermill notes in the cells is not to be trusted: after a kernel's death, all are "completed".)
+
+    Args:
+        task: the notebook, and what to run it with.
+        tell: is told the task's name, the cells done and the cells in all, as each begins.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    progress = _Progress(task.timeout)
-    status, error = _run(task, target, progress)
-    notebook = without_widgets(nbformat.read(target if target.exists() else task.source, 4))
+    notebook = nbformat.reads(task.notebook, as_version=4)
+    progress = _Progress(task, len(notebook.cells), tell)
+    with TemporaryDirectory(prefix="linfkit-") as folder:
+        source, target = Path(folder, "source.ipynb"), Path(folder, "executed.ipynb")
+        source.write_text(task.notebook, "utf-8")
+        status, error = _run(task, source, target, progress)
+        executed = without_widgets(nbformat.read(target if target.exists() else source, 4))
     for machine_path in ("input_path", "output_path"):
-        notebook.metadata.get("papermill", {}).pop(machine_path, None)
-    write_atomically(target, nbformat.writes(notebook).encode())
+        executed.metadata.get("papermill", {}).pop(machine_path, None)
     return Execution(
-        notebook=notebook,
+        notebook=executed,
         seconds=round(progress.seconds, 1),
         status=status,
+        peak_memory=progress.peak_memory,
         cell=None if status == "ok" else progress.cell,
         error=error,
     )
 
 
-def _run(task: Task, target: Path, progress: _Progress) -> tuple[Status, str | None]:
+def lost(task: Task, error: BaseException) -> Execution:
+    """The execution of a task that never came back from where it was sent."""
+    return Execution(
+        notebook=nbformat.reads(task.notebook, as_version=4),
+        seconds=0,
+        status="lost",
+        error=_in_a_line(type(error).__name__, str(error)),
+    )
+
+
+def _run(task: Task, source: Path, target: Path, progress: _Progress) -> tuple[Status, str | None]:
     # What becomes of the notebook is in the answer; papermill need not log it into the bars.
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     try:
         execute_notebook(
-            str(task.source),
+            str(source),
             str(target),
             task.overrides,
             kernel_name="python3",
             language="python",
-            kernel_manager_class=ThisPython,
+            kernel_manager_class=type("ThisPython", (ThisPython,), {"progress": progress}),
             timeout_func=progress.seconds_left,
             on_cell_start=progress.cell_starts,
             store_widget_state=False,
-            progress_bar={"desc": task.name, "leave": False},
+            progress_bar=False,
         )
     except PapermillExecutionError as error:
         return "failed", _in_a_line(error.ename, error.evalue)
@@ -118,6 +115,8 @@ def _run(task: Task, target: Path, progress: _Progress) -> tuple[Status, str | N
 class ThisPython(AsyncKernelManager):
     """Starts kernels of the running Python, whatever else is registered as `python3`."""
 
+    progress: _Progress
+
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
         if self.has_trait("transport_encryption"):  # not before jupyter-client 8.9
@@ -132,14 +131,22 @@ class ThisPython(AsyncKernelManager):
         """Start one; what its process says besides the notebook's outputs is not for the reader."""
         await super().start_kernel(stderr=subprocess.DEVNULL, **options)
 
+    async def shutdown_kernel(self, *arguments: Any, **options: Any) -> None:  # type: ignore[override]
+        """End the kernel; before that, see how much memory it took."""
+        self.progress.kernel_ends(getattr(self.provisioner, "pid", None))
+        await super().shutdown_kernel(*arguments, **options)
+
 
 class _Progress:
-    """Follows a notebook's execution: the cell it is in, the time it has left."""
+    """Follows a notebook's execution: the cell it is in, the time it has left, its memory."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, task: Task, cells: int, tell: Callable[[str, int, int], None]) -> None:
         self._started = time.monotonic()
-        self._timeout = timeout
+        self._task = task
+        self._cells = cells
+        self._tell = tell
         self.cell: Cell | None = None
+        self.peak_memory: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -147,7 +154,7 @@ class _Progress:
 
     def seconds_left(self, cell: NotebookNode) -> float:
         """The time for one more cell; not 0, which nbclient takes for no limit."""
-        return max(self._timeout - self.seconds, 0.01)
+        return max(self._task.timeout - self.seconds, 0.01)
 
     def cell_starts(self, cell: NotebookNode, cell_index: int) -> None:
         """Remember the cell by its place in the source, where the injected one does not count."""
@@ -155,6 +162,16 @@ class _Progress:
         before = -1 if self.cell is None else self.cell.index
         first_line = next(iter(cell.source.strip().splitlines()), "")
         self.cell = Cell(index=before if injected else before + 1, line=first_line)
+        self._tell(self._task.name, max(self.cell.index, 0), self._cells)
+
+    def kernel_ends(self, pid: int | None) -> None:
+        """Remember the most memory that the kernel had resident, as Linux counts it."""
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return
+        if peak := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):
+            self.peak_memory = 1024 * int(peak[1])
 
 
 def _in_a_line(kind: str, message: str) -> str:

@@ -27,11 +27,12 @@ def figures_in(notebook: NotebookNode) -> dict[str, dict[str, Any]]:
     """The plotly figures of a notebook, as plain data, by name.
 
     A figure's name is its `layout.meta["name"]`; one without is called `figure-1`, `figure-2`, …
-    by its place among the notebook's figures. A name that comes again gets a number.
+    by its place among the notebook's figures. A name that comes again gets a number. What an
+    Explorer leaves, a figure with sliders of its own, is not among them: it is for pages.
     """
     figures: dict[str, dict[str, Any]] = {}
     for data in _output_data(notebook):
-        if PLOTLY_MIME not in data:
+        if PLOTLY_MIME not in data or has_sliders(data[PLOTLY_MIME]):
             continue
         figure = {key: data[PLOTLY_MIME].get(key) for key in ("data", "layout")}
         meta = (figure["layout"] or {}).get("meta")
@@ -44,15 +45,27 @@ def figures_in(notebook: NotebookNode) -> dict[str, dict[str, Any]]:
 def without_widgets(notebook: NotebookNode) -> NotebookNode:
     """The same notebook object, less its widgets: dead without a kernel, and large.
 
-    Sliders, live figures and progress bars all go; what was printed and plotted stays.
+    Sliders, live figures and progress bars all go; what was printed and plotted stays, and so does
+    what an Explorer leaves for readers without a kernel.
     """
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [
-                output for output in cell.outputs if WIDGET_MIME not in output.get("data", {})
-            ]
+            cell.outputs = [output for output in cell.outputs if not _is_widget_alone(output)]
+            for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET_MIME, None)
     return notebook
+
+
+def has_sliders(figure: dict[str, Any]) -> bool:
+    """Whether a plotly figure has sliders of its own."""
+    return bool((figure.get("layout") or {}).get("sliders"))
+
+
+def _is_widget_alone(output: NotebookNode) -> bool:
+    """Whether an output is a widget and, besides, nothing but its name."""
+    data = output.get("data", {})
+    return WIDGET_MIME in data and data.keys() <= {WIDGET_MIME, "text/plain"}
 
 
 def _output_data(notebook: NotebookNode) -> Iterator[dict[str, Any]]:

@@ -60,6 +60,18 @@ def parse_value(text: str) -> Any:
         return text
 
 
+def parse_values(text: str) -> list[Any]:
+    """The values that a word of the command line lists, separated by commas.
+
+    >>> parse_values("8,1e3"), parse_values("hinge,mixed"), parse_values("[1, 2],[3]")
+    ([8, 1000.0], ['hinge', 'mixed'], [[1, 2], [3]])
+    """
+    try:
+        return list(ast.literal_eval(f"({text},)"))
+    except (ValueError, SyntaxError):
+        return [parse_value(word) for word in text.split(",")]
+
+
 def _literals(source: str, notebook: str) -> dict[str, Any]:
     try:
         statements = ast.parse(source).body

@@ -17,6 +17,7 @@ class Row(BaseModel):
         dataset: the data set that the notebook needs, or None.
         minutes: about how long it takes on two CPU cores, or None where that is not known.
         timeout: seconds after which the notebook is given up.
+        gpu: whether it would take days without a GPU.
         parameters: values for its parameters cell; what is not named keeps its own value.
     """
 
@@ -25,6 +26,7 @@ class Row(BaseModel):
     dataset: str | None = None
     minutes: float | None = Field(default=None, gt=0)
     timeout: float = Field(default=3600, gt=0)
+    gpu: bool = False
     parameters: dict[str, Any] = {}
 
 

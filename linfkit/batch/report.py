@@ -28,12 +28,13 @@ def claims_table(claims: Iterable[Claim]) -> Table:
 
 def notebooks_table(notebooks: Iterable[NotebookResult]) -> Table:
     """How each notebook ended, where if early, and after how long."""
-    table = Table("notebook", "status", "seconds", "figures", title="Notebooks")
+    table = Table("notebook", "status", "seconds", "peak MB", "figures", title="Notebooks")
     for notebook in notebooks:
         table.add_row(
             notebook.name,
             _coloured(notebook.status, notebook.status == "ok") + _details(notebook),
             f"{notebook.seconds:.0f}",
+            "" if notebook.peak_memory is None else f"{notebook.peak_memory / 1e6:.0f}",
             str(sum(figure.endswith(".html") for figure in notebook.figures)),
         )
     return table
@@ -41,13 +42,14 @@ def notebooks_table(notebooks: Iterable[NotebookResult]) -> Table:
 
 def profiles_table(profiles: Iterable[Profile]) -> Table:
     """Every profile's notebooks, with their data and expected minutes."""
-    table = Table("profile", "notebook", "data", "minutes", "gives up after")
+    table = Table("profile", "notebook", "data", "GPU", "minutes", "gives up after")
     for profile in profiles:
         for name, row in profile.rows.items():
             table.add_row(
                 profile.name,
                 name,
                 row.dataset or "",
+                "needed" if row.gpu else "",
                 "" if row.minutes is None else f"{row.minutes:g}",
                 f"{row.timeout / 60:g} min",
             )

@@ -1,20 +1,33 @@
-"""Running a profile: its notebooks in order, each with its figures, and one record of them all."""
+"""Running a profile: its notebooks, each with its figures and its record, and one for them all."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import torch
 from tqdm.auto import tqdm
 
-from linfkit.batch.execution import Execution, Task, execute
+from linfkit.batch import sweeps
+from linfkit.batch.execution import Execution
 from linfkit.batch.outputs import claims_in, figures_in
 from linfkit.batch.parameters import check_parameters, read_parameters
 from linfkit.batch.pictures import PictureWriter, write_page
 from linfkit.batch.profiles import Profile, Row, load_profile
+from linfkit.batch.records import Record, Records, only_run_in
 from linfkit.batch.results import NotebookResult, Results
-from linfkit.claims import Claim
+from linfkit.batch.tasks import Task
+from linfkit.batch.workers import (
+    Tell,
+    cluster_at,
+    default_workers,
+    local_cluster,
+    one_after_another,
+    side_by_side,
+)
+from linfkit.checkpoints import write_atomically
 
 
 def reproduce(
@@ -23,43 +36,115 @@ def reproduce(
     *,
     only: Collection[str] = (),
     parameters: Mapping[str, Any] | None = None,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
     notebooks: Path | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    force: bool = False,
 ) -> Results:
     """Run a profile's notebooks and write what they found under `out`.
 
-    There will be `notebooks/`, executed, `figures/`, as HTML and PNG, and `results.json`, which is
-    written anew after each notebook, so that a crash loses only the notebook then running.
+    There will be `notebooks/`, executed, `figures/`, as HTML and PNG, a record of each notebook in
+    `records/`, and `results.json`. Each is written when its notebook has ended, the record last, so
+    that a crash loses only the notebooks then running, and the same call does what is left.
 
     Args:
         profile: a profile, or its name.
         out: the folder to write into; `runs/PROFILE` if not given.
         only: beginnings of the names of the notebooks to run, such as `["02", "03"]`.
         parameters: values that come before the profile's, for every notebook that knows them.
+        sweep: for some parameters several values; each notebook that knows them all runs with every
+            combination, and what it claims is gathered in `sweep.csv` and a figure.
         notebooks: a folder of notebooks to run instead of linfkit's own, all of them, each with
             the profile's row of its name where there is one.
+        workers: how many notebooks run side by side; as many as there are GPUs, or else cores, if
+            not given. With 1, they run in this process.
+        scheduler: address of a Dask cluster to run on, such as `tcp://host:8786`.
+        force: run everything, also what an earlier run into `out` has finished.
 
     Raises:
-        ValueError: an unknown profile, notebook or parameter, or a value of the wrong type.
-        FileNotFoundError: a notebook or a data set is missing. In either case nothing has run.
+        ValueError: an unknown profile, notebook or parameter, a value of the wrong type, or a
+            notebook that wants a GPU where there is none.
+        FileNotFoundError: a notebook or a data set is missing.
+        BlockingIOError: another run is writing into `out`.
+        ConnectionError: no scheduler answers. In all cases nothing has run.
     """
     profile = load_profile(profile) if isinstance(profile, str) else profile
     out = out or Path("runs") / profile.name
     rows = _chosen(_rows(profile, notebooks), only)
-    tasks = _plan(rows, notebooks or notebook_folder(), parameters or {})
-    _require_data(row.dataset for row in rows.values() if row.dataset)
-
-    results = Results(profile=profile.name, planned=list(rows))
-    results.save(out)  # in the place of an earlier run's, which is no more
-    with PictureWriter(tell=tqdm.write) as pictures:
-        for task in tqdm(tasks, desc=profile.name, unit="notebook"):
-            execution = execute(task, out / "notebooks" / f"{task.name}.ipynb")
-            figures = _write_figures(task.name, execution, out, pictures)
-            result, claims = _judged(task, execution, figures)
-            results.add(result, claims)
-            results.save(out)
-            if result.status != "ok":
-                tqdm.write(f"{task.name}: {result.status}: {result.error}")
+    folder = notebooks or notebook_folder()
+    data = _fingerprints({row.dataset for row in rows.values() if row.dataset})
+    tasks = _plan(rows, folder, parameters or {}, sweep or {}, data)
+    if scheduler is None:
+        _require_gpu(rows)
+    with only_run_in(out):
+        results = _carry_out(tasks, profile.name, out, workers, scheduler, force)
+        if sweep:
+            _write_sweep(results, sweep, out)
     return results
+
+
+def _carry_out(
+    tasks: Sequence[Task],
+    profile: str,
+    out: Path,
+    workers: int | None,
+    scheduler: str | None,
+    force: bool,
+) -> Results:
+    records = Records(out)
+    finished = {} if force else {task.name: records.finished(task) for task in tasks}
+    left = [task for task in tasks if finished.get(task.name) is None]
+    results = Results(profile=profile, planned=[task.name for task in tasks])
+    for record in filter(None, finished.values()):
+        results.add(record.result, record.claims)
+    results.save(out)  # in the place of an earlier run's, which is no more
+    for task in left:
+        records.forget(task)
+
+    with (
+        PictureWriter(tell=tqdm.write) as pictures,
+        tqdm(
+            desc=profile, total=len(tasks), initial=len(tasks) - len(left), unit="notebook"
+        ) as bar,
+    ):
+        if len(left) < len(tasks):
+            kept = ", ".join(task.name for task in tasks if task not in left)
+            tqdm.write(f"kept, since nothing they depend on has changed: {kept}")
+        for task, execution in _executions(left, workers, scheduler, _shown_in(bar)):
+            record = _written(task, execution, out, pictures)
+            records.save(record)
+            results.add(record.result, record.claims)
+            results.save(out)
+            bar.update()
+            if record.result.status != "ok":
+                tqdm.write(f"{task.name}: {record.result.status}: {record.result.error}")
+    return results
+
+
+def _executions(
+    tasks: Sequence[Task], workers: int | None, scheduler: str | None, tell: Tell
+) -> Iterator[tuple[Task, Execution]]:
+    """Run the tasks on the cluster named, on workers here, or in this process."""
+    workers = min(workers or default_workers(), len(tasks))
+    if scheduler is None and workers <= 1:
+        yield from one_after_another(tasks, tell)
+        return
+    with local_cluster(workers) if scheduler is None else cluster_at(scheduler) as client:
+        yield from side_by_side(tasks, client, tell)
+
+
+def _shown_in(bar: tqdm) -> Tell:
+    """Shows, beside the bar, how far the notebooks that run have come."""
+    running: dict[str, str] = {}
+
+    def tell(name: str, done: int, cells: int) -> None:
+        running.pop(name, None)
+        if done < cells - 1:
+            running[name] = f"{name.partition('_')[0]} cell {done + 1}/{cells}"
+        bar.set_postfix_str(", ".join(running.values()))
+
+    return tell
 
 
 def notebook_folder() -> Path:
@@ -94,7 +179,13 @@ def _chosen(rows: dict[str, Row], only: Collection[str]) -> dict[str, Row]:
     return {name: row for name, row in rows.items() if not only or name.startswith(tuple(only))}
 
 
-def _plan(rows: dict[str, Row], folder: Path, parameters: Mapping[str, Any]) -> list[Task]:
+def _plan(
+    rows: dict[str, Row],
+    folder: Path,
+    parameters: Mapping[str, Any],
+    sweep: Mapping[str, Sequence[Any]],
+    data: Mapping[str, str],
+) -> list[Task]:
     """The tasks, with every parameter checked against the notebook that is to take it."""
     tasks: list[Task] = []
     known_to_any: dict[str, Any] = {}
@@ -103,21 +194,73 @@ def _plan(rows: dict[str, Row], folder: Path, parameters: Mapping[str, Any]) -> 
         if not source.is_file():
             raise FileNotFoundError(f"there is no notebook {source.name} in {folder}")
         known = read_parameters(source)
-        ours = {key: value for key, value in parameters.items() if key in known}
-        check_parameters(name, known, row.parameters | ours)
-        tasks.append(Task(name, source, known, row.parameters | ours, row.timeout))
         known_to_any |= known
+        if not known.keys() >= sweep.keys():
+            continue
+        ours = {key: value for key, value in parameters.items() if key in known}
+        for point in sweeps.points(sweep):
+            overrides = row.parameters | ours | point
+            check_parameters(name, known, overrides)
+            tasks.append(
+                Task(
+                    name=sweeps.named(name, point),
+                    notebook=source.read_text("utf-8"),
+                    defaults=known,
+                    overrides=overrides,
+                    timeout=row.timeout,
+                    data=data.get(row.dataset or ""),
+                )
+            )
+    everyone = " or ".join(rows)
     unknown = {key: value for key, value in parameters.items() if key not in known_to_any}
-    check_parameters(" or ".join(rows), known_to_any, unknown)
+    check_parameters(everyone, known_to_any, unknown)
+    for name, values in sweep.items():
+        if not values:
+            raise ValueError(f"{name}: a sweep wants at least one value")
+        for value in values:
+            check_parameters(everyone, known_to_any, {name: value})
+    if not tasks:
+        raise ValueError(f"sweep: no notebook has all of the parameters {', '.join(sweep)}")
     return tasks
 
 
-def _require_data(names: Iterable[str]) -> None:
+def _fingerprints(names: Iterable[str]) -> dict[str, str]:
     """Read each data set once, so that what is missing is missed before anything runs."""
     from linfkit.data import load_dataset
 
-    for name in dict.fromkeys(names):
-        load_dataset(name)
+    return {name: load_dataset(name).fingerprint for name in names}
+
+
+def _require_gpu(rows: Mapping[str, Row]) -> None:
+    wanting = [name for name, row in rows.items() if row.gpu]
+    if wanting and not torch.cuda.is_available():
+        raise ValueError(
+            f"{', '.join(wanting)} would take days without a GPU, and there is none here; choose "
+            "another --profile, or a --scheduler whose workers have one"
+        )
+
+
+def _written(task: Task, execution: Execution, out: Path, pictures: PictureWriter) -> Record:
+    """Write the notebook and its figures; the record of it all is left to be written last."""
+    write_atomically(
+        out / "notebooks" / f"{task.name}.ipynb", nbformat.writes(execution.notebook).encode()
+    )
+    claims = claims_in(execution.notebook)
+    status, error = execution.status, execution.error
+    if status == "ok" and not claims:
+        status, error = "failed", "it ran to its end without showing a table of claims"
+    result = NotebookResult(
+        name=task.name,
+        status=status,
+        cell=execution.cell,
+        error=error,
+        seconds=execution.seconds,
+        peak_memory=execution.peak_memory,
+        parameters=task.parameters,
+        inputs=task.inputs,
+        figures=_write_figures(task.name, execution, out, pictures),
+    )
+    return Record(result=result, claims=claims)
 
 
 def _write_figures(
@@ -129,26 +272,18 @@ def _write_figures(
         page = Path("figures", f"{notebook}-{name}.html")
         write_page(figure, out / page)
         written.append(page)
-        if pictures.write(figure, out / page.with_suffix(".png")):
-            written.append(page.with_suffix(".png"))
+        picture = page.with_name(f"{notebook}-{name}.png")
+        if pictures.write(figure, out / picture):
+            written.append(picture)
     return [path.as_posix() for path in written]
 
 
-def _judged(
-    task: Task, execution: Execution, figures: list[str]
-) -> tuple[NotebookResult, list[Claim]]:
-    """A notebook's result and its claims; one that ends without a claim has failed."""
-    claims = claims_in(execution.notebook)
-    status, error = execution.status, execution.error
-    if status == "ok" and not claims:
-        status, error = "failed", "it ran to its end without showing a table of claims"
-    result = NotebookResult(
-        name=task.name,
-        status=status,
-        cell=execution.cell,
-        error=error,
-        seconds=execution.seconds,
-        parameters=task.parameters,
-        figures=figures,
-    )
-    return result, claims
+def _write_sweep(results: Results, sweep: Mapping[str, Sequence[Any]], out: Path) -> None:
+    """Gather what was claimed at each point: a table, and a figure against the first parameter."""
+    from linfkit.figures import claims_against
+
+    rows = sweeps.claims_by_point(results, sweep)
+    write_atomically(out / "sweep.csv", sweeps.as_csv(rows).encode())
+    if rows:
+        figure = claims_against(next(iter(sweep)), rows)
+        write_page(figure.to_dict(), out / "sweep.html")

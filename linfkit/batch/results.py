@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from linfkit import machine
 from linfkit.checkpoints import write_atomically
 from linfkit.claims import Claim
 
-Status = Literal["ok", "failed", "dead kernel", "timed out"]
+Status = Literal["ok", "failed", "dead kernel", "timed out", "lost"]
 
 
 class Cell(BaseModel):
@@ -31,7 +31,9 @@ class NotebookResult(BaseModel):
         cell: where it ended, if before its end.
         error: what went wrong, if anything did.
         seconds: how long it took.
+        peak_memory: bytes that its kernel held at most; None where that is not known.
         parameters: the values it ran with.
+        inputs: hash of all that decides its results, by which a later run knows what is left.
         figures: the files made from its figures, relative to the run's folder.
     """
 
@@ -40,7 +42,9 @@ class NotebookResult(BaseModel):
     cell: Cell | None = None
     error: str | None = None
     seconds: float
+    peak_memory: int | None = None
     parameters: dict[str, Any]
+    inputs: str
     figures: list[str] = []
 
 
@@ -68,6 +72,7 @@ class Results(BaseModel):
     planned: list[str]
     notebooks: list[NotebookResult] = []
     claims: list[Claim] = []
+    _claims_of: dict[str, list[Claim]] = PrivateAttr(default_factory=dict)
 
     @property
     def success(self) -> bool:
@@ -76,10 +81,16 @@ class Results(BaseModel):
         return ran == self.planned and all(claim.holds for claim in self.claims)
 
     def add(self, notebook: NotebookResult, claims: list[Claim]) -> None:
-        """Take up one more notebook and what it claims."""
+        """Take up one more notebook and what it claims, at its place among those planned."""
         self.notebooks.append(notebook)
-        self.claims.extend(claims)
+        self.notebooks.sort(key=lambda result: self.planned.index(result.name))
+        self._claims_of[notebook.name] = claims
+        self.claims = [claim for result in self.notebooks for claim in self._claims_of[result.name]]
         self.seconds = round((datetime.now(UTC) - self.started).total_seconds(), 1)
+
+    def claims_of(self, name: str) -> list[Claim]:
+        """What one of the notebooks claims."""
+        return self._claims_of.get(name, [])
 
     def save(self, folder: Path) -> None:
         """Write `results.json` into a folder, whole or not at all."""

@@ -1,30 +1,99 @@
 """Figures as pure functions: data in, plotly Figure out, in one template."""
 
-from linfkit.figures.averaging import ema_curves, ema_gain_curves, ensemble_accuracy, ensemble_sizes
+from linfkit.figures.attacked import (
+    accuracy_after_changes,
+    certified_and_attacked,
+    image_and_perturbation,
+    radius_against_attack,
+    turned_image,
+)
 from linfkit.figures.bench import pairs_per_second
 from linfkit.figures.certified import certified_accuracy
+from linfkit.figures.ema import (
+    certified_with_decay,
+    ema_curves,
+    ema_gain_curves,
+    warm_up,
+    weights_in_plane,
+    weights_moved,
+)
+from linfkit.figures.ensembles import (
+    certified_against_weights,
+    ensemble_accuracy,
+    ensemble_sizes,
+    fusion_against_voting,
+    gain_by_width,
+    margins_on_the_way,
+    voting_margin,
+)
 from linfkit.figures.lipschitz import (
     constant_against_p,
     constant_by_layer,
     constant_in_training,
-    margin_histogram,
+    constant_through_layers,
     margins_against_p,
+    net_at_exponent,
 )
+from linfkit.figures.loss_surfaces import loss_curves, loss_surface
 from linfkit.figures.losses import certified_against_margin, clean_labels, starved_against_p
+from linfkit.figures.perturbing import image_at_radius, logits_under_perturbation
+from linfkit.figures.plane import (
+    decision_regions,
+    level_sets,
+    level_sets_by_p,
+    margin_cones,
+    squares_of_size,
+)
+from linfkit.figures.published import (
+    certified_against_scale,
+    certified_by_exponent,
+    results_table,
+    training_beside,
+)
+from linfkit.figures.sweep import claims_against
 
 __all__ = [
+    "accuracy_after_changes",
     "certified_accuracy",
     "certified_against_margin",
+    "certified_against_scale",
+    "certified_against_weights",
+    "certified_and_attacked",
+    "certified_by_exponent",
+    "certified_with_decay",
+    "claims_against",
     "clean_labels",
     "constant_against_p",
     "constant_by_layer",
     "constant_in_training",
+    "constant_through_layers",
+    "decision_regions",
     "ema_curves",
     "ema_gain_curves",
     "ensemble_accuracy",
     "ensemble_sizes",
-    "margin_histogram",
+    "fusion_against_voting",
+    "gain_by_width",
+    "image_and_perturbation",
+    "image_at_radius",
+    "level_sets",
+    "level_sets_by_p",
+    "logits_under_perturbation",
+    "loss_curves",
+    "loss_surface",
+    "margin_cones",
     "margins_against_p",
+    "margins_on_the_way",
+    "net_at_exponent",
     "pairs_per_second",
+    "radius_against_attack",
+    "results_table",
+    "squares_of_size",
     "starved_against_p",
+    "training_beside",
+    "turned_image",
+    "voting_margin",
+    "warm_up",
+    "weights_in_plane",
+    "weights_moved",
 ]

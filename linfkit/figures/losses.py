@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 
 import plotly.graph_objects as go
 
-from linfkit.figures.template import COLOURS, as_text, new_figure
+from linfkit.figures.template import COLOURS, as_text, new_figure, translucent
 from linfkit.studies.losses import AtMargin
 from linfkit.training import Run
 
@@ -44,31 +45,51 @@ def certified_against_margin(table: Mapping[str, Sequence[AtMargin]], eps: float
 
 
 def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
-    """Share of training samples whose hinge is zero, epoch by epoch against p, at one margin."""
+    """Share of starved samples epoch by epoch against p: satisfied now, not yet certified.
+
+    A bold line for the mean over the seeds of each loss, a thin one for each run. See `linfkit.fit`
+    for what counts as starved.
+
+    Args:
+        runs: of both losses, all margins and seeds, so that the axes stay from one to the next.
+        eps_train: of the runs that are drawn.
+    """
     figure = new_figure(
         "starved-against-p",
-        f"Samples with zero hinge along training, ε<sub>train</sub>={eps_train:.3g}",
-        "Share of training samples whose hinge is zero, epoch by epoch as p grows: one line for "
-        "each run, coloured by loss.",
-        "p",
-        "share of samples with zero hinge",
+        f"Starved samples along training, ε<sub>train</sub>={eps_train:.3g}",
+        "Share of training samples whose hinge is zero at the p of training but that are not "
+        "certified at p=∞, epoch by epoch as p grows: a thin line for each run and a bold one for "
+        f"the mean over the seeds, coloured by loss, for training with ε_train={eps_train:.3g}.",
+        "p of training",
+        "share of starved samples",
         xaxis=dict(type="log", tickvals=[8, 16, 32, 64, 128, 256, 512, 1000]),
-        yaxis_range=[0, 1],
+        yaxis=dict(range=[-0.01, 1.05 * max(max(run.column("starved")) for run in runs)]),
+        hovermode="closest",
     )
-    chosen = [run for run in runs if abs(run.recipe.eps_train - eps_train) < 1e-9]
-    named: set[str] = set()
-    for run in chosen:
-        ramp = [row for row in run.history if row["p"] <= run.recipe.p_end]
+    for loss in sorted({run.recipe.loss for run in runs}):
+        histories = [
+            [row for row in run.history if row["p"] <= run.recipe.p_end]
+            for run in runs
+            if run.recipe.loss == loss and abs(run.recipe.eps_train - eps_train) < 1e-9
+        ]
+        p = [row["p"] for row in histories[0]]
+        starved = [[row["starved"] for row in history] for history in histories]
+        for one in starved:
+            figure.add_scatter(
+                x=p,
+                y=one,
+                name=f"{loss}, one seed",
+                showlegend=False,
+                hoverinfo="skip",
+                line=dict(color=translucent(LOSS_COLOURS[loss], 0.35), width=1),
+            )
         figure.add_scatter(
-            x=[row["p"] for row in ramp],
-            y=[row["zero_hinge"] for row in ramp],
-            name=run.recipe.loss,
-            legendgroup=run.recipe.loss,
-            showlegend=run.recipe.loss not in named,
-            line=dict(color=LOSS_COLOURS[run.recipe.loss], width=1.5),
-            hovertemplate=f"{run.recipe.loss}, seed {run.seed}: %{{y:.0%}}<extra></extra>",
+            x=p,
+            y=[mean(at_p) for at_p in zip(*starved, strict=True)],
+            name=loss,
+            line=dict(color=LOSS_COLOURS[loss], width=3),
+            hovertemplate=f"{loss}, p=%{{x:.3g}}: %{{y:.1%}}<extra></extra>",
         )
-        named.add(run.recipe.loss)
     return figure
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from linfkit.certificates import certified_radius
 from linfkit.layers import MeanShift, set_p
-from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
+from linfkit.lipschitz import (
+    LayerConstant,
+    lipschitz_bound,
+    lipschitz_by_layer,
+    lipschitz_estimate,
+)
 
-__all__ = ["EXPONENTS", "AtExponent", "at_exponent", "sweep_exponents"]
+__all__ = ["EXPONENTS", "AtExponent", "at_exponent", "running_product", "sweep_exponents"]
 
 #: From the papers' start of training to their end.
 EXPONENTS = (8, 11, 16, 32, 64, 128, 256, 512, 1000, math.inf)
@@ -29,12 +36,14 @@ class AtExponent:
         bound: product of the layers' bounds.
         measured: what ascent found around each image, (B,): lower bounds.
         margins: f_y − max_{j≠y} f_j of each image, (B,).
+        layers: bound and measured worst case of each distance layer, in order.
     """
 
     p: float
     bound: float
     measured: Tensor
     margins: Tensor
+    layers: Sequence[LayerConstant]
 
 
 def at_exponent(model: nn.Module, p: float, images: Tensor) -> nn.Module:
@@ -72,15 +81,17 @@ def sweep_exponents(
     labels: Tensor,
     exponents: Sequence[float] = EXPONENTS,
     measured_images: int = 64,
+    layer_images: int = 4,
 ) -> list[AtExponent]:
-    """The same weights at one p after another: bound, measured constant, margins.
+    """The same weights at one p after another: bound, measured constants, margins.
 
     Args:
         model: a net; it stays as it is.
         x: images, (B, ...), in [0, 1]; the means are taken anew from them at each p.
         labels: whole numbers, (B,).
         exponents: the values of p.
-        measured_images: around how many of the images to measure.
+        measured_images: around how many of the images to measure the net's constant.
+        layer_images: around how many to measure each layer's, which has many more outputs.
 
     >>> from linfkit.models import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3)
@@ -94,5 +105,15 @@ def sweep_exponents(
         with torch.no_grad():
             margins = 2 * certified_radius(net(x), labels)
         measured = lipschitz_estimate(net, x[:measured_images])
-        rows.append(AtExponent(float(p), lipschitz_bound(net), measured, margins))
+        layers = lipschitz_by_layer(net, x[:layer_images])
+        rows.append(AtExponent(float(p), lipschitz_bound(net), measured, margins, layers))
     return rows
+
+
+def running_product(factors: Iterable[float]) -> list[float]:
+    """The product of the first factor, of the first two, and so on: what layers make together.
+
+    >>> running_product([1.5, 2.0, 2.0])
+    [1.5, 3.0, 6.0]
+    """
+    return list(accumulate(factors, operator.mul))

@@ -1,0 +1,94 @@
+"""What finished notebooks leave in a run's folder, so that a second run does only what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
+
+from linfkit.batch.results import NotebookResult
+from linfkit.batch.tasks import Task
+from linfkit.checkpoints import write_atomically
+from linfkit.claims import Claim
+
+
+class Record(BaseModel):
+    """One notebook's result and its claims; written last, when all its files are there."""
+
+    result: NotebookResult
+    claims: list[Claim]
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records in a run's folder.
+
+    Attributes:
+        folder: the run's.
+    """
+
+    folder: Path
+
+    def save(self, record: Record) -> None:
+        """Write a record, whole or not at all."""
+        write_atomically(
+            self._place(record.result.name), record.model_dump_json(indent=2).encode() + b"\n"
+        )
+
+    def forget(self, task: Task) -> None:
+        """Remove a task's record, so that none stands beside files that are about to change."""
+        self._place(task.name).unlink(missing_ok=True)
+
+    def finished(self, task: Task) -> Record | None:
+        """A task's record if there is nothing to run again.
+
+        That is: the inputs are the same, it ran to its end, every claim held, and all its files are
+        there.
+        """
+        try:
+            record = Record.model_validate_json(self._place(task.name).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        result = record.result
+        files = [f"notebooks/{task.name}.ipynb", *result.figures]
+        good = (
+            result.inputs == task.inputs
+            and result.status == "ok"
+            and all(claim.holds for claim in record.claims)
+            and all((self.folder / file).is_file() for file in files)
+        )
+        return record if good else None
+
+    def _place(self, name: str) -> Path:
+        return self.folder / "records" / f"{name}.json"
+
+
+@contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for this process; the system lets go of it when the process ends.
+
+    Raises:
+        BlockingIOError: another run holds it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, only_run_in(Path(folder)):
+    ...     with only_run_in(Path(folder)):
+    ...         pass
+    Traceback (most recent call last):
+    BlockingIOError: ... is being written by another run; wait for it, or choose another --out
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(
+            f"{folder} is being written by another run; wait for it, or choose another --out"
+        ) from None
+    with lock:
+        lock.release()  # `with` has taken it once more
+        yield

@@ -1,0 +1,76 @@
+"""A notebook to run, and the hash of everything that decides what it will find."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from linfkit.version import __version__
+
+
+@dataclass(frozen=True)
+class Task:
+    """A notebook to run.
+
+    Attributes:
+        name: what its results are filed under: the notebook's name, and at a sweep its point.
+        notebook: the notebook's own text; whoever runs it needs no file.
+        defaults: the values in its parameters cell.
+        overrides: the values to put in their place.
+        timeout: seconds after which the notebook is given up.
+        data: hash of the data set that it needs, if any.
+    """
+
+    name: str
+    notebook: str
+    defaults: dict[str, Any]
+    overrides: dict[str, Any]
+    timeout: float
+    data: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The values that the notebook runs with."""
+        return self.defaults | self.overrides
+
+    @property
+    def inputs(self) -> str:
+        """SHA-256 of the notebook's source, its parameters, its data and linfkit's own source."""
+        parts = [
+            source_hash(nbformat.reads(self.notebook, as_version=4)),
+            json.dumps(self.parameters, sort_keys=True, default=repr),
+            self.data or "",
+            library_hash(),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def source_hash(notebook: NotebookNode) -> str:
+    """The SHA-256 of a notebook's cells' sources, whatever their outputs."""
+    digest = hashlib.sha256()
+    for cell in notebook.cells:
+        digest.update(f"{cell.cell_type}\n{cell.source}\0".encode())
+    return digest.hexdigest()
+
+
+@cache
+def library_hash() -> str:
+    """The SHA-256 of linfkit's version and of every source file in the package.
+
+    >>> len(library_hash())
+    64
+    """
+    package = Path(str(resources.files("linfkit")))
+    digest = hashlib.sha256(__version__.encode())
+    for source in sorted([*package.rglob("*.py"), *package.rglob("*.toml")]):
+        digest.update(source.relative_to(package).as_posix().encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
