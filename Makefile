@@ -15,7 +15,7 @@ stamp := .venv/in-step
 # Every notebook anew in this environment's Python, its printed output compared as it stands.
 nbval := --nbval --nbval-current-env --nbval-cell-timeout=600
 
-.PHONY: help setup reproduce test test-long lint lab notebooks clean
+.PHONY: help setup reproduce test test-browser test-long lint lab notebooks pages clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,6 +39,9 @@ test: setup ## library, documentation examples and notebooks
 	$(bin)/python -m pytest
 	$(bin)/python -m pytest $(nbval) notebooks
 
+test-browser: setup ## notebooks and pages in a real browser, every slider moved
+	$(bin)/python -m pytest -m browser tests/browser
+
 test-long: setup ## what takes too long for every day
 	$(bin)/python -m pytest -m long
 
@@ -54,6 +57,9 @@ notebooks: setup ## run the quick profile and keep its outputs in notebooks/ and
 	$(bin)/linfkit reproduce --profile quick
 	$(bin)/python -m linfkit.publishing runs/quick
 
+pages: setup ## the notebooks as web pages that need no kernel and no network, in _site/
+	$(bin)/python -m linfkit.pages
+
 clean: ## remove the environment, runs and caches
-	rm -rf .venv runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs dist _site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find linfkit tests -name __pycache__ -type d -prune -exec rm -rf {} +

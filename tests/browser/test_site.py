@@ -1,0 +1,70 @@
+"""Every exported page, from its file: figures, sliders and mathematics, with no network."""
+
+import re
+
+import pytest
+
+from linfkit.pages import export
+from tests.browser.conftest import ROOT
+
+NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+SHOWS = """plot => JSON.stringify([plot.data, plot.layout.title, plot.layout.shapes,
+                                   plot.layout.annotations])"""
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    export(ROOT / "notebooks", folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_alive_without_a_kernel(name, site, visit):
+    page = visit.page
+    page.goto((site / f"{name}.html").as_uri())
+    figures = page.locator("figure.plot")
+    assert figures.count()
+    for figure in figures.all():
+        plot = figure.locator(".js-plotly-plot")
+        assert plot.get_attribute("role") == "img"
+        assert len(plot.get_attribute("aria-label")) > 10
+        for slider in figure.get_by_role("slider").all():
+            _move_from_end_to_end(page, plot, slider)
+    assert "$$" not in page.inner_text("main")
+    if "$" in _prose(name):
+        assert page.locator("math").count()
+    assert (site / f"{name}.html").stat().st_size < 6e6
+    visit.require_quiet()
+
+
+@pytest.mark.parametrize("name", ["index", *NAMES])
+def test_a_page_fits_a_phone(name, site, visit):
+    visit.page.set_viewport_size({"width": 390, "height": 800})
+    visit.page.goto((site / f"{name}.html").as_uri())
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
+    visit.require_quiet()
+
+
+@pytest.mark.parametrize("name", ["index", *NAMES])
+def test_links_and_pictures_lead_somewhere(name, site):
+    html = (site / f"{name}.html").read_text("utf-8")
+    for target in re.findall(r'(?:href|src)="(?!https?:|data:|#)([^"#]+)', html):
+        assert (site / target).is_file(), target
+
+
+def _move_from_end_to_end(page, plot, slider) -> None:
+    slider.focus()
+    for key in ["ArrowRight", "ArrowLeft"]:
+        for _ in range(int(slider.get_attribute("max"))):
+            before = plot.evaluate(SHOWS)
+            page.keyboard.press(key)
+            assert plot.evaluate(SHOWS) != before, f"{slider.input_value()}: nothing moved"
+
+
+def _prose(name: str) -> str:
+    import nbformat
+
+    cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
