@@ -85,6 +85,7 @@ class Explorer(ipywidgets.VBox):
         }
         self._shown = self._drawing(self._position)
         self.figure = go.FigureWidget(_as_wide_as_there_is_room(self._shown.figure))
+        self.figure._config = {"responsive": True}  # and follows when the room changes
         self._status = ipywidgets.HTML()
         self._description = ipywidgets.HTML(self._shown.described)
         for slider in self.sliders.values():

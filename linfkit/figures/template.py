@@ -20,7 +20,9 @@ _TEMPLATE = go.layout.Template(
         paper_bgcolor="white",
         plot_bgcolor="white",
         xaxis=dict(showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside"),
-        yaxis=dict(showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside"),
+        yaxis=dict(
+            showline=True, linecolor="#444", gridcolor="#e6e6e6", ticks="outside", automargin=True
+        ),
         legend=dict(orientation="h", yanchor="bottom", y=1.0, x=0.0),
         margin=dict(l=70, r=20, t=88, b=60),
         hovermode="x unified",
