@@ -15,6 +15,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _TEMPLATE = go.layout.Template(
     layout=go.Layout(
         colorway=COLOURS,
+        autotypenumbers="strict",  # "8" beside "∞" is a category, also after a slider has moved
         font=dict(family="Helvetica, Arial, sans-serif", size=14, color="#222"),
         title=dict(font=dict(size=17), x=0.02, xanchor="left", y=0.97, yanchor="top"),
         paper_bgcolor="white",
