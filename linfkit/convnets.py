@@ -110,7 +110,7 @@ class LpDistConvNet(PixelUnits, SharedExponent):
         shape = _check_shape(image_shape)
         check_count("hidden", hidden)
         check_count("classes", classes)
-        super().__init__(math.prod(shape), shape[0], mean, scale)
+        super().__init__(math.prod(shape), mean, scale, channels=shape[0])
         #: what to call the class with to build this net again
         self.arguments = {
             "image_shape": list(shape),

@@ -14,6 +14,7 @@ from linfkit.certificates import certified_radius, check_images
 from linfkit.layers import check_count
 from linfkit.losses import check_logits
 from linfkit.models import LpDistNet, SharedExponent
+from linfkit.units import PixelUnits
 
 __all__ = ["HybridNet", "IntervalMLP", "ScaledLinear", "interval_radius"]
 
@@ -98,7 +99,7 @@ class IntervalMLP(nn.Module):
         return at_centre + beyond + self.last.bias - self.last.bias[labels].unsqueeze(1)
 
 
-class HybridNet(SharedExponent):
+class HybridNet(SharedExponent, PixelUnits):
     """ℓp-distance layers, then Linear–tanh–Linear, certified by interval bounds.
 
     The distance layers, a mean shift after each, give features u of (x − mean) / scale that are
@@ -132,9 +133,6 @@ class HybridNet(SharedExponent):
     True
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(
         self,
         in_features: int,
@@ -146,19 +144,17 @@ class HybridNet(SharedExponent):
         scale: float = 1.0,
         identity_start: bool = True,
     ) -> None:
-        super().__init__()
         check_count("depth", depth, least=3)
         check_count("hidden", hidden)
-        # its distance layers and units are those of a net whose last layer gives way to the MLP
+        # its distance layers are those of a net whose last layer gives way to the MLP
         net = LpDistNet(in_features, width, depth - 1, classes, mean, scale, identity_start)
-        self.in_features, self.classes = in_features, classes
+        super().__init__(in_features, mean, scale)
+        self.classes = classes
         #: what to call the class with to build this net again
         self.arguments = {**net.arguments, "depth": depth, "hidden": hidden}
-        self.register_buffer("mean", net.mean)
-        self.register_buffer("scale", net.scale)
         self.layers = net.layers[:-1]
         self.mlp = IntervalMLP(width, hidden, classes)
-        self.logit_scale = net.logit_scale.requires_grad_(False)
+        self.logit_scale.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
@@ -237,18 +233,6 @@ class HybridNet(SharedExponent):
         if not ((radius >= 0) & radius.isfinite()).all():
             raise ValueError(f"eps must be finite, 0 or more, in pixels; got {eps}")
         return self.scale * self.mlp.worst_logits(u, labels, radius / self.scale)
-
-    def normalise(self, x: Tensor) -> Tensor:
-        """(x − mean) / scale as rows, (B, in_features)."""
-        if x.dim() < 2 or not len(x) or x.shape[1:].numel() != self.in_features:
-            raise ValueError(
-                f"x must be a batch of images with {self.in_features} pixels each; "
-                f"its shape is {tuple(x.shape)}"
-            )
-        if torch.promote_types(x.dtype, self.mean.dtype) != self.mean.dtype:
-            raise TypeError(f"x must be {self.mean.dtype}, as the model is; its dtype is {x.dtype}")
-        channels = x.reshape(len(x), self.mean.numel(), -1)
-        return ((channels - self.mean[:, None]) / self.scale).flatten(1)
 
 
 @torch.no_grad()

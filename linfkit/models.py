@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from linfkit.layers import LpDist, MeanShift, check_count, distance_layers, set_p
+from linfkit.units import PixelUnits
 
 __all__ = ["Ensemble", "LpDistNet", "Members", "SharedExponent", "VotingEnsemble", "common_p"]
 
@@ -27,7 +28,7 @@ class SharedExponent(nn.Module):
         set_p(self, p)
 
 
-class LpDistNet(SharedExponent):
+class LpDistNet(SharedExponent, PixelUnits):
     """An ℓp-distance net: layers of distances with a mean shift after all but the last.
 
     Logits are f(x) = −scale · u, where u is the last layer's output, with a bias, on the normalised
@@ -55,9 +56,6 @@ class LpDistNet(SharedExponent):
     torch.Size([5, 10])
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(
         self,
         in_features: int,
@@ -68,7 +66,6 @@ class LpDistNet(SharedExponent):
         scale: float = 1.0,
         identity_start: bool = True,
     ) -> None:
-        super().__init__()
         for name, count in [
             ("in_features", in_features),
             ("width", width),
@@ -76,59 +73,27 @@ class LpDistNet(SharedExponent):
             ("classes", classes),
         ]:
             check_count(name, count)
-        try:
-            channel_means = torch.as_tensor(mean, dtype=torch.float32).flatten()
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"mean must be a number or one for each channel; got {mean!r}"
-            ) from error
-        if not channel_means.isfinite().all():
-            raise ValueError(f"mean must be finite; got {mean}")
-        if isinstance(scale, bool) or not isinstance(scale, int | float):
-            raise TypeError(f"scale must be a positive number; got {scale!r}")
-        if not channel_means.numel() or in_features % channel_means.numel():
-            raise ValueError(
-                f"mean must be one number or one for each channel of the {in_features} inputs; "
-                f"got {channel_means.numel()} numbers"
-            )
-        if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"scale must be a positive number; got {scale}")
-        self.in_features = in_features
+        super().__init__(in_features, mean, scale)
         #: what to call the class with to build this net again
         self.arguments = {
             "in_features": in_features,
             "width": width,
             "depth": depth,
             "classes": classes,
-            "mean": channel_means.tolist(),
+            "mean": self.mean.tolist(),
             "scale": float(scale),
             "identity_start": identity_start,
         }
-        self.register_buffer("mean", channel_means)
-        self.register_buffer("scale", torch.tensor(float(scale)))
         sizes = [in_features] + [width] * (depth - 1)
         self.layers = nn.Sequential()
         for features_in, features_out in pairwise(sizes):
             self.layers.append(LpDist(features_in, features_out, identity_start=identity_start))
             self.layers.append(MeanShift(features_out))
         self.layers.append(LpDist(sizes[-1], classes, bias=True, identity_start=identity_start))
-        self.logit_scale = nn.Parameter(torch.tensor(1.0 / scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
         return -self.scale * self.layers(self.normalise(x))
-
-    def normalise(self, x: Tensor) -> Tensor:
-        """(x − mean) / scale as rows, (B, in_features)."""
-        if x.dim() < 2 or not len(x) or x.shape[1:].numel() != self.in_features:
-            raise ValueError(
-                f"x must be a batch of images with {self.in_features} pixels each; "
-                f"its shape is {tuple(x.shape)}"
-            )
-        if torch.promote_types(x.dtype, self.mean.dtype) != self.mean.dtype:
-            raise TypeError(f"x must be {self.mean.dtype}, as the model is; its dtype is {x.dtype}")
-        channels = x.reshape(len(x), self.mean.numel(), -1)
-        return ((channels - self.mean[:, None]) / self.scale).flatten(1)
 
 
 class Members(SharedExponent):

@@ -20,9 +20,9 @@ class PixelUnits(nn.Module):
 
     Args:
         in_features: pixels of one image, channels included.
-        channels: of one image; `in_features` is a multiple.
         mean: what to subtract from the pixels; one number, or one for each channel.
         scale: what to divide them by.
+        channels: of one image; None where nothing but the mean tells how many there are.
 
     Attributes:
         mean: (1,) or (channels,).
@@ -33,7 +33,7 @@ class PixelUnits(nn.Module):
     Raises:
         TypeError, ValueError: mean or scale is out of range; its name is in the message.
 
-    >>> units = PixelUnits(in_features=12, channels=3, mean=[0.1, 0.2, 0.3], scale=0.5)
+    >>> units = PixelUnits(in_features=12, mean=[0.1, 0.2, 0.3], scale=0.5, channels=3)
     >>> units.normalise(torch.ones(1, 3, 2, 2)).view(3, 4)[:, 0]
     tensor([1.8000, 1.6000, 1.4000])
     """
@@ -42,7 +42,11 @@ class PixelUnits(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, in_features: int, channels: int, mean: float | Sequence[float], scale: float
+        self,
+        in_features: int,
+        mean: float | Sequence[float],
+        scale: float,
+        channels: int | None = None,
     ) -> None:
         super().__init__()
         try:
@@ -53,9 +57,14 @@ class PixelUnits(nn.Module):
             ) from error
         if not means.isfinite().all():
             raise ValueError(f"mean must be finite; got {mean}")
-        if means.numel() not in (1, channels):
+        if channels is not None and means.numel() not in (1, channels):
             raise ValueError(
                 f"mean must be one number or one for each of the {channels} channels; "
+                f"got {means.numel()} numbers"
+            )
+        if not means.numel() or in_features % means.numel():
+            raise ValueError(
+                f"mean must be one number or one for each channel of the {in_features} inputs; "
                 f"got {means.numel()} numbers"
             )
         if isinstance(scale, bool) or not isinstance(scale, int | float):

@@ -41,6 +41,7 @@ SOURCES = [
     "models.py",
     "schedules.py",
     "training",
+    "units.py",
 ]
 
 
