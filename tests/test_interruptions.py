@@ -18,6 +18,7 @@ import torch
 
 import linfkit as lk
 from linfkit import checkpoints
+from linfkit.locks import held
 from linfkit.training import runs
 from linfkit.training.interrupts import held_back_interrupts
 
@@ -189,7 +190,7 @@ def test_the_history_grows_epoch_by_epoch_in_two_formats(stopped, whole):
 
 def test_a_second_process_is_refused(tmp_path):
     with (
-        runs.RunFolder(tmp_path / "run", "key").held(wait=False),
+        held(tmp_path / "run", wait=False, otherwise="is taken"),
         pytest.raises(BlockingIOError, match="trained in by another process"),
     ):
         fit(SMALL, out=tmp_path / "run")

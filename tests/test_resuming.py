@@ -16,8 +16,9 @@ import pytest
 
 from linfkit.batch import Profile, Results, Row, reproduce, workers
 from linfkit.batch.execution import Execution
-from linfkit.batch.records import Record, only_run_in
+from linfkit.batch.records import Record
 from linfkit.claims import CLAIMS_MIME
+from linfkit.locks import held
 from tests.small_notebooks import PARAMETERS, write_good_notebook, write_notebook
 
 
@@ -156,7 +157,10 @@ def test_a_record_tells_inputs_seconds_and_files(notebooks, ran):
 
 def test_a_second_run_into_one_folder_is_refused(notebooks, ran):
     out = notebooks.parent / "out"
-    with only_run_in(out), pytest.raises(BlockingIOError, match="being written by another run"):
+    with (
+        held(out, wait=False, otherwise="is taken"),
+        pytest.raises(BlockingIOError, match="being written by another run"),
+    ):
         run(notebooks)
     assert ran == []
     assert run(notebooks).success

@@ -37,7 +37,7 @@ def figures_in(notebook: NotebookNode) -> dict[str, dict[str, Any]]:
         figure = {key: data[PLOTLY_MIME].get(key) for key in ("data", "layout")}
         meta = (figure["layout"] or {}).get("meta")
         given = meta.get("name") if isinstance(meta, dict) else None
-        name = _as_file_name(str(given)) if given else f"figure-{len(figures) + 1}"
+        name = as_file_name(str(given)) if given else f"figure-{len(figures) + 1}"
         figures[_free(name, figures)] = figure
     return figures
 
@@ -79,5 +79,10 @@ def _free(name: str, taken: Container[str]) -> str:
     return next(free for free in chain([name], numbered) if free not in taken)
 
 
-def _as_file_name(name: str) -> str:
+def as_file_name(name: str) -> str:
+    """The name with a hyphen for whatever does not belong into a file's.
+
+    >>> as_file_name("p / margin")
+    'p---margin'
+    """
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from linfkit.batch.results import NotebookResult
@@ -65,30 +62,3 @@ class Records:
 
     def _place(self, name: str) -> Path:
         return self.folder / "records" / f"{name}.json"
-
-
-@contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
-    """Hold a run's folder for this process; the system lets go of it when the process ends.
-
-    Raises:
-        BlockingIOError: another run holds it.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder, only_run_in(Path(folder)):
-    ...     with only_run_in(Path(folder)):
-    ...         pass
-    Traceback (most recent call last):
-    BlockingIOError: ... is being written by another run; wait for it, or choose another --out
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise BlockingIOError(
-            f"{folder} is being written by another run; wait for it, or choose another --out"
-        ) from None
-    with lock:
-        lock.release()  # `with` has taken it once more
-        yield

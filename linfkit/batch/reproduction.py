@@ -16,7 +16,7 @@ from linfkit.batch.outputs import claims_in, figures_in
 from linfkit.batch.parameters import check_parameters, read_parameters
 from linfkit.batch.pictures import PictureWriter, write_page
 from linfkit.batch.profiles import Profile, Row, load_profile
-from linfkit.batch.records import Record, Records, only_run_in
+from linfkit.batch.records import Record, Records
 from linfkit.batch.results import NotebookResult, Results
 from linfkit.batch.tasks import Task
 from linfkit.batch.workers import (
@@ -28,6 +28,9 @@ from linfkit.batch.workers import (
     side_by_side,
 )
 from linfkit.checkpoints import write_atomically
+from linfkit.locks import held
+
+IN_USE = "is being written by another run; wait for it, or choose another --out"
 
 
 def reproduce(
@@ -77,7 +80,7 @@ def reproduce(
     tasks = _plan(rows, folder, parameters or {}, sweep or {}, data)
     if scheduler is None:
         _require_gpu(rows)
-    with only_run_in(out):
+    with held(out, wait=False, otherwise=IN_USE):
         results = _carry_out(tasks, profile.name, out, workers, scheduler, force)
         if sweep:
             _write_sweep(results, sweep, out)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from linfkit.batch.outputs import as_file_name
 from linfkit.batch.results import Results
 
 CLAIM_COLUMNS = ["claim", "value", "needed", "verdict"]
@@ -72,4 +73,4 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _in_a_file_name(value: Any) -> str:
     text = "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in text)
+    return as_file_name(text)

@@ -13,6 +13,18 @@ from linfkit.studies.perturbing import Pushed, random_signs
 
 __all__ = ["image_at_radius", "logits_under_perturbation"]
 
+#: The axis of an image's rows: counted downwards, square, and bare.
+_ROWS = dict(
+    autorange="reversed",
+    scaleanchor="x",
+    constrain="domain",
+    showline=False,
+    showgrid=False,
+    zeroline=False,
+    showticklabels=False,
+    ticks="",
+)
+
 
 def image_at_radius(image: Tensor, radius: float) -> go.Figure:
     """An image beside the far ends of its certified ball: x − r, x, x + r, and x ± r at random.
@@ -48,16 +60,7 @@ def image_at_radius(image: Tensor, radius: float) -> go.Figure:
             zeroline=False,
             ticks="",
         ),
-        yaxis=dict(
-            autorange="reversed",
-            scaleanchor="x",
-            constrain="domain",
-            showline=False,
-            showgrid=False,
-            zeroline=False,
-            showticklabels=False,
-            ticks="",
-        ),
+        yaxis=_ROWS,
     ).add_trace(_picture(pixels[:, :-1]).update(showscale=True, colorbar=dict(title="pixel")))
 
 
@@ -82,16 +85,7 @@ def logits_under_perturbation(pushed: Pushed) -> go.Figure:
         xaxis=dict(
             domain=[0, 0.34], showticklabels=False, showgrid=False, ticks="", showline=False
         ),
-        yaxis=dict(
-            autorange="reversed",
-            scaleanchor="x",
-            constrain="domain",
-            showticklabels=False,
-            showgrid=False,
-            zeroline=False,
-            showline=False,
-            ticks="",
-        ),
+        yaxis=_ROWS,
         xaxis2=dict(
             title=dict(text="class"), domain=[0.46, 1], anchor="y2", dtick=1, zeroline=False
         ),

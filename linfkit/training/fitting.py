@@ -11,6 +11,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from linfkit.data import Dataset, cache_folder, load_dataset
+from linfkit.locks import held
 from linfkit.models import LpDistNet
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.interrupts import held_back_interrupts
@@ -18,6 +19,8 @@ from linfkit.training.loop import Training
 from linfkit.training.runs import Run, RunFolder, run_key
 
 __all__ = ["as_the_recipe_asks", "fit", "fit_all", "initial_model"]
+
+IN_USE = "is being trained in by another process; wait for it, or choose another folder"
 
 
 def fit(
@@ -90,7 +93,8 @@ def fit(
         training.run(progress)
         return training.finished(folder=None)
     folder = RunFolder(Path(out) if out is not None else cache_folder() / "runs" / key, key)
-    with folder.held(wait=out is None):  # in the cache, whoever comes second takes what is there
+    # in the cache, whoever comes second takes what is there
+    with held(folder.path, wait=out is None, otherwise=IN_USE):
         return _fit_in(folder, training, resume, progress, checkpoint_every)
 
 

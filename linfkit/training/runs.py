@@ -8,8 +8,7 @@ import io
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
@@ -101,23 +99,6 @@ class RunFolder:
         """The state before that one, in case the newest is damaged."""
         return self.path / "checkpoint-before.safetensors"
 
-    @contextmanager
-    def held(self, wait: bool) -> Iterator[None]:
-        """Hold the folder for this process; another that trains there waits, or is refused.
-
-        Raises:
-            BlockingIOError: another process holds it, and we are not to wait.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.path / ".lock", timeout=-1 if wait else 0):
-                yield
-        except Timeout:
-            raise BlockingIOError(
-                f"{self.path} is being trained in by another process; wait for it, or choose "
-                "another folder"
-            ) from None
-
     def save_checkpoint(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         """Write the state of a run under way, and keep the one before.
 
@@ -178,7 +159,6 @@ class RunFolder:
             "history": run.history,
             "results": run.results,
         }
-        write_atomically(self.path / "recipe.toml", run.recipe.to_toml().encode())
         self._write_history(run.history)
         save_model(self.path / "ema_model.safetensors", run.ema_model, header)
         save_model(self.path / "model.safetensors", run.model, header)
