@@ -14,9 +14,10 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
-from linfkit.hybrid import HybridNet
+from linfkit.hybrid import HybridEnsemble, HybridNet
 from linfkit.layers import set_p
-from linfkit.models import LpDistNet, common_p
+from linfkit.models import Ensemble, LpDistNet, SharedExponent, VotingEnsemble, common_p
+from linfkit.sortnet import SortNet
 
 __all__ = ["load_model", "read_tensors", "save_model", "write_atomically", "write_tensors"]
 
@@ -25,7 +26,18 @@ HEADER = "linfkit"
 
 #: Models that a header can name.
 ARCHITECTURES = {
-    built.__name__: built for built in (LpDistNet, LpDistLeNet, LpDistAlexNet, LpDistVGG, HybridNet)
+    built.__name__: built
+    for built in (
+        LpDistNet,
+        LpDistLeNet,
+        LpDistAlexNet,
+        LpDistVGG,
+        HybridNet,
+        Ensemble,
+        HybridEnsemble,
+        VotingEnsemble,
+        SortNet,
+    )
 }
 
 
@@ -94,9 +106,10 @@ def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any]) ->
         model: an `LpDistNet`, or any module whose distance layers share one p.
         header: what else to keep, such as recipe and history; JSON.
     """
-    built_by = {"class": type(model).__name__, "arguments": getattr(model, "arguments", None)}
+    unknown = {"class": type(model).__name__, "arguments": None}
+    built_as = model.architecture if isinstance(model, SharedExponent) else unknown
     write_tensors(
-        Path(path), model.state_dict(), {**header, "model": built_by, "p": str(common_p(model))}
+        Path(path), model.state_dict(), {**header, "model": built_as, "p": str(common_p(model))}
     )
 
 
@@ -124,15 +137,25 @@ def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     tensors, header = read_tensors(path)
     try:
         if model is None:
-            built_by = header["model"]
-            if built_by["class"] not in ARCHITECTURES:
-                raise ValueError(
-                    f"it holds a {built_by['class']}, which linfkit cannot build: "
-                    "pass one as `model`"
-                )
-            model = ARCHITECTURES[built_by["class"]](**built_by["arguments"])
+            model = _built(header["model"])
         model.load_state_dict(tensors)
         set_p(model, float(header["p"]))
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     return model.eval()
+
+
+def _built(architecture: dict[str, Any]) -> nn.Module:
+    """A net of that class and those arguments, some of which may be nets themselves."""
+    name, arguments = architecture["class"], architecture["arguments"]
+    if name not in ARCHITECTURES or arguments is None:
+        raise ValueError(f"it holds a {name}, which linfkit cannot build: pass one as `model`")
+    arguments = {key: _built_within(value) for key, value in arguments.items()}
+    return ARCHITECTURES[name](**arguments)
+
+
+def _built_within(argument: Any) -> Any:
+    """A net, or nets, where the argument describes them; else the argument."""
+    if isinstance(argument, list):
+        return [_built_within(item) for item in argument]
+    return _built(argument) if isinstance(argument, dict) else argument

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from linfkit.layers import LpDist, LpDistConv2d, MeanShift, check_count
-from linfkit.models import SharedExponent
-from linfkit.units import PixelUnits
+from linfkit.models import DistanceNet
 
 __all__ = ["Conv", "LpDistAlexNet", "LpDistConvNet", "LpDistLeNet", "LpDistVGG", "Pool"]
 
@@ -59,7 +58,7 @@ class Pool:
         return shape[0], height, width
 
 
-class LpDistConvNet(PixelUnits, SharedExponent):
+class LpDistConvNet(DistanceNet):
     """Convolutions of ℓp distances and max-pooling, then layers of distances.
 
     The stages of a subclass, then layers of `features`, `hidden` and `classes` distances, a mean
@@ -111,7 +110,6 @@ class LpDistConvNet(PixelUnits, SharedExponent):
         check_count("hidden", hidden)
         check_count("classes", classes)
         super().__init__(math.prod(shape), mean, scale, channels=shape[0])
-        #: what to call the class with to build this net again
         self.arguments = {
             "image_shape": list(shape),
             "hidden": hidden,
@@ -134,10 +132,6 @@ class LpDistConvNet(PixelUnits, SharedExponent):
             self.layers.append(LpDist(inputs, outputs, identity_start=identity_start))
             self.layers.append(MeanShift(outputs))
         self.layers.append(LpDist(hidden, classes, bias=True, identity_start=identity_start))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
-        return -self.scale * self.layers(self.normalise(x))
 
 
 class LpDistLeNet(LpDistConvNet):

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linfkit.certificates import certified_radius, check_images
-from linfkit.layers import check_count
+from linfkit.layers import DistanceLayer, check_count
 from linfkit.losses import check_logits
-from linfkit.models import LpDistNet, SharedExponent
+from linfkit.models import DistanceNet, Members, SharedExponent
 from linfkit.units import PixelUnits
 
-__all__ = ["HybridNet", "IntervalMLP", "ScaledLinear", "interval_radius"]
+__all__ = [
+    "HybridEnsemble",
+    "HybridNet",
+    "IntervalCertified",
+    "IntervalMLP",
+    "ScaledLinear",
+    "interval_radius",
+]
 
 #: Halvings of the bisection on ε: from the whole range of a pixel down to 2⁻³⁰ ≈ 1e-9.
 HALVINGS = 30
@@ -99,69 +106,36 @@ class IntervalMLP(nn.Module):
         return at_centre + beyond + self.last.bias - self.last.bias[labels].unsqueeze(1)
 
 
-class HybridNet(SharedExponent, PixelUnits):
-    """ℓp-distance layers, then Linear–tanh–Linear, certified by interval bounds.
+class IntervalCertified(SharedExponent):
+    """A net whose logits are bounded over a box around its features, by interval arithmetic.
 
-    The distance layers, a mean shift after each, give features u of (x − mean) / scale that are
-    1-Lipschitz in ℓ∞ at p=∞: a perturbation of ε, in pixels, keeps them in the box u ± ε/scale.
-    Through the small MLP that box is followed by interval arithmetic (Zhang et al., ICML 2021;
-    their ℓ∞-dist net + MLP). Logits are f(x) = scale · MLP(u), so that `logit_scale` · f is what
-    the paper's cross-entropy sees, as with `LpDistNet`; they are *not* 1-Lipschitz: half their
-    margin proves nothing, `interval_radius` does.
-
-    Args:
-        in_features: pixels of one image, channels included.
-        width: neurons of each distance layer.
-        depth: layers in all, the two linear ones included; 3 or more.
-        hidden: tanh units of the MLP.
-        classes: number of logits.
-        mean: what to subtract from the pixels; one number, or one for each channel.
-        scale: what to divide by; one number, so that ε scales with it.
-        identity_start: see `LpDist`.
+    A subclass says what its features are, and what logits and worst logits they give; half the
+    margin of such logits proves nothing, the worst logits do.
 
     Attributes:
-        p: the exponent of all distance layers; setting it sets them all.
-        logit_scale: 1 / scale; a parameter that asks for no gradient.
-
-    Raises:
-        TypeError, ValueError: an argument is out of range; its name is in the message.
-
-    >>> net = HybridNet(64, width=32, depth=4, hidden=16, classes=10, mean=0.3, scale=0.4).eval()
-    >>> x, labels = torch.rand(5, 1, 8, 8), torch.arange(5)
-    >>> logits, worst = net(x), net.worst_logits(x, labels, eps=0.1)
-    >>> bool((worst >= logits - logits.gather(1, labels[:, None]) - 1e-5).all())
-    True
+        scale: the unit of the logits, in pixels; a scalar.
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        width: int,
-        depth: int,
-        hidden: int,
-        classes: int,
-        mean: float | Sequence[float] = 0.0,
-        scale: float = 1.0,
-        identity_start: bool = True,
-    ) -> None:
-        check_count("depth", depth, least=3)
-        check_count("hidden", hidden)
-        # its distance layers are those of a net whose last layer gives way to the MLP
-        net = LpDistNet(in_features, width, depth - 1, classes, mean, scale, identity_start)
-        super().__init__(in_features, mean, scale)
-        self.classes = classes
-        #: what to call the class with to build this net again
-        self.arguments = {**net.arguments, "depth": depth, "hidden": hidden}
-        self.layers = net.layers[:-1]
-        self.mlp = IntervalMLP(width, hidden, classes)
-        self.logit_scale.requires_grad_(False)
+    scale: Tensor
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the distance layers make of images, batch first."""
+        raise NotImplementedError
+
+    def logits_at(self, u: Tensor) -> Tensor:
+        """Logits, (B, classes), of features u."""
+        raise NotImplementedError
+
+    def worst_logits_at(self, u: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
+        """The `worst_logits` of features u, (B, classes)."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
         return self.logits_at(self.features(x))
 
     def worst_logits(self, x: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
-        """The logits of the worst case within ε of x, less the label's: at most 0 is certified.
+        """The logits of the worst case within ε of x, less the label's: below 0 is certified.
 
         For j ≠ y it is minus the lower bound of f_y − f_j over the box u ± ε/scale, which for any
         x' with ‖x' − x‖_∞ ≤ ε, in pixels, is at least f_j(x') − f_y(x'); at the label it is 0. At
@@ -191,7 +165,7 @@ class HybridNet(SharedExponent, PixelUnits):
         """The largest ε at which `worst_logits` certify each sample, by bisection, rounded down.
 
         They are proved at p=∞ in evaluation mode, which `interval_radius` sees to. The distance
-        layers see each image once: only the MLP's bounds are bisected.
+        layers see each image once: only what follows them is bisected.
 
         Returns:
             Radii in pixels, (B,), multiples of 2⁻³⁰ below 1; where misclassified, negative: minus
@@ -211,9 +185,58 @@ class HybridNet(SharedExponent, PixelUnits):
         tiny = torch.finfo(certified.dtype).tiny  # so that a wrong prediction is never at 0
         return torch.where(correct, certified, -certified.clamp(min=tiny))
 
+
+class HybridNet(IntervalCertified, PixelUnits):
+    """A net of distances whose last layer gives way to an MLP, certified by interval bounds.
+
+    All other layers of the net are a feature map: u of (x − mean) / scale is 1-Lipschitz in ℓ∞ at
+    p=∞, so that a perturbation of ε, in pixels, keeps it in the box u ± ε/scale. Through the small
+    MLP, Linear–tanh–Linear, that box is followed by interval arithmetic (Zhang et al., ICML 2021;
+    their ℓ∞-dist net + MLP). Logits are f(x) = scale · MLP(u), so that `logit_scale` · f is what
+    the paper's cross-entropy sees, as with `LpDistNet`; they are *not* 1-Lipschitz: half their
+    margin proves nothing, `interval_radius` does.
+
+    Args:
+        net: an `LpDistNet`, a convolutional net or a `SortNet`; its layers but the last become the
+            hybrid's own, its classes and its units too.
+        hidden: tanh units of the MLP.
+
+    Attributes:
+        p: the exponent of all distance layers; setting it sets them all.
+        logit_scale: 1 / scale; a parameter that asks for no gradient.
+
+    Raises:
+        TypeError, ValueError: an argument is out of range; its name is in the message.
+
+    >>> from linfkit.models import LpDistNet
+    >>> distances = LpDistNet(64, width=32, depth=3, classes=10, mean=0.3, scale=0.4)
+    >>> net = HybridNet(distances, hidden=16).eval()
+    >>> x, labels = torch.rand(5, 1, 8, 8), torch.arange(5)
+    >>> logits, worst = net(x), net.worst_logits(x, labels, eps=0.1)
+    >>> bool((worst >= logits - logits.gather(1, labels[:, None]) - 1e-5).all())
+    True
+    """
+
+    def __init__(self, net: DistanceNet, hidden: int) -> None:
+        if not isinstance(net, DistanceNet):
+            raise TypeError(f"net must be a net of distances; got {type(net).__name__}")
+        check_count("hidden", hidden)
+        if len(net.layers) < 2:
+            raise ValueError("net must have a depth of at least 2, since its last layer gives way")
+        super().__init__(net.in_features, net.mean.tolist(), float(net.scale))
+        self.arguments = {"net": net.architecture, "hidden": hidden}
+        *kept, last = net.layers
+        if not isinstance(last, DistanceLayer):
+            raise TypeError(f"net must end in a layer of distances; got a {type(last).__name__}")
+        self.layers = nn.Sequential(*kept)
+        self.classes = len(last.weight)
+        self.mlp = IntervalMLP(last.fan_in, hidden, self.classes)
+        self.logit_scale.requires_grad_(False)
+
     def features(self, x: Tensor) -> Tensor:
         """Features u, (B, width), of images: 1-Lipschitz in ℓ∞ of the *normalised* input at p=∞."""
-        return self.layers(self.normalise(x))
+        u: Tensor = self.layers(self.normalise(x))
+        return u
 
     def logits_at(self, u: Tensor) -> Tensor:
         """Logits, (B, classes), of features u, (B, width)."""
@@ -235,25 +258,75 @@ class HybridNet(SharedExponent, PixelUnits):
         return self.scale * self.mlp.worst_logits(u, labels, radius / self.scale)
 
 
+class HybridEnsemble(IntervalCertified, Members):
+    """The mean of several hybrids' logits, certified by the mean of their worst logits.
+
+    What f_j − f_y can be of the mean is at most the mean of what it can be of each (Li et al.,
+    2021, section 4).
+
+    Args:
+        models: the members, each a `HybridNet`, of one width.
+
+    Raises:
+        TypeError, ValueError: there is no member, or one that is no `HybridNet`.
+
+    >>> from linfkit.models import LpDistNet
+    >>> members = [HybridNet(LpDistNet(4, 8, 2, 3), hidden=6) for _ in range(3)]
+    >>> ensemble, x, labels = HybridEnsemble(members).eval(), torch.rand(2, 4), torch.tensor([0, 2])
+    >>> worst = sum(net.worst_logits(x, labels, 0.1) for net in members) / 3
+    >>> torch.allclose(ensemble.worst_logits(x, labels, 0.1), worst, atol=1e-6)
+    True
+    """
+
+    def __init__(self, models: Iterable[nn.Module]) -> None:
+        super().__init__(models)
+        for model in self.models:
+            if not isinstance(model, HybridNet):
+                raise TypeError(f"models must be hybrid nets; got a {type(model).__name__}")
+        scale = next(self._members()).scale
+        self.register_buffer("scale", scale.clone())
+
+    def features(self, x: Tensor) -> Tensor:
+        """Each member's features, (B, K, width)."""
+        return torch.stack([model.features(x) for model in self._members()], dim=1)
+
+    def logits_at(self, u: Tensor) -> Tensor:
+        """Mean logits, (B, classes)."""
+        each = [model.logits_at(of) for model, of in self._by_member(u)]
+        return torch.stack(each).mean(dim=0)
+
+    def worst_logits_at(self, u: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
+        """Mean worst logits, (B, classes)."""
+        each = [model.worst_logits_at(of, labels, eps) for model, of in self._by_member(u)]
+        return torch.stack(each).mean(dim=0)
+
+    def _members(self) -> Iterator[HybridNet]:
+        return (model for model in self.models if isinstance(model, HybridNet))  # as all are
+
+    def _by_member(self, u: Tensor) -> Iterator[tuple[HybridNet, Tensor]]:
+        return zip(self._members(), u.unbind(dim=1), strict=True)
+
+
 @torch.no_grad()
-def interval_radius(model: HybridNet, x: Tensor, labels: Tensor) -> Tensor:
+def interval_radius(model: IntervalCertified, x: Tensor, labels: Tensor) -> Tensor:
     """The largest ε at which interval bounds certify each sample, by bisection, rounded down.
 
     At p=∞, in evaluation mode, and in float64, so that rounding cannot pass for a certificate; the
     model itself is left as it is.
 
     Args:
-        model: a hybrid net.
+        model: a hybrid net, or an ensemble of them.
         x: images in [0, 1], (B, ...).
         labels: whole numbers from 0 to classes − 1, (B,).
 
     Returns:
-        Radii in pixels, (B,), float64, as `HybridNet.certified_radius` gives them.
+        Radii in pixels, (B,), float64, as the model's `certified_radius` gives them.
 
     Raises:
         TypeError, ValueError: images or labels are not as above; the message names the argument.
 
-    >>> net = HybridNet(4, width=8, depth=3, hidden=6, classes=3).eval()
+    >>> from linfkit.models import LpDistNet
+    >>> net = HybridNet(LpDistNet(4, width=8, depth=2, classes=3), hidden=6).eval()
     >>> x = torch.rand(5, 4)
     >>> predicted = net(x).argmax(dim=1)
     >>> bool((interval_radius(net, x, predicted) >= 0).all())

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from linfkit.certificates import check_images
+from linfkit.hybrid import ScaledLinear
 from linfkit.layers import DistanceLayer, distance_layers
-from linfkit.models import Ensemble, VotingEnsemble
+from linfkit.models import Members, VotingEnsemble
 
 __all__ = [
     "LayerConstant",
@@ -42,8 +43,9 @@ def lipschitz_bound(model: nn.Module) -> float:
     """The product over the model's distance layers of their neurons' bounds, at its present p.
 
     An upper bound of every logit's Lipschitz constant, in pixels. Mean shifts, flattening,
-    max-pooling and the normalisation that the model undoes count 1. For an `Ensemble`, the mean
-    over the members; for a `VotingEnsemble`, s/2 times that.
+    max-pooling and the normalisation that the model undoes count 1; the linear layers of a hybrid's
+    MLP count their norms in ℓ∞, the largest sum of absolute weights along a row. For several
+    members, the mean over them; for a `VotingEnsemble`, s/2 times that.
 
     Raises:
         ValueError: the model holds no distance layer.
@@ -54,16 +56,17 @@ def lipschitz_bound(model: nn.Module) -> float:
     >>> round(lipschitz_bound(net))
     568
     """
-    if isinstance(model, Ensemble):
-        return sum(lipschitz_bound(member) for member in model.models) / len(model.models)
-    if isinstance(model, VotingEnsemble):
+    if isinstance(model, Members):
         of_logits = sum(lipschitz_bound(member) for member in model.models) / len(model.models)
         # |∂softmaxᵢ/∂zⱼ| sums over j to 2·pᵢ(1 − pᵢ), at most 1/2
-        return model.logit_scale / 2 * of_logits
+        return model.logit_scale / 2 * of_logits if isinstance(model, VotingEnsemble) else of_logits
     layers = list(distance_layers(model))
     if not layers:
         raise ValueError("model must hold ℓp-distance layers; it has none")
-    return math.prod(neuron_bound(layer.fan_in, layer.p) for layer in layers)
+    of_distances = math.prod(neuron_bound(layer.fan_in, layer.p) for layer in layers)
+    linear = (module for module in model.modules() if isinstance(module, ScaledLinear))
+    norms = (layer.scaled_weight.abs().sum(dim=1).max().item() for layer in linear)
+    return of_distances * math.prod(norms)
 
 
 def lipschitz_estimate(

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["hinge_loss", "mixed_loss", "zero_hinge"]
+__all__ = [
+    "hinge_loss",
+    "mixed_loss",
+    "worst_cross_entropy",
+    "worst_logits",
+    "worst_mixed_loss",
+    "zero_hinge",
+]
 
 
 def hinge_loss(logits: Tensor, labels: Tensor, theta: float, kappa: float = 0.25) -> Tensor:
@@ -69,10 +76,99 @@ def mixed_loss(
     >>> round(mixed_loss(logits, labels, theta=1.0, lam=0.0, logit_scale=1.0).item(), 4)
     0.5
     """
-    if not (math.isfinite(lam) and lam >= 0):
-        raise ValueError(f"lam must be a number of 0 or more; got {lam}")
+    _check_lam(lam)
     clipped = _shortfall(logits, labels, theta).amax(dim=1).clamp(0, 1).mean()
     return clipped + lam * F.cross_entropy(logit_scale * logits, labels)
+
+
+def worst_logits(logits: Tensor, labels: Tensor, eps: float) -> Tensor:
+    """The most that each f_j − f_y can be within ε, of a net that is 1-Lipschitz: (B, C).
+
+    f_j − f_y + 2ε for j ≠ y, and 0 for j = y: either logit moves by ε at most. A sample is
+    certified at ε where all but the label's are below 0.
+
+    Args:
+        logits: (B, C).
+        labels: whole numbers from 0 to C−1, (B,).
+        eps: in pixels, 0 or more.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type, shape or range; the message names it.
+
+    >>> worst_logits(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), eps=0.125)
+    tensor([[ 0.0000, -0.2500]])
+    """
+    check_logits(logits, labels)
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(f"eps must be a number of pixels, 0 or more; got {eps}")
+    of_label = logits.gather(1, labels[:, None])
+    return (logits - of_label + 2 * eps).scatter(1, labels[:, None], 0.0)
+
+
+def worst_cross_entropy(
+    logits: Tensor, worst: Tensor, labels: Tensor, kappa: float, logit_scale: float | Tensor
+) -> Tensor:
+    """κ · CE(s · worst, y) + (1−κ) · CE(s · f, y): the loss of the hybrids of ICML 2021.
+
+    Args:
+        logits: (B, C).
+        worst: what each f_j − f_y can be within ε, (B, C), 0 at the label; see `worst_logits`.
+        labels: whole numbers from 0 to C−1, (B,).
+        kappa: weight of the worst case, from 0 to 1; at 0 this is the usual cross-entropy.
+        logit_scale: s, by which the cross-entropy sees both.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type, shape or range; the message names it.
+
+    >>> logits, labels = torch.tensor([[0.5, 0.0]]), torch.tensor([0])
+    >>> worst = worst_logits(logits, labels, eps=0.25)
+    >>> round(worst_cross_entropy(logits, worst, labels, kappa=1.0, logit_scale=9.0).item(), 4)
+    0.6931
+    """
+    check_logits(logits, labels)
+    if not 0 <= kappa <= 1:
+        raise ValueError(f"kappa must be from 0 to 1; got {kappa}")
+    clean = F.cross_entropy(logit_scale * logits, labels)
+    return clean if kappa == 0 else clean.lerp(F.cross_entropy(logit_scale * worst, labels), kappa)
+
+
+def worst_mixed_loss(
+    logits: Tensor,
+    worst: Tensor,
+    labels: Tensor,
+    theta: float,
+    lam: float,
+    logit_scale: float | Tensor,
+) -> Tensor:
+    """The hinge of the worst logits where the prediction is right, plus scaled cross-entropy.
+
+    mean_batch [argmax f = y] · max_j max(1 + worst_j / θ, 0) + λ · CE(s · f, y): how the hybrids of
+    SortNet are trained (Zhang et al., NeurIPS 2022). As in `mixed_loss`, what is misclassified
+    pulls through the cross-entropy alone.
+
+    Args:
+        logits: (B, C).
+        worst: what each f_j − f_y can be within ε, (B, C), 0 at the label; see `worst_logits`.
+        labels: whole numbers from 0 to C−1, (B,).
+        theta: the margin beyond the worst case from which the hinge is zero; above 0.
+        lam: weight of the cross-entropy, 0 or more.
+        logit_scale: the learned scalar by which the cross-entropy sees the logits.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type, shape or range; the message names it.
+
+    >>> logits, labels = torch.tensor([[0.5, 0.0]]), torch.tensor([0])
+    >>> worst = worst_logits(logits, labels, eps=0.125)
+    >>> worst_mixed_loss(logits, worst, labels, theta=1.0, lam=0.0, logit_scale=1.0).item()
+    0.75
+    """
+    check_logits(logits, labels)
+    _check_theta(theta)
+    _check_lam(lam)
+    shortfall = (1 + worst / theta).scatter(1, labels[:, None], 0.0)
+    correct = logits.argmax(dim=1) == labels
+    hinge = (correct * shortfall.amax(dim=1)).mean()
+    return hinge + lam * F.cross_entropy(logit_scale * logits, labels)
 
 
 def zero_hinge(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
@@ -118,10 +214,21 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
 def _shortfall(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
     """r_j = 1 − (f_y − f_j) / θ, and 0 at the label: (B, C)."""
     check_logits(logits, labels)
-    if not isinstance(theta, int | float):
-        raise TypeError(f"theta must be a positive number; got {theta!r}")
-    if not (math.isfinite(theta) and theta > 0):
-        raise ValueError(f"theta must be a positive number; got {theta}")
+    _check_theta(theta)
     of_label = logits.gather(1, labels[:, None])
     shortfall = 1 - (of_label - logits) / theta
     return shortfall.scatter(1, labels[:, None], 0.0)
+
+
+def _check_theta(theta: float) -> None:
+    if isinstance(theta, bool) or not isinstance(theta, int | float):
+        raise TypeError(f"theta must be a positive number; got {theta!r}")
+    if not (math.isfinite(theta) and theta > 0):
+        raise ValueError(f"theta must be a positive number; got {theta}")
+
+
+def _check_lam(lam: float) -> None:
+    if isinstance(lam, bool) or not isinstance(lam, int | float):
+        raise TypeError(f"lam must be a number of 0 or more; got {lam!r}")
+    if not (math.isfinite(lam) and lam >= 0):
+        raise ValueError(f"lam must be a number of 0 or more; got {lam}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,26 @@ from torch import Tensor, nn
 from linfkit.layers import LpDist, MeanShift, check_count, distance_layers, set_p
 from linfkit.units import PixelUnits
 
-__all__ = ["Ensemble", "LpDistNet", "Members", "SharedExponent", "VotingEnsemble", "common_p"]
+__all__ = [
+    "DistanceNet",
+    "Ensemble",
+    "LpDistNet",
+    "Members",
+    "SharedExponent",
+    "VotingEnsemble",
+    "common_p",
+]
 
 
 class SharedExponent(nn.Module):
-    """A module with distance layers somewhere inside it, which share one exponent."""
+    """A module with distance layers somewhere inside it, which share one exponent.
+
+    Attributes:
+        arguments: what to call the class with to build this net again, as JSON has it; None where
+            that cannot be said.
+    """
+
+    arguments: dict[str, Any] | None = None
 
     @property
     def p(self) -> float:
@@ -27,13 +43,35 @@ class SharedExponent(nn.Module):
     def p(self, p: float) -> None:
         set_p(self, p)
 
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The net without its weights: its class's name, and the arguments of its class."""
+        return {"class": type(self).__name__, "arguments": self.arguments}
 
-class LpDistNet(SharedExponent, PixelUnits):
+
+class DistanceNet(SharedExponent, PixelUnits):
+    """Distance layers in a row; logits are f(x) = −scale · u of normalised images.
+
+    u is the last layer's output on (x − mean) / scale. Dividing by `scale` inside and multiplying
+    outside leaves a function that is 1-Lipschitz in ℓ∞ of the *pixels* at p=∞, if no layer
+    lengthens anything in ℓ∞ (Zhang et al., ICML 2021, section 4). A subclass adds the layers.
+
+    Attributes:
+        layers: (B, in_features), the normalised images as rows, to (B, classes); the last is a
+            layer of distances with a bias.
+        p: the exponent of all layers; setting it sets them all.
+        logit_scale: the learned scalar s / scale of the mixed loss (`linfkit.mixed_loss`).
+    """
+
+    layers: nn.Sequential
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
+        return -self.scale * self.layers(self.normalise(x))
+
+
+class LpDistNet(DistanceNet):
     """An ℓp-distance net: layers of distances with a mean shift after all but the last.
-
-    Logits are f(x) = −scale · u, where u is the last layer's output, with a bias, on the normalised
-    input (x − mean) / scale: dividing by `scale` inside and multiplying outside leaves a function
-    that is 1-Lipschitz in ℓ∞ of the *pixels* at p=∞ (Zhang et al., ICML 2021, section 4).
 
     Args:
         in_features: pixels of one image, channels included.
@@ -74,7 +112,6 @@ class LpDistNet(SharedExponent, PixelUnits):
         ]:
             check_count(name, count)
         super().__init__(in_features, mean, scale)
-        #: what to call the class with to build this net again
         self.arguments = {
             "in_features": in_features,
             "width": width,
@@ -90,10 +127,6 @@ class LpDistNet(SharedExponent, PixelUnits):
             self.layers.append(LpDist(features_in, features_out, identity_start=identity_start))
             self.layers.append(MeanShift(features_out))
         self.layers.append(LpDist(sizes[-1], classes, bias=True, identity_start=identity_start))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
-        return -self.scale * self.layers(self.normalise(x))
 
 
 class Members(SharedExponent):
@@ -117,6 +150,8 @@ class Members(SharedExponent):
         self.models = nn.ModuleList(models)
         if not len(self.models):
             raise ValueError("models must hold at least one model; got none")
+        if all(isinstance(model, SharedExponent) for model in self.models):
+            self.arguments = {"models": [model.architecture for model in self.models]}
 
     def logits(self, x: Tensor) -> Tensor:
         """Each member's logits, (K, B, classes).

@@ -142,7 +142,8 @@ def _net_of_the_size_of(
     width, in_features = first.shape
     if _is_hybrid(saved):
         hidden, classes = saved["fc_linear.0.bias"].numel(), saved["fc_final.bias"].numel()
-        return HybridNet(in_features, width, distances + 2, hidden, classes, mean, scale)
+        net = LpDistNet(in_features, width, distances + 1, classes, mean, scale)
+        return HybridNet(net, hidden)
     classes = saved[f"fc_dist.{distances - 1}.bias"].numel()
     return LpDistNet(in_features, width, distances, classes, mean, scale)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-__all__ = ["constant_rate", "cosine_rate", "geometric", "p_at", "ramp"]
+__all__ = ["cosine_rate", "geometric", "p_at", "ramp", "smooth_start", "step_rate"]
 
 
 def ramp(progress: float, start: float, end: float) -> float:
@@ -42,19 +43,43 @@ def p_at(ratio: float, start: float, end: float) -> float:
     return math.inf if ratio >= 1 else geometric(ratio, start, end)
 
 
-def cosine_rate(progress: float) -> float:
-    """Factor of the learning rate that falls from 1 to 0 along half a cosine (ICLR 2022).
+def cosine_rate(progress: float, hold: float = 0.0) -> float:
+    """Factor of the learning rate that falls from 1 to 0 along half a cosine.
+
+    It stays at 1 for the share `hold` of the run, as in the code of ICML 2021, which waits for p to
+    rise; in that of ICLR 2022 the cosine takes the whole run.
 
     >>> [round(cosine_rate(t), 2) for t in (0.0, 0.5, 1.0)]
     [1.0, 0.5, 0.0]
+    >>> [round(cosine_rate(t, hold=0.5), 2) for t in (0.25, 0.5, 0.75, 1.0)]
+    [1.0, 1.0, 0.5, 0.0]
     """
-    return (1 + math.cos(math.pi * progress)) / 2
+    return (1 + math.cos(math.pi * ramp(progress, hold, 1.0))) / 2
 
 
-def constant_rate(progress: float) -> float:
-    """Factor of a learning rate that stays as it is.
+def step_rate(progress: float, steps: Sequence[float], factor: float) -> float:
+    """Factor of the learning rate that is multiplied by `factor` at each of the steps.
 
-    >>> constant_rate(0.9)
-    1.0
+    >>> [step_rate(t, steps=(0.5, 0.75), factor=0.5) for t in (0.25, 0.5, 0.9)]
+    [1.0, 0.5, 0.25]
     """
-    return 1.0
+    return factor ** sum(step <= progress for step in steps)
+
+
+def smooth_start(ratio: float, share: float) -> float:
+    """A ramp from 0 to 1 that starts as a quartic, and goes on as the line that touches it.
+
+    With k = 1 / ((4 − 3r) r³), r the `share` of the ramp that is smooth: k ρ⁴ below r, and above it
+    1 − (1 − k r⁴)(1 − ρ) / (1 − r); value and slope agree at r. ε in SortNet's hybrids rises so.
+
+    >>> [round(smooth_start(ratio, 0.5), 3) for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    [0.0, 0.013, 0.2, 0.6, 1.0]
+    >>> smooth_start(0.25, share=0.0)
+    0.25
+    """
+    if share == 0:
+        return ratio
+    k = 1 / ((4 - 3 * share) * share**3)
+    if ratio < share:
+        return k * ratio**4
+    return 1 - (1 - k * share**4) * (1 - ratio) / (1 - share) if share < 1 else k * ratio**4

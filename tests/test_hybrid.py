@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.hybrid import HybridNet, IntervalMLP, ScaledLinear, interval_radius
+from linfkit.hybrid import HybridEnsemble, HybridNet, IntervalMLP, ScaledLinear, interval_radius
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)
@@ -19,10 +19,14 @@ scales = st.floats(0.05, 5)
 distances = st.floats(0, 0.5)
 
 
-def random_net(seed=0, in_features=6, width=9, depth=4, hidden=7, classes=4, **arguments):
+def hybrid(in_features, width, depth, hidden, classes, **arguments):
+    return HybridNet(lk.LpDistNet(in_features, width, depth, classes, **arguments), hidden)
+
+
+def random_net(seed=0, in_features=6, width=9, depth=3, hidden=7, classes=4, **arguments):
     """A net in evaluation mode, in float64, with biases, and with features around zero."""
     torch.manual_seed(seed)
-    net = HybridNet(in_features, width, depth, hidden, classes, **arguments).double()
+    net = hybrid(in_features, width, depth, hidden, classes, **arguments).double()
     for shift in net.layers[1::2]:
         shift.momentum = 1.0  # the running means are those of one batch, so no tanh is saturated
     net(torch.rand(20, in_features, dtype=torch.float64))
@@ -49,7 +53,7 @@ def above_label(logits, labels):
 
 @pytest.mark.parametrize("p", [2, 8, INF])
 def test_a_hybrid_is_the_formula_written_out_by_hand(p):
-    net = random_net(in_features=8, depth=4, mean=[0.25, 0.5], scale=0.4)
+    net = random_net(in_features=8, depth=3, mean=[0.25, 0.5], scale=0.4)
     net.p = p
     x = random_images(5, 2, 2, 2)
     mean = torch.tensor([0.25] * 4 + [0.5] * 4, dtype=torch.float64)
@@ -71,8 +75,8 @@ def test_linear_weights_start_as_standard_normals_and_are_scaled_when_used():
     torch.testing.assert_close(layer(torch.eye(400)), layer.weight.T / 20)
 
 
-def test_depth_counts_the_two_linear_layers():
-    net = HybridNet(12, width=9, depth=5, hidden=7, classes=4)
+def test_the_last_layer_gives_way_to_the_mlp():
+    net = hybrid(12, width=9, depth=4, hidden=7, classes=4)
     sizes = [(layer.in_features, layer.out_features) for layer in net.layers[::2]]
     assert sizes == [(12, 9), (9, 9), (9, 9)]
     assert [type(layer).__name__ for layer in net.layers[1::2]] == ["MeanShift"] * 3
@@ -80,12 +84,14 @@ def test_depth_counts_the_two_linear_layers():
 
 
 def test_a_net_is_built_again_from_its_arguments():
-    net = HybridNet(12, 9, 4, 7, 5, mean=[0.1, 0.2, 0.3], scale=0.4, identity_start=False)
-    again = HybridNet(**net.arguments)
+    distances = lk.LpDistNet(12, 9, 3, 5, mean=[0.1, 0.2, 0.3], scale=0.4, identity_start=False)
+    architecture = distances.architecture
+    net = HybridNet(distances, hidden=7)
+    assert net.arguments == {"net": architecture, "hidden": 7}
+    again = HybridNet(lk.LpDistNet(**architecture["arguments"]), hidden=7)
     again.load_state_dict(net.state_dict())
     x = torch.rand(2, 12)
     assert torch.equal(net.eval()(x), again.eval()(x))
-    assert net.arguments == again.arguments
 
 
 def test_p_is_shared_by_the_distance_layers():
@@ -95,7 +101,7 @@ def test_p_is_shared_by_the_distance_layers():
 
 
 def test_the_logit_scale_is_fixed():
-    net = HybridNet(4, 8, 3, 6, 3, scale=0.25)
+    net = hybrid(4, 8, 2, 6, 3, scale=0.25)
     assert net.logit_scale.item() == 4.0
     assert not net.logit_scale.requires_grad
 
@@ -271,21 +277,13 @@ def test_radii_are_taken_at_p_infinity_in_evaluation_mode_in_float64():
 # --- refusals
 
 
-@pytest.mark.parametrize(
-    ("changed", "error", "message"),
-    [
-        ({"depth": 2}, ValueError, r"^depth must be at least 3; got 2$"),
-        ({"hidden": 0}, ValueError, r"^hidden must be at least 1; got 0$"),
-        ({"width": 0}, ValueError, r"^width must be at least 1; got 0$"),
-        ({"classes": 2.5}, TypeError, r"^classes must be a whole number; got 2\.5$"),
-        ({"scale": 0}, ValueError, r"^scale must be a positive number; got 0$"),
-        ({"mean": "grey"}, TypeError, r"^mean must be a number or one for each channel"),
-    ],
-)
-def test_an_argument_that_is_wrong_is_named(changed, error, message):
-    arguments = {"in_features": 6, "width": 9, "depth": 4, "hidden": 7, "classes": 4}
-    with pytest.raises(error, match=message):
-        HybridNet(**{**arguments, **changed})
+def test_a_net_must_be_of_distances_with_a_last_layer_to_give_way():
+    with pytest.raises(TypeError, match=r"^net must be a net of distances; got Linear$"):
+        HybridNet(nn.Linear(4, 3), hidden=7)
+    with pytest.raises(ValueError, match=r"^net must have a depth of at least 2"):
+        hybrid(6, 9, 1, 7, 4)
+    with pytest.raises(ValueError, match=r"^hidden must be at least 1; got 0$"):
+        hybrid(6, 9, 3, 0, 4)
 
 
 @pytest.mark.parametrize(
@@ -315,3 +313,39 @@ def test_labels_and_images_that_are_wrong_are_named():
         net(x.to(torch.complex128))
     with pytest.raises(ValueError, match=r"^x must hold pixels in \[0, 1\]"):
         interval_radius(net, 2 * x, labels_of(3))
+
+
+# --- other feature maps, and ensembles
+
+
+def test_a_convolutional_net_is_a_feature_map_too():
+    net = HybridNet(lk.LpDistLeNet((1, 28, 28), hidden=16), hidden=6).double().eval()
+    x, labels = random_images(3, 1, 28, 28), labels_of(3)
+    radius = interval_radius(net, x, net(x).argmax(dim=1))
+    assert net(x).shape == (3, 10)
+    assert (radius >= 0).all()
+    assert net.worst_logits(x, labels, 0.0).argmax(dim=1).equal(net(x).argmax(dim=1))
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=seeds, eps=st.floats(0, 0.3))
+def test_an_ensembles_bound_holds_within_the_ball(seed, eps):
+    ensemble = HybridEnsemble([random_net(seed % 1000 + k) for k in range(3)])
+    x, labels = random_images(4, 6, seed=seed), labels_of(4)
+    worst = ensemble.worst_logits(x, labels, eps)
+    for push in random_images(20, 4, 6, seed=seed + 1) * 2 - 1:
+        assert (above_label(ensemble(x + eps * push), labels) <= worst + 1e-9).all()
+
+
+def test_an_ensemble_is_certified_where_all_members_are():
+    members = [random_net(k) for k in range(3)]
+    x = random_images(40, 6)
+    predicted = HybridEnsemble(members)(x).argmax(dim=1)
+    each = torch.stack([interval_radius(net, x, predicted) for net in members])
+    together = interval_radius(HybridEnsemble(members), x, predicted)
+    assert (together >= each.amin(dim=0) - 1e-8).all()
+
+
+def test_an_ensemble_takes_hybrids_alone():
+    with pytest.raises(TypeError, match=r"^models must be hybrid nets; got a LpDistNet$"):
+        HybridEnsemble([lk.LpDistNet(4, 8, 2, 3)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from linfkit.checkpoints import load_model, save_model
 from linfkit.hybrid import HybridNet
 from linfkit.models import LpDistNet
 from linfkit.original import load_original
@@ -99,7 +100,10 @@ def test_a_hybrid_gives_scale_times_the_originals_logits(depth, layout, tmp_path
     logits = original_logits(state, (x - 0.3) / 0.25)
     torch.testing.assert_close(net(x), 0.25 * logits)
     torch.testing.assert_close(net.logit_scale * net(x), logits)
-    assert (net.arguments["depth"], net.arguments["hidden"]) == (depth, HIDDEN)
+    assert (net.arguments["net"]["arguments"]["depth"], net.arguments["hidden"]) == (
+        depth - 1,
+        HIDDEN,
+    )
 
 
 @pytest.mark.parametrize("state", [dist_net(), hybrid()], ids=["dist net", "hybrid"])
@@ -132,10 +136,10 @@ def test_without_a_scalar_the_original_multiplies_by_one(tmp_path):
 def test_a_net_is_in_evaluation_mode_at_p_infinity_and_can_be_built_again(state, tmp_path):
     net = load_original(saved(tmp_path, state), mean=0.3, scale=0.25)
     assert (net.p, net.training) == (math.inf, False)
-    again = type(net)(**net.arguments)
-    again.load_state_dict(net.state_dict())
+    save_model(tmp_path / "again.safetensors", net, header={})
+    again = load_model(tmp_path / "again.safetensors")
     x = torch.rand(2, PIXELS)
-    assert torch.equal(again.eval()(x), net(x))
+    assert torch.equal(again(x), net(x))
 
 
 # --- refusals

@@ -5,8 +5,10 @@ import math
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from linfkit.schedules import constant_rate, cosine_rate, geometric, p_at, ramp
+from linfkit.schedules import cosine_rate, geometric, p_at, ramp, smooth_start, step_rate
 
 INF = math.inf
 
@@ -96,6 +98,41 @@ def test_the_cosine_rate_falls_from_1_to_0(progress, rate):
     assert cosine_rate(progress) == pytest.approx(rate)
 
 
-@pytest.mark.parametrize("progress", [0, 0.5, 1])
-def test_the_constant_rate_is_1(progress):
-    assert constant_rate(progress) == 1
+@pytest.mark.parametrize(
+    ("progress", "rate"), [(0, 1), (0.25, 1), (0.5, 0.75), (0.625, 0.5), (0.75, 0.25), (1, 0)]
+)
+def test_a_cosine_that_is_held_falls_over_the_rest(progress, rate):
+    assert cosine_rate(progress, hold=0.25) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("progress", "rate"), [(0, 1), (0.49, 1), (0.5, 0.2), (0.74, 0.2), (0.75, 0.04), (1, 0.04)]
+)
+def test_a_rate_falls_at_each_step(progress, rate):
+    assert step_rate(progress, (0.5, 0.75), 0.2) == pytest.approx(rate)
+
+
+def test_no_steps_leave_the_rate_as_it_is():
+    assert step_rate(0.9, (), 0.2) == 1
+
+
+@given(share=st.floats(0.05, 0.95))
+def test_a_smooth_start_is_a_quartic_that_a_line_goes_on_from(share):
+    def slope(ratio):
+        return (smooth_start(ratio + 1e-6, share) - smooth_start(ratio - 1e-6, share)) / 2e-6
+
+    assert smooth_start(0.0, share) == 0
+    assert smooth_start(1.0, share) == pytest.approx(1)
+    half, whole = smooth_start(share / 2, share), smooth_start(share, share)
+    assert whole == pytest.approx(16 * half)
+    assert slope(share + 2e-6) == pytest.approx(slope(share - 2e-6), rel=1e-3)
+
+
+@given(ratio=st.floats(0, 1))
+def test_a_start_that_is_not_smooth_is_a_line(ratio):
+    assert smooth_start(ratio, 0.0) == ratio
+
+
+@given(ratio=st.floats(0, 1), share=st.floats(0, 1))
+def test_a_smooth_start_stays_within_its_ramp(ratio, share):
+    assert -1e-9 <= smooth_start(ratio, share) <= 1 + 1e-9

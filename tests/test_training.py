@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import linfkit as lk
-from linfkit.training import loop, runs
+from linfkit.training import loop, objectives, runs
 
 INF = math.inf
 TINY = lk.Recipe(
@@ -82,12 +82,12 @@ def assert_same_run(run, other):
 
 def no_training(monkeypatch):
     """From here on, a step of training fails the test."""
-    monkeypatch.setattr(loop, "mixed_loss", lambda *_: pytest.fail("a net was trained"))
+    monkeypatch.setattr(objectives, "mixed_loss", lambda *_: pytest.fail("a net was trained"))
 
 
 def stop_at(monkeypatch, name, call, exception):
     """Raise in place of the n-th call of one of the functions that training calls."""
-    module = loop if hasattr(loop, name) else runs
+    module = next(module for module in (loop, objectives, runs) if hasattr(module, name))
     original, calls = getattr(module, name), itertools.count(1)
 
     def stopping(*arguments, **keywords):
@@ -136,7 +136,7 @@ MOMENTS = {
     "before the first step": ("set_p", 1),
     "within a step, after the net has run": ("mixed_loss", 6),
     "within a step, before the average": ("get_ema_multi_avg_fn", 7),
-    "within a step, after the average": ("zero_hinge", 6),
+    "within a step, after the average": ("within_reach", 6),
     "while an epoch is closed": ("certify", 3),
     "while the end is measured": ("certify", 7),
     "while the nets are written": ("save_model", 2),
@@ -180,8 +180,8 @@ def test_an_interrupt_keeps_what_was_trained_so_far(tmp_path, monkeypatch):
         stop_at(patched, "set_p", 6, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             fit(TINY, out=tmp_path / "run", checkpoint_every=0)
-    original = loop.mixed_loss
-    monkeypatch.setattr(loop, "mixed_loss", lambda *a: steps.append(1) or original(*a))
+    original = objectives.mixed_loss
+    monkeypatch.setattr(objectives, "mixed_loss", lambda *a: steps.append(1) or original(*a))
     fit(TINY, out=tmp_path / "run")
     assert len(steps) == 9 - 5
 
@@ -367,13 +367,13 @@ def test_who_is_satisfied_at_the_p_of_training_and_not_certified_at_infinity_sta
         train_images=None, test_images=None, batch_size=40, epochs=8, eps=eps, eps_train=theta / 2
     )
     model, at_each_step = double_net(data), []
-    original = loop.hinge_loss
+    original = objectives.hinge_loss
 
     def remember(*arguments):
         at_each_step.append(copy.deepcopy(model.state_dict()))
         return original(*arguments)
 
-    monkeypatch.setattr(loop, "hinge_loss", remember)
+    monkeypatch.setattr(objectives, "hinge_loss", remember)
     run = fit(recipe, data=data, model=model)
 
     net = double_net(data)  # in training mode, where a batch is centred on itself
@@ -390,7 +390,7 @@ def test_who_is_satisfied_at_the_p_of_training_and_not_certified_at_infinity_sta
 
 def test_counting_the_starved_leaves_the_run_alone(tmp_path, monkeypatch):
     counted = fit(STARVING, out=tmp_path / "counted")
-    monkeypatch.setattr(loop, "_logits_at_infinity", lambda model, x: torch.zeros(len(x), 10))
+    monkeypatch.setattr(loop, "_worst_at_infinity", lambda model, x, *_: torch.zeros(len(x), 10))
     uncounted = fit(STARVING, out=tmp_path / "uncounted")
     for row in (*counted.history, *uncounted.history):
         del row["starved"]
@@ -400,9 +400,11 @@ def test_counting_the_starved_leaves_the_run_alone(tmp_path, monkeypatch):
 @pytest.mark.parametrize("batch_size", [600, 640])
 def test_of_large_batches_the_last_is_counted(batch_size, tmp_path, monkeypatch):
     seen = []
-    original = loop._logits_at_infinity
+    original = loop._worst_at_infinity
     monkeypatch.setattr(
-        loop, "_logits_at_infinity", lambda model, x: seen.append(len(x)) or original(model, x)
+        loop,
+        "_worst_at_infinity",
+        lambda net, x, *rest: seen.append(len(x)) or original(net, x, *rest),
     )
     recipe = TINY.replace(train_images=1280, batch_size=batch_size, epochs=1)
     fit(recipe, out=tmp_path)
@@ -441,13 +443,13 @@ def test_in_the_first_step_weights_move_by_the_rate_and_the_logit_scale_by_a_fif
 
 def test_every_image_is_seen_once_an_epoch_in_another_order_each_time(tmp_path, monkeypatch):
     labels_seen = []
-    original = loop.mixed_loss
+    original = objectives.mixed_loss
 
     def remember(logits, labels, *others):
         labels_seen.extend(labels.tolist())
         return original(logits, labels, *others)
 
-    monkeypatch.setattr(loop, "mixed_loss", remember)
+    monkeypatch.setattr(objectives, "mixed_loss", remember)
     fit(TINY.replace(epochs=2, train_images=90), out=tmp_path)
     wanted = lk.load_dataset("digits").train_y[:90].tolist()
     first, second = labels_seen[:90], labels_seen[90:]

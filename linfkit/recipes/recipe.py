@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from linfkit.recipes.values import (
     CONSTANT,
+    Architecture,
     Count,
     CountOrAll,
+    CountOrNone,
     Decay,
     Loss,
     Mean,
@@ -24,15 +26,22 @@ from linfkit.recipes.values import (
     Natural,
     Norm,
     NormOrInfinity,
+    NotNegative,
+    OptimizerName,
+    Padding,
     Percentage,
     Pixels,
     Positive,
     PositiveOrMeasured,
     PositivePixels,
     Ramp,
+    RampOrNone,
     RateSchedule,
     Seeds,
     Share,
+    ShareDropped,
+    ShareOfRun,
+    SharesOfRun,
     Switch,
     Text,
 )
@@ -85,15 +94,30 @@ class Recipe(BaseModel):
     """What is minimised; all but the cross-entropy ask for the margin θ."""
     kappa: Share = 0.25
     """Hinge alone: the share of the mean over the classes, beside that of the worst class."""
+    worst_share: Share = 0.0
+    """Cross-entropy alone: the share κ of the loss on the worst logits within ε."""
+    eps_ramp: RampOrNone = None
+    """Where in the run the ε of the worst logits rises from 0 to `eps_train`; None: it is
+    `eps_train` from the start."""
+    eps_smooth_start: Share = 0.0
+    """The share of that ramp over which ε rises as a quartic, before it rises as a line."""
     lam_start: Positive = 0.1
     """Mixed loss alone: the weight λ of the cross-entropy before the ramp."""
     lam_end: Positive = 0.0005
     """Mixed loss alone: λ after the ramp."""
 
+    model: Architecture = "mlp"
+    """What kind of net is trained."""
     width: Count
-    """Neurons of each layer but the last."""
-    depth: Count
-    """Layers, the last one counted."""
+    """Neurons of each layer but the last; of a convolutional net, of the layer before the last."""
+    depth: Natural = 0
+    """Layers, the last one counted; 0 for convolutional nets, which have a depth of their own."""
+    rho: ShareDropped = 0.0
+    """SortNet alone: the share of a neuron's inputs that training drops at random."""
+    mlp_hidden: CountOrNone = None
+    """Units of an MLP in the last layer's place, which makes the net a hybrid; None: no MLP."""
+    members: Count = 1
+    """Nets that are trained as one, the loss seeing the mean of their logits."""
     identity_start: Switch = True
     """Whether a layer starts near a shift of its input."""
     mean: Mean = None
@@ -113,12 +137,26 @@ class Recipe(BaseModel):
     """Passes over the training images."""
     batch_size: Count
     """Images a step."""
+    optimizer: OptimizerName = "adam"
+    """Adam, Adam with ℓp weight decay, or multiplicative Adam."""
+    weight_decay: NotNegative = 0.0
+    """ℓp weight decay of the distance layers; `lp_adamw` alone."""
+    mlp_weight_decay: NotNegative = 0.0
+    """The usual weight decay of a hybrid's MLP; `lp_adamw` alone."""
     lr: Positive
-    """Adam's learning rate, for weights in the units of normalised pixels."""
+    """The learning rate, for weights in the units of normalised pixels."""
     lr_schedule: RateSchedule = "cosine"
-    """Whether it falls to 0 along half a cosine over the run, or stays."""
+    """Whether it falls to 0 along half a cosine, stays, or falls in steps."""
+    lr_hold: ShareOfRun = 0.0
+    """The share of the run before the cosine begins."""
+    lr_steps: SharesOfRun = ()
+    """Where in the run the learning rate takes its steps."""
+    lr_factor: Positive = 0.2
+    """What each of the steps multiplies it by."""
     crop_padding: Natural = 0
-    """Training images are shifted by up to so many pixels, their edges repeated."""
+    """Training images are shifted by up to so many pixels."""
+    crop_padding_mode: Padding = "replicate"
+    """What then fills the gap: the image's edge, or zeros."""
     flip: Switch = False
     """Whether training images are mirrored, each with an even chance."""
     ema_decay: Decay = 0.99
@@ -133,13 +171,45 @@ class Recipe(BaseModel):
             raise ValueError("\n".join(_faults_in_words(fault, values))) from None
 
     @model_validator(mode="after")
-    def _check_ends(self) -> Self:
+    def _check_together(self) -> Self:
         if not self.constant_p and self.p_end < self.p_start:
             raise ValueError(
                 f"p_end: {self.p_end} came; at least p_start, {self.p_start}, is wanted, "
                 "or p_ramp = [1.0, 1.0] for no ramp at all"
             )
+        least = 1 if self.mlp_hidden is None else 2  # an MLP stands for the last
+        if self.layered and self.depth < least:
+            raise ValueError(
+                f"depth: {self.depth} came; for model = {self.model!r} a whole number of at least "
+                f"{least} is wanted"
+            )
+        if self.depth and not self.layered:
+            raise ValueError(
+                f"depth: {self.depth} came; for model = {self.model!r}, which has a depth of its "
+                "own, none is wanted"
+            )
+        if self.mlp_hidden is not None and self.loss == "hinge":
+            raise ValueError(
+                "loss: 'hinge' came; with mlp_hidden 'cross_entropy' or 'mixed' is wanted"
+            )
+        self._check_used("rho", by="a sortnet", when=self.model == "sortnet")
+        self._check_used("worst_share", by="cross_entropy", when=self.loss == "cross_entropy")
+        decays = self.optimizer == "lp_adamw"
+        self._check_used("weight_decay", by="lp_adamw", when=decays)
+        self._check_used("mlp_weight_decay", by="lp_adamw", when=decays)
+        self._check_used("lr_hold", by="a cosine", when=self.lr_schedule == "cosine")
+        self._check_used("lr_steps", by="steps", when=self.lr_schedule == "steps")
         return self
+
+    def _check_used(self, key: str, by: str, when: bool) -> None:
+        """Refuse a value that nothing would look at."""
+        if getattr(self, key) and not when:
+            raise ValueError(f"{key}: {getattr(self, key)} came; only {by} uses it")
+
+    @property
+    def layered(self) -> bool:
+        """Whether width and depth say the net's shape, as they do not of a convolutional net's."""
+        return self.model in ("mlp", "sortnet")
 
     @property
     def theta(self) -> float:
@@ -246,7 +316,7 @@ def _faults_in_words(fault: ValidationError, values: Mapping[str, Any]) -> list[
     lines: dict[str, str] = {}  # a union of types has a fault each, a key but one line
     for error in fault.errors():
         key = str(error["loc"][0]) if error["loc"] else ""
-        if not key:  # _check_ends has said it all
+        if not key:  # _check_together has said it all
             lines[key] = error["msg"].removeprefix("Value error, ")
         elif key not in Recipe.model_fields:
             nearest = difflib.get_close_matches(key, Recipe.model_fields, 1, cutoff=0)[0]

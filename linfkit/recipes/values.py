@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -28,12 +29,23 @@ def _check_ramp(ramp: tuple[float, float]) -> tuple[float, float]:
     return ramp
 
 
+def _check_ramp_or_none(ramp: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if ramp is None else _check_ramp(ramp)
+
+
+def _check_in_order(shares: tuple[float, ...]) -> tuple[float, ...]:
+    if any(later <= earlier for earlier, later in pairwise(shares)):
+        raise ValueError("shares of the run out of order")
+    return shares
+
+
 def _check_distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise ValueError("the same seed twice")
     return seeds
 
 
+Number = Annotated[float, BeforeValidator(_from_fraction)]
 Text = Annotated[str, Field(description="a string")]
 Name = Annotated[
     str,
@@ -47,15 +59,28 @@ Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 CountOrAll = Annotated[
     int | None, Field(ge=1, description="a whole number of at least 1, or None for all,")
 ]
+CountOrNone = Annotated[
+    int | None, Field(ge=1, description="a whole number of at least 1, or None for none,")
+]
 Natural = Annotated[int, Field(ge=0, description="a whole number of at least 0")]
 Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
+ShareOfRun = Annotated[
+    Number, Field(ge=0, lt=1, description="a share of the run, from 0 to below 1,")
+]
+SharesOfRun = Annotated[
+    tuple[ShareOfRun, ...],
+    BeforeValidator(_from_list),
+    AfterValidator(_check_in_order),
+    Field(description="a list of shares of the run, from 0 to below 1, in rising order,"),
+]
+ShareDropped = Annotated[float, Field(ge=0, lt=1, description="a share from 0 to below 1")]
 Decay = Annotated[float, Field(ge=0, lt=1, description="a number from 0 to below 1")]
+NotNegative = Annotated[float, Field(ge=0, description="a finite number of at least 0")]
 Positive = Annotated[float, Field(gt=0, description="a finite number above 0")]
 PositiveOrMeasured = Annotated[
     float | None, Field(gt=0, description="a finite number above 0, or None to measure it,")
 ]
 Percentage = Annotated[float | None, Field(ge=0, le=100, description="a number from 0 to 100")]
-Number = Annotated[float, BeforeValidator(_from_fraction)]
 Pixels = Annotated[
     Number, Field(ge=0, le=1, description='a number of pixels from 0 to 1, like 0.1 or "8/255",')
 ]
@@ -92,4 +117,23 @@ Loss = Annotated[
     Literal["mixed", "hinge", "cross_entropy"],
     Field(description="'mixed', 'hinge' or 'cross_entropy'"),
 ]
-RateSchedule = Annotated[Literal["cosine", "constant"], Field(description="'cosine' or 'constant'")]
+Architecture = Annotated[
+    Literal["mlp", "lenet", "alexnet", "vgg", "sortnet"],
+    Field(description="'mlp', 'lenet', 'alexnet', 'vgg' or 'sortnet'"),
+]
+OptimizerName = Annotated[
+    Literal["adam", "lp_adamw", "madam"], Field(description="'adam', 'lp_adamw' or 'madam'")
+]
+RateSchedule = Annotated[
+    Literal["cosine", "constant", "steps"], Field(description="'cosine', 'constant' or 'steps'")
+]
+Padding = Annotated[Literal["replicate", "zeros"], Field(description="'replicate' or 'zeros'")]
+RampOrNone = Annotated[
+    tuple[Number, Number] | None,
+    BeforeValidator(_from_list),
+    AfterValidator(_check_ramp_or_none),
+    Field(
+        description="[start, end], two shares of the run with 0 <= start < end <= 1, "
+        "or None for no ramp at all,"
+    ),
+]

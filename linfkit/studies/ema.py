@@ -17,7 +17,8 @@ from linfkit.data import Dataset, cache_folder, load_dataset
 from linfkit.layers import distance_layers
 from linfkit.recipes import Recipe
 from linfkit.training import Run
-from linfkit.training.fitting import as_the_recipe_asks, initial_model
+from linfkit.training.building import initial_model
+from linfkit.training.fitting import as_the_recipe_asks
 from linfkit.training.loop import Training
 from linfkit.training.runs import run_key
 

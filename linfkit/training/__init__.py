@@ -1,6 +1,7 @@
 """Training: from a recipe to a net, its moving average and its history, kept and resumed."""
 
-from linfkit.training.fitting import fit, fit_all, initial_model
+from linfkit.training.building import build_model, initial_model
+from linfkit.training.fitting import fit, fit_all
 from linfkit.training.runs import Run
 
-__all__ = ["Run", "fit", "fit_all", "initial_model"]
+__all__ = ["Run", "build_model", "fit", "fit_all", "initial_model"]

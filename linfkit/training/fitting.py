@@ -12,13 +12,13 @@ from tqdm.auto import tqdm
 
 from linfkit.data import Dataset, cache_folder, load_dataset
 from linfkit.locks import held
-from linfkit.models import LpDistNet
 from linfkit.recipes import Recipe, load_recipe
+from linfkit.training.building import initial_model
 from linfkit.training.interrupts import held_back_interrupts
 from linfkit.training.loop import Training
 from linfkit.training.runs import Run, RunFolder, run_key
 
-__all__ = ["as_the_recipe_asks", "fit", "fit_all", "initial_model"]
+__all__ = ["as_the_recipe_asks", "fit", "fit_all"]
 
 IN_USE = "is being trained in by another process; wait for it, or choose another folder"
 
@@ -116,31 +116,6 @@ def fit_all(
         fit(recipe, data=data, seed=seed, device=device)
         for recipe, seed in tqdm(todo, desc=description, unit="net", leave=False)
     ]
-
-
-def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> LpDistNet:
-    """The net that `fit` starts from: the recipe's shape, the data's normalisation.
-
-    The mean and scale that the recipe leaves open are those of the training pixels.
-
-    >>> from linfkit.data import load_dataset
-    >>> from linfkit.recipes import load_recipe
-    >>> initial_model(load_recipe("digits-small"), load_dataset("digits")).in_features
-    64
-    """
-    mean = data.channel_means if recipe.mean is None else recipe.mean
-    scale = data.pixel_scale if recipe.scale is None else recipe.scale
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return LpDistNet(
-            data.in_features,
-            width=recipe.width,
-            depth=recipe.depth,
-            classes=len(data.classes),
-            mean=mean,
-            scale=scale,
-            identity_start=recipe.identity_start,
-        )
 
 
 def _fit_in(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from linfkit import schedules
-from linfkit.certificates import Certificates, certified_radius, certify, evaluating_at
+from linfkit.certificates import Certificates, certify, evaluating_at
 from linfkit.data import Dataset, random_crop, random_flip
 from linfkit.layers import MeanShift, distance_layers, set_p
 from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
-from linfkit.losses import hinge_loss, mixed_loss, zero_hinge
 from linfkit.models import common_p
 from linfkit.recipes import Recipe
+from linfkit.training.moments import moment_of
+from linfkit.training.objectives import logits_worst_and_loss, within_reach, worst_within
+from linfkit.training.optimizers import optimizer_of, steer
 from linfkit.training.runs import Run
 
 __all__ = ["Training"]
@@ -38,8 +39,6 @@ HISTORY_IMAGES = 2000
 LIPSCHITZ_IMAGES = 16
 #: Training images, the last of an epoch, among which the history counts the starved.
 STARVED_IMAGES = 300
-#: What the learned scalar of the loss takes of the learning rate (ICLR 2022 code).
-LOGIT_SCALE_RATE = 0.2
 
 
 @dataclass
@@ -59,27 +58,15 @@ class Training:
             raise ValueError("model must hold ℓp-distance layers; it has none")
         self.model.to(self.device).train()
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.0))
-        # a model of the user's own may have none: it is then trained beside it
-        of_model = dict(self.model.named_parameters()).get("logit_scale")
+        # an ensemble's is its first member's; beside a model of the user's own, which may have none
+        named = self.model.named_parameters()
+        of_model = [w for name, w in named if name.split(".")[-1] == "logit_scale"]
         beside = nn.Parameter(torch.ones((), device=self.device))
-        self.logit_scale: nn.Parameter = beside if of_model is None else of_model
-        weights = [w for w in self.model.parameters() if w is not self.logit_scale]
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": weights, "share": 1.0},
-                {"params": [self.logit_scale], "share": LOGIT_SCALE_RATE},
-            ],
-            lr=self.recipe.lr,
-            betas=(0.9, 0.99),
-            eps=1e-10,
-            fused=True,
-        )
-        self.loss = _loss_of(self.recipe)
-        self.train_x = self.data.train_x.to(self.device)
-        self.train_y = self.data.train_y.to(self.device)
-        self.test_x = self.data.test_x.to(self.device)
-        self.test_y = self.data.test_y.to(self.device)
-        self.steps_per_epoch = math.ceil(len(self.train_x) / self.recipe.batch_size)
+        self.logit_scale: nn.Parameter = of_model[0] if of_model else beside
+        self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
+        self.moment = moment_of(self.recipe, progress=0.0)
+        self.data = self.data.on(self.device)
+        self.steps_per_epoch = math.ceil(len(self.data.train_x) / self.recipe.batch_size)
         self.steps = self.recipe.epochs * self.steps_per_epoch
         self._start_epoch()
 
@@ -113,25 +100,22 @@ class Training:
 
     def _take_step(self) -> None:
         recipe, within = self.recipe, self.step % self.steps_per_epoch
-        progress = self.step / self.steps
-        ratio = schedules.ramp(progress, *recipe.p_ramp)
-        self.p = schedules.p_at(ratio, recipe.p_start, recipe.p_end)
-        self.lam = schedules.geometric(ratio, recipe.lam_start, recipe.lam_end)
-        rate = schedules.cosine_rate if recipe.lr_schedule == "cosine" else schedules.constant_rate
-        self.learning_rate = recipe.lr * rate(progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * group["share"]
-        set_p(self.model, self.p)
+        self.moment = moment_of(recipe, self.step / self.steps)
+        steer(self.optimizer, self.moment)
+        set_p(self.model, self.moment.p)
 
         rows = self.order[within * recipe.batch_size : (within + 1) * recipe.batch_size]
-        images, labels = self._augmented(self.train_x[rows], within), self.train_y[rows]
-        x = images.float().div(255)
-        logits = self.model(x)
-        images_left = len(self.train_x) - within * recipe.batch_size
+        images = self.data.train_x[rows].to(self.device)
+        labels = self.data.train_y[rows].to(self.device)
+        x = self._augmented(images, within).float().div(255)
+        images_left = len(self.data.train_x) - within * recipe.batch_size
         counted = images_left <= max(STARVED_IMAGES, recipe.batch_size)
-        # in the weights that gave these logits, so before the step moves them
-        at_infinity = _logits_at_infinity(self.model, x) if counted else None
-        loss = self.loss(logits, labels, self.lam, self.logit_scale)
+        # in the weights that give this step's logits, so before it moves them
+        at_infinity = _worst_at_infinity(self.model, x, labels, recipe.eps) if counted else None
+        with _drawing_from(self.seed, self.epoch, 1 + within):
+            logits, worst, loss = logits_worst_and_loss(
+                self.model, x, labels, recipe, self.moment, self.logit_scale
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -141,12 +125,11 @@ class Training:
         self.ema.update_parameters(self.model)
 
         with torch.no_grad():
-            without_hinge = zero_hinge(logits, labels, recipe.theta)
+            without_hinge = ~within_reach(worst, labels)
             correct = (logits.argmax(dim=1) == labels).sum()
             self.totals += torch.stack([loss * len(labels), correct, without_hinge.sum()])
             if at_infinity is not None:
-                not_certified = certified_radius(at_infinity, labels) <= recipe.eps
-                starved = without_hinge & not_certified
+                starved = without_hinge & within_reach(at_infinity, labels)
                 self.starved += torch.stack([starved.sum(), torch.ones_like(starved).sum()])
         self.step += 1
 
@@ -155,31 +138,33 @@ class Training:
             return images
         generator = _generator(self.seed, self.epoch, 1 + within)
         if self.recipe.crop_padding:
-            images = random_crop(images, self.recipe.crop_padding, generator)
+            images = random_crop(
+                images, self.recipe.crop_padding, generator, self.recipe.crop_padding_mode
+            )
         if self.recipe.flip:
             images = random_flip(images, generator)
         return images
 
     def _start_epoch(self) -> None:
         generator = _generator(self.seed, self.epoch, 0)
-        order = torch.randperm(len(self.train_x), generator=generator)
-        self.order = order.to(self.device)
+        order = torch.randperm(len(self.data.train_x), generator=generator)
+        self.order = order.to(self.data.train_x.device)
         self.totals = torch.zeros(3, device=self.device)  # loss, correct, hinge zero: sums so far
         self.starved = torch.zeros(2, device=self.device)  # starved, all counted: sums so far
         self.started = time.monotonic()
 
     def _close_epoch(self) -> None:
-        loss, correct, without_hinge = (self.totals / len(self.train_x)).tolist()
+        loss, correct, without_hinge = (self.totals / len(self.data.train_x)).tolist()
         starved, counted = self.starved.tolist()
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {loss} after epoch {self.epoch} (p={self.p:g}, "
-                f"learning rate {self.learning_rate:g}): try a lower lr"
+                f"the loss is {loss} after epoch {self.epoch} (p={self.moment.p:g}, "
+                f"learning rate {self.moment.learning_rate:g}): try a lower lr"
             )
         raw = self._certified(self.model, HISTORY_IMAGES)
         averaged = self._certified(self.ema.module, HISTORY_IMAGES)
-        with evaluating_at(self.model, self.p):
-            around = self.test_x[:LIPSCHITZ_IMAGES].float().div(255)
+        with evaluating_at(self.model, self.moment.p):
+            around, _ = self._test_images(LIPSCHITZ_IMAGES)
             measured = lipschitz_estimate(self.model, around, steps=2).max().item()
             bound = lipschitz_bound(self.model)
         self.history.append(
@@ -189,9 +174,9 @@ class Training:
                 "accuracy": correct,
                 "zero_hinge": without_hinge,
                 "starved": starved / counted,
-                "p": self.p,
-                "lam": self.lam,
-                "learning_rate": self.learning_rate,
+                "p": self.moment.p,
+                "lam": self.moment.lam,
+                "learning_rate": self.moment.learning_rate,
                 "lipschitz": measured,
                 "lipschitz_bound": bound,
                 "accuracy_linf": raw.clean_accuracy,
@@ -204,7 +189,12 @@ class Training:
         self._start_epoch()
 
     def _certified(self, model: nn.Module, images: int | None = None) -> Certificates:
-        return certify(model, self.test_x[:images].float().div(255), self.test_y[:images])
+        return certify(model, *self._test_images(images))
+
+    def _test_images(self, count: int | None) -> tuple[Tensor, Tensor]:
+        """The first test images, in [0, 1], and their labels, on the device."""
+        images, labels = self.data.test_x[:count], self.data.test_y[:count]
+        return images.to(self.device).float().div(255), labels.to(self.device)
 
     def _shown(self) -> dict[str, str]:
         row = self.history[-1]
@@ -263,27 +253,9 @@ class Training:
         set_p(self.model, float(header["p"]))
 
 
-def _loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor, float, Tensor], Tensor]:
-    """The recipe's loss as a function of (logits, labels, lam, logit_scale)."""
-    match recipe.loss:
-        case "hinge":
-            return lambda logits, labels, lam, logit_scale: hinge_loss(
-                logits, labels, recipe.theta, recipe.kappa
-            )
-        case "mixed":
-            return lambda logits, labels, lam, logit_scale: mixed_loss(
-                logits, labels, recipe.theta, lam, logit_scale
-            )
-        case "cross_entropy":
-            return lambda logits, labels, lam, logit_scale: F.cross_entropy(
-                logit_scale * logits, labels
-            )
-    raise ValueError(f"loss must be hinge, mixed or cross_entropy; got {recipe.loss!r}")
-
-
 @torch.no_grad()
-def _logits_at_infinity(model: nn.Module, x: Tensor) -> Tensor:
-    """Logits at p=∞, every mean shift centred on this batch, as in training; the model stays.
+def _worst_at_infinity(model: nn.Module, x: Tensor, labels: Tensor, eps: float) -> Tensor:
+    """Worst logits at p=∞, every mean shift centred on this batch, as in training; the model stays.
 
     Running means would not do: they belong to the p of training, and centre nothing at another.
     """
@@ -292,16 +264,27 @@ def _logits_at_infinity(model: nn.Module, x: Tensor) -> Tensor:
     with evaluating_at(model, math.inf):
         for shift in shifts:
             shift.train()
-        logits: Tensor = model(x)
+        worst = worst_within(model, x, labels, eps)
     for shift, mean in zip(shifts, means, strict=True):
         shift.running_mean.copy_(mean)
-    return logits
+    return worst
 
 
-def _generator(seed: int, *numbers: int) -> torch.Generator:
+@contextmanager
+def _drawing_from(*numbers: int) -> Iterator[None]:
+    """Within the block, what layers draw depends on these numbers alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_seed(*numbers))
+        yield
+
+
+def _generator(*numbers: int) -> torch.Generator:
     """A generator that depends on these numbers alone."""
-    state = np.random.SeedSequence([seed, *numbers]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
+    return torch.Generator().manual_seed(_seed(*numbers))
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

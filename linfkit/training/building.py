@@ -1,0 +1,85 @@
+"""The net that a run starts from, as its recipe describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+from linfkit.data import Dataset
+from linfkit.hybrid import HybridEnsemble, HybridNet
+from linfkit.models import DistanceNet, Ensemble, LpDistNet, SharedExponent
+from linfkit.recipes import Recipe
+
+__all__ = ["build_model", "initial_model"]
+
+CONVOLUTIONAL = {"lenet": LpDistLeNet, "alexnet": LpDistAlexNet, "vgg": LpDistVGG}
+
+
+def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> SharedExponent:
+    """The net that `fit` starts from: the recipe's shape, the data's normalisation.
+
+    The mean and scale that the recipe leaves open are those of the training pixels.
+
+    >>> from linfkit.data import load_dataset
+    >>> from linfkit.recipes import load_recipe
+    >>> initial_model(load_recipe("digits-small"), load_dataset("digits")).in_features
+    64
+    """
+    mean = data.channel_means if recipe.mean is None else recipe.mean
+    scale = data.pixel_scale if recipe.scale is None else recipe.scale
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(recipe, data.train_x.shape[1:], len(data.classes), mean, scale)
+
+
+def build_model(
+    recipe: Recipe,
+    image_shape: Sequence[int],
+    classes: int,
+    mean: float | Sequence[float] = 0.0,
+    scale: float = 1.0,
+) -> SharedExponent:
+    """A new net of the recipe's shape, its weights drawn from PyTorch's generator.
+
+    Args:
+        recipe: says which net; several `members` make an ensemble.
+        image_shape: (C, H, W).
+        classes: number of logits.
+        mean: what is subtracted from the pixels.
+        scale: what they are divided by.
+
+    >>> from linfkit.recipes import load_recipe
+    >>> recipe = load_recipe("digits-small").replace(mlp_hidden=16)
+    >>> type(build_model(recipe, (1, 8, 8), classes=10)).__name__
+    'HybridNet'
+    """
+    members: list[DistanceNet | HybridNet] = []
+    for _ in range(recipe.members):
+        net = _of_distances(recipe, image_shape, classes, mean, scale)
+        members.append(net if recipe.mlp_hidden is None else HybridNet(net, recipe.mlp_hidden))
+        # SortNet's hybrids learn the scalar of the mixed loss, the others' cross-entropy has none
+        members[-1].logit_scale.requires_grad_(recipe.mlp_hidden is None or recipe.loss == "mixed")
+    if recipe.members == 1:
+        return members[0]
+    return Ensemble(members) if recipe.mlp_hidden is None else HybridEnsemble(members)
+
+
+def _of_distances(
+    recipe: Recipe,
+    image_shape: Sequence[int],
+    classes: int,
+    mean: float | Sequence[float],
+    scale: float,
+) -> DistanceNet:
+    units = mean, scale, recipe.identity_start
+    if not recipe.layered:
+        return CONVOLUTIONAL[recipe.model](list(image_shape), recipe.width, classes, *units)
+    channels, height, width = image_shape
+    size = channels * height * width, recipe.width, recipe.depth, classes
+    if recipe.model == "sortnet":
+        from linfkit.sortnet import SortNet
+
+        return SortNet(*size, recipe.rho, *units)
+    return LpDistNet(*size, *units)

@@ -1,0 +1,81 @@
+"""What a run minimises: the recipe's loss, of nets that are 1-Lipschitz and of hybrids.
+
+Both kinds bound what f_j − f_y can be within ε, the *worst logits*: a 1-Lipschitz net's are
+f_j − f_y + 2ε, a hybrid's come from interval arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from linfkit.hybrid import IntervalCertified
+from linfkit.losses import (
+    hinge_loss,
+    mixed_loss,
+    worst_cross_entropy,
+    worst_logits,
+    worst_mixed_loss,
+)
+from linfkit.recipes import Recipe
+from linfkit.training.moments import Moment
+
+__all__ = ["logits_worst_and_loss", "within_reach", "worst_within"]
+
+
+def logits_worst_and_loss(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    moment: Moment,
+    logit_scale: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch's logits, worst logits and loss, from one pass through the distance layers.
+
+    Args:
+        model: a hybrid, or a net that is 1-Lipschitz at p=∞.
+        x: images in [0, 1], (B, ...).
+        labels: (B,).
+        recipe: says which loss.
+        moment: λ and ε at this step.
+        logit_scale: the factor by which a cross-entropy sees the logits.
+
+    Returns:
+        (B, C), (B, C) and a scalar. The ε of the worst logits is the moment's, or that of the
+        hinge's margin θ.
+    """
+    if isinstance(model, IntervalCertified):
+        features = model.features(x)
+        logits = model.logits_at(features)
+        worst = model.worst_logits_at(features, labels, moment.eps)
+    else:
+        logits = model(x)
+        worst = worst_logits(logits, labels, moment.eps)
+    match recipe.loss:
+        case "hinge":
+            loss = hinge_loss(logits, labels, recipe.theta, recipe.kappa)
+        case "mixed" if isinstance(model, IntervalCertified):
+            unit = model.scale.item()  # a margin of 1 in the MLP's own logits
+            loss = worst_mixed_loss(logits, worst, labels, unit, moment.lam, logit_scale)
+        case "mixed":
+            loss = mixed_loss(logits, labels, recipe.theta, moment.lam, logit_scale)
+        case "cross_entropy":
+            loss = worst_cross_entropy(logits, worst, labels, recipe.worst_share, logit_scale)
+    return logits, worst, loss
+
+
+def worst_within(model: nn.Module, x: Tensor, labels: Tensor, eps: float) -> Tensor:
+    """The most that each f_j − f_y can be within ε: the net's own bound, or f_j − f_y + 2ε."""
+    if isinstance(model, IntervalCertified):
+        return model.worst_logits(x, labels, eps)
+    return worst_logits(model(x), labels, eps)
+
+
+def within_reach(worst: Tensor, labels: Tensor) -> Tensor:
+    """Whether some other class can come above the label, by the worst logits: bool, (B,).
+
+    Where none can, at ε_train, the hinge is zero: the margin is θ or more.
+    """
+    return worst.scatter(1, labels[:, None], -math.inf).amax(dim=1) > 0
