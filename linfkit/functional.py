@@ -1,4 +1,4 @@
-"""The two operators behind everything: the ℓp distance of inputs to weights, and its intervals.
+"""The operators behind everything: distances of inputs to weights, ℓp or sorted, and intervals.
 
 Here arguments are checked, gradients attached and the operators registered with ``torch.library``,
 so that autograd and ``torch.compile`` see one node each. The arithmetic is in `linfkit.kernels`.
@@ -6,13 +6,14 @@ so that autograd and ``torch.compile`` see one node each. The arithmetic is in `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["linf_interval", "lp_dist"]
+__all__ = ["linf_interval", "lp_dist", "sorted_dist"]
 
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
@@ -85,6 +86,45 @@ def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tens
         return _linf_interval(lower, upper, w)
 
 
+def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
+    """The expected ℓ∞ distance of inputs to weights where coordinates drop out at random.
+
+    out[b, o] = Σ_k c_k·|x_b − w_o|₍ₖ₎, the absolute differences sorted, largest first, k = 1 …
+    `terms`. With c_k proportional to ρ^(k−1): where each coordinate is dropped with probability ρ,
+    the k-th largest is the maximum of those left with probability (1−ρ)ρ^(k−1). Cut off after the
+    last term, the c_k are divided by their sum, 1 − ρ^terms, so that out is 1-Lipschitz in ℓ∞.
+
+    Args:
+        x: inputs, (B, I).
+        w: weights, (O, I).
+        rho: ρ, from 0, which gives the ℓ∞ distance, up to but without 1.
+        terms: how many differences count; all of them, where there are fewer.
+
+    Returns:
+        Expected distances, (B, O). The gradient in x is c_k·sign(xᵢ − wᵢ) at the k-th largest
+        difference, and 0 elsewhere; in w its negative. Of equal differences, any may come first.
+
+    Raises:
+        TypeError: an argument is no tensor of floats, dtypes differ, rho is no number, or terms is
+            no whole number.
+        ValueError: shapes or devices do not fit, the batch is empty, or rho or terms is out of
+            range.
+
+    The neuron of a SortNet without its bias (Zhang et al., NeurIPS 2022, section 4).
+
+    >>> x, w = torch.tensor([[3.0, -7.0, 1.0]]), torch.zeros(1, 3)
+    >>> [round(sorted_dist(x, w, rho=0.5, terms=terms).item(), 3) for terms in (1, 2, 3)]
+    [7.0, 5.667, 5.0]
+    """
+    x, w = _in_float32_under_autocast(x, w)
+    _check_matrix("x", x)
+    _check_matrix("w", w)
+    _check_alike("w", w, "x", x)
+    _check_columns("w", w, "x", x)
+    with torch.autocast(x.device.type, enabled=False):
+        return _sorted_dist(x, w, _drop_coefficients(check_rho(rho), _check_terms(terms), x))
+
+
 def check_p(p: float) -> float:
     """P as a float, refused where it is no number from 1 up to infinity.
 
@@ -98,6 +138,36 @@ def check_p(p: float) -> float:
     if not p >= 1:  # so phrased, NaN is refused too
         raise ValueError(f"p must be a number from 1 up to math.inf; got {p}")
     return float(p)
+
+
+def check_rho(rho: float) -> float:
+    """ρ as a float, refused where it is no number from 0 up to but without 1.
+
+    >>> check_rho(0)
+    0.0
+    """
+    if isinstance(rho, bool) or not isinstance(rho, Real):
+        raise TypeError(
+            f"rho must be a number from 0 up to but without 1; got {rho!r} of type "
+            f"{type(rho).__name__}"
+        )
+    if not 0 <= rho < 1:  # so phrased, NaN is refused too
+        raise ValueError(f"rho must be a number from 0 up to but without 1; got {rho}")
+    return float(rho)
+
+
+def _check_terms(terms: int) -> int:
+    if isinstance(terms, bool) or not isinstance(terms, int):
+        raise TypeError(f"terms must be a whole number; got {terms!r}")
+    if terms < 1:
+        raise ValueError(f"terms must be at least 1; got {terms}")
+    return terms
+
+
+def _drop_coefficients(rho: float, terms: int, x: Tensor) -> list[float]:
+    """What each of the largest differences counts; those that count nothing are left out."""
+    powers = [rho**k for k in range(min(terms, x.shape[1])) if rho**k > 0]
+    return [power / sum(powers) for power in powers]
 
 
 def _in_float32_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -242,3 +312,53 @@ def _differentiate_linf_interval(
 
 
 _linf_interval.register_autograd(_differentiate_linf_interval, setup_context=_save_linf_interval)
+
+
+@torch.library.custom_op("linfkit::sorted_dist", mutates_args=())
+def _sorted_dist(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
+    from linfkit.kernels import sorting_kernel_for
+
+    return sorting_kernel_for(x).sorted_dist(x.contiguous(), w.contiguous(), coefficients)
+
+
+@_sorted_dist.register_fake
+def _(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
+    return x.new_empty(x.shape[0], w.shape[0])
+
+
+@torch.library.custom_op("linfkit::sorted_dist_backward", mutates_args=())
+def _sorted_dist_backward(
+    grad: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float], need_x: bool, need_w: bool
+) -> tuple[Tensor, Tensor]:
+    from linfkit.kernels import sorting_kernel_for
+
+    return sorting_kernel_for(x).sorted_dist_backward(
+        grad.contiguous(), x.contiguous(), w.contiguous(), coefficients, need_x, need_w
+    )
+
+
+@_sorted_dist_backward.register_fake
+def _(
+    grad: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float], need_x: bool, need_w: bool
+) -> tuple[Tensor, Tensor]:
+    # what is not needed comes back empty
+    return (
+        x.new_empty(x.shape if need_x else (0,)),
+        w.new_empty(w.shape if need_w else (0,)),
+    )
+
+
+def _save_sorted_dist(ctx: Any, inputs: tuple[Tensor, Tensor, list[float]], output: object) -> None:
+    x, w, ctx.coefficients = inputs
+    ctx.save_for_backward(x, w)
+
+
+def _differentiate_sorted_dist(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    x, w = ctx.saved_tensors
+    need_x, need_w, _ = ctx.needs_input_grad
+    with torch.autocast(x.device.type, enabled=False):  # backward() may be called under it
+        grad_x, grad_w = _sorted_dist_backward(grad, x, w, ctx.coefficients, need_x, need_w)
+    return grad_x if need_x else None, grad_w if need_w else None, None
+
+
+_sorted_dist.register_autograd(_differentiate_sorted_dist, setup_context=_save_sorted_dist)

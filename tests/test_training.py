@@ -545,6 +545,9 @@ class OwnNet(nn.Module):
     def forward(self, x):
         return -self.last(self.shift(self.convolution(x)).flatten(1))
 
+    def certified_radius(self, x, labels):
+        return lk.certified_radius(self(x), labels)  # what forward does, only its author knows
+
 
 def test_a_net_of_your_own_is_trained_in_place_and_kept_nowhere(cache):
     own = OwnNet()

@@ -4,7 +4,8 @@ Every module here offers `lp_dist`, `lp_dist_backward`, `linf_interval` and `lin
 with the same signatures, and checks nothing: `linfkit.functional` has done so.
 
 - `reference`: plain PyTorch, any dtype and device; the definition.
-- `cpu`: Numba, float32.
+- `cpu`: Numba, float32. `sorting` beside it: `sorted_dist` and `sorted_dist_backward`, which of the
+  others only `reference` has.
 - `cuda`: Triton, float32, on NVIDIA's GPUs. Checked in Triton's interpreter and as machine code,
   but not yet on a GPU, so that it has to be asked for.
 
@@ -36,6 +37,15 @@ def kernel_for(tensor: Tensor) -> ModuleType:
         if tensor.device.type == "cuda" and asked_for == "triton":
             return _cuda()
     return reference
+
+
+def sorting_kernel_for(tensor: Tensor) -> ModuleType:
+    """The module to compute `sorted_dist` with, for inputs of this tensor's dtype and device."""
+    if tensor.device.type != "cpu" or kernel_for(tensor) is reference:
+        return reference
+    from linfkit.kernels import sorting  # Numba is there, since `kernel_for` has imported it
+
+    return sorting
 
 
 @cache

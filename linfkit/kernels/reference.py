@@ -7,7 +7,7 @@ Any dtype, any device. The differences are formed for a few rows of the batch at
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -88,6 +88,37 @@ def linf_interval_backward(
         grad_l[rows], grad_h[rows] = to_lower.sum(1), to_upper.sum(1)
         grad_w -= (to_lower + to_upper).sum(0)
     return grad_l, grad_h, grad_w
+
+
+def sorted_dist(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """Σ_k coefficients[k]·|x_b − w_o|₍ₖ₎, largest first: (B, I), (O, I) -> (B, O)."""
+    out = x.new_empty(len(x), len(w))
+    for rows in _batches(x, w):
+        largest = (x[rows, None] - w).abs().topk(len(coefficients)).values
+        out[rows] = (largest * x.new_tensor(coefficients)).sum(-1)  # no matmul, which may use TF32
+    return out
+
+
+def sorted_dist_backward(
+    grad: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float], need_x: bool, need_w: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `sorted_dist` in x (B, I) and w (O, I), given grad (B, O).
+
+    In x it is sign(x_i − w_i)·coefficients[k] at the k-th largest difference, in w its negative; of
+    equal differences, any may come first. A gradient not needed is (0,).
+    """
+    grad_x, grad_w = _zeros_if(need_x, x), _zeros_if(need_w, w)
+    for rows in _batches(x, w):
+        difference = x[rows, None] - w
+        at = difference.abs().topk(len(coefficients)).indices
+        share = torch.zeros_like(difference)
+        share.scatter_(-1, at, x.new_tensor(coefficients).expand(at.shape))
+        slope = difference.sign() * share
+        if need_x:
+            grad_x[rows] = torch.einsum("bo,boi->bi", grad[rows], slope)
+        if need_w:
+            grad_w -= torch.einsum("bo,boi->oi", grad[rows], slope)
+    return grad_x, grad_w
 
 
 def _batches(x: Tensor, w: Tensor) -> Iterator[slice]:

@@ -11,6 +11,7 @@ from linfkit.data import Dataset
 from linfkit.hybrid import HybridEnsemble, HybridNet
 from linfkit.models import DistanceNet, Ensemble, LpDistNet, SharedExponent
 from linfkit.recipes import Recipe
+from linfkit.sortnet import SortNet
 
 __all__ = ["build_model", "initial_model"]
 
@@ -79,7 +80,5 @@ def _of_distances(
     channels, height, width = image_shape
     size = channels * height * width, recipe.width, recipe.depth, classes
     if recipe.model == "sortnet":
-        from linfkit.sortnet import SortNet
-
         return SortNet(*size, recipe.rho, *units)
     return LpDistNet(*size, *units)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -33,13 +33,14 @@ def fit(
     seed: int | None = None,
     progress: bool = True,
     checkpoint_every: float = 60.0,
+    after_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
 ) -> Run:
     """Train a net as a recipe says.
 
     Args:
         recipe: a `Recipe`, or the name or path of one.
         data: a `Dataset` of your own; by default the recipe's, through `load_dataset`.
-        model: a net of your own to train, in place of the recipe's `LpDistNet`.
+        model: a net of your own to train, in place of the recipe's; `linfkit.certify` must take it.
         out: folder for the nets, the history and the checkpoint. By default a folder in the cache,
             named by a hash of recipe, seed, data and linfkit's training code, so that the same call
             trains once; a model of your own is then kept nowhere.
@@ -51,6 +52,7 @@ def fit(
         checkpoint_every: seconds between checkpoints within an epoch; another is written after each
             epoch, unless the last is younger than a second. 0 writes one after every step. Ctrl-C
             waits for the step to end, writes one too, and the same call goes on from it.
+        after_epoch: called after each epoch with its row of the history, to log it somewhere.
 
     Returns:
         A `Run`. Each row of its history has epoch, loss, accuracy (training images, at the p of
@@ -90,12 +92,12 @@ def fit(
     training = Training(recipe, seed, data, model, _device(device))
     key = run_key(recipe, seed, data, own_model)
     if out is None and own_model is not None:
-        training.run(progress)
+        training.run(progress, after_epoch=after_epoch)
         return training.finished(folder=None)
     folder = RunFolder(Path(out) if out is not None else cache_folder() / "runs" / key, key)
     # in the cache, whoever comes second takes what is there
     with held(folder.path, wait=out is None, otherwise=IN_USE):
-        return _fit_in(folder, training, resume, progress, checkpoint_every)
+        return _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
 
 
 def fit_all(
@@ -119,7 +121,12 @@ def fit_all(
 
 
 def _fit_in(
-    folder: RunFolder, training: Training, resume: bool, progress: bool, checkpoint_every: float
+    folder: RunFolder,
+    training: Training,
+    resume: bool,
+    progress: bool,
+    checkpoint_every: float,
+    after_epoch: Callable[[Mapping[str, float]], None],
 ) -> Run:
     """Go on with the folder's run, or start it, and leave it there finished."""
     if resume:
@@ -150,7 +157,7 @@ def _fit_in(
             if interrupted():
                 raise KeyboardInterrupt
 
-        training.run(progress, after_step=keep)
+        training.run(progress, after_step=keep, after_epoch=after_epoch)
     run = training.finished(folder.path)
     folder.save_run(run, training.data)
     return run

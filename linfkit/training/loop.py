@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from linfkit.data import Dataset, random_crop, random_flip
 from linfkit.layers import MeanShift, distance_layers, set_p
 from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
 from linfkit.models import common_p
+from linfkit.recentring import recentre, recentred
 from linfkit.recipes import Recipe
+from linfkit.sortnet import SortDist
 from linfkit.training.moments import moment_of
 from linfkit.training.objectives import logits_worst_and_loss, within_reach, worst_within
 from linfkit.training.optimizers import optimizer_of, steer
@@ -37,6 +39,8 @@ __all__ = ["Training"]
 HISTORY_IMAGES = 2000
 #: Test images around which the history measures the Lipschitz constant.
 LIPSCHITZ_IMAGES = 16
+#: Training images over which the means of a net that drops inputs are taken anew at the end.
+RECENTRING_IMAGES = 10_000
 #: Training images, the last of an epoch, among which the history counts the starved.
 STARVED_IMAGES = 300
 
@@ -65,6 +69,7 @@ class Training:
         self.logit_scale: nn.Parameter = of_model[0] if of_model else beside
         self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
         self.moment = moment_of(self.recipe, progress=0.0)
+        self.drops_inputs = any(isinstance(at, SortDist) for at in distance_layers(self.model))
         self.data = self.data.on(self.device)
         self.steps_per_epoch = math.ceil(len(self.data.train_x) / self.recipe.batch_size)
         self.steps = self.recipe.epochs * self.steps_per_epoch
@@ -77,8 +82,16 @@ class Training:
 
     # --- the loop
 
-    def run(self, progress: bool, after_step: Callable[[], None] = lambda: None) -> None:
-        """Take all the steps that are left, calling `after_step` between any two of them."""
+    def run(
+        self,
+        progress: bool,
+        after_step: Callable[[], None] = lambda: None,
+        after_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
+    ) -> None:
+        """Take all the steps that are left, calling `after_step` between any two of them.
+
+        `after_epoch` is called before that, with the epoch's row of the history.
+        """
         bar = tqdm(
             total=self.steps,
             initial=self.step,
@@ -94,6 +107,7 @@ class Training:
                 if self.step % self.steps_per_epoch == 0:
                     self._close_epoch()
                     bar.set_postfix(self._shown(), refresh=False)
+                    after_epoch(self.history[-1])
                 bar.update()
                 # between steps alone: what a step leaves half done could not be resumed
                 after_step()
@@ -161,8 +175,9 @@ class Training:
                 f"the loss is {loss} after epoch {self.epoch} (p={self.moment.p:g}, "
                 f"learning rate {self.moment.learning_rate:g}): try a lower lr"
             )
-        raw = self._certified(self.model, HISTORY_IMAGES)
-        averaged = self._certified(self.ema.module, HISTORY_IMAGES)
+        with self._recentred():
+            raw = self._certified(self.model, HISTORY_IMAGES)
+            averaged = self._certified(self.ema.module, HISTORY_IMAGES)
         with evaluating_at(self.model, self.moment.p):
             around, _ = self._test_images(LIPSCHITZ_IMAGES)
             measured = lipschitz_estimate(self.model, around, steps=2).max().item()
@@ -193,8 +208,22 @@ class Training:
 
     def _test_images(self, count: int | None) -> tuple[Tensor, Tensor]:
         """The first test images, in [0, 1], and their labels, on the device."""
-        images, labels = self.data.test_x[:count], self.data.test_y[:count]
-        return images.to(self.device).float().div(255), labels.to(self.device)
+        labels = self.data.test_y[:count].to(self.device)
+        return self._pixels(self.data.test_x[:count]), labels
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """Images in [0, 1], on the device."""
+        return images.to(self.device).float().div(255)
+
+    @contextmanager
+    def _recentred(self) -> Iterator[None]:
+        """Within the block, the means of nets that drop inputs in training are evaluation's."""
+        with ExitStack() as until_then:
+            if self.drops_inputs:
+                images = self._pixels(self.data.train_x[:HISTORY_IMAGES])
+                for net in (self.model, self.ema.module):
+                    until_then.enter_context(recentred(net, images))
+            yield
 
     def _shown(self) -> dict[str, str]:
         row = self.history[-1]
@@ -203,6 +232,9 @@ class Training:
     def finished(self, folder: Path | None) -> Run:
         """The finished run, its nets certified on all test images."""
         set_p(self.ema.module, common_p(self.model))
+        if self.drops_inputs:
+            for net in (self.model, self.ema.module):
+                recentre(net, self._pixels(self.data.train_x[:RECENTRING_IMAGES]))
         raw, averaged = self._certified(self.model), self._certified(self.ema.module)
         eps = self.recipe.eps
         results = {

@@ -31,13 +31,20 @@ SOURCES = [
     "checkpoints.py",
     "certificates.py",
     "data",
+    "convnets.py",
     "functional.py",
+    "hybrid.py",
     "kernels",
     "layers.py",
     "lipschitz.py",
     "losses.py",
     "models.py",
+    "optim.py",
+    "recentring.py",
+    "rounding.py",
     "schedules.py",
+    "sortnet.py",
+    "soundness.py",
     "training",
     "units.py",
 ]
@@ -152,12 +159,9 @@ class RunFolder:
         """Write a finished run; model.safetensors last, since it marks the run as finished."""
         header = {
             "key": self.key,
-            "recipe": run.recipe.to_toml(),
             "seed": run.seed,
-            "data": {"name": data.name, "fingerprint": data.fingerprint},
-            "versions": {"linfkit": __version__, "torch": torch.__version__.split("+")[0]},
             "history": run.history,
-            "results": run.results,
+            **provenance(run.recipe, data, run.results),
         }
         self._write_history(run.history)
         save_model(self.path / "ema_model.safetensors", run.ema_model, header)
@@ -203,6 +207,16 @@ class RunFolder:
                 f"{place} holds a run of another recipe, seed or data set, or of other code: "
                 "choose another folder, or resume=False to train anew there"
             )
+
+
+def provenance(recipe: Recipe, data: Dataset, results: Mapping[str, float]) -> dict[str, Any]:
+    """What a net's file says of where it comes from: recipe, data, versions, what was found."""
+    return {
+        "recipe": recipe.to_toml(),
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "versions": {"linfkit": __version__, "torch": torch.__version__.split("+")[0]},
+        "results": dict(results),
+    }
 
 
 def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | None) -> str:

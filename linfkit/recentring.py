@@ -1,0 +1,78 @@
+"""Running means taken anew: what training kept of them need not be what evaluation sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from linfkit.certificates import check_images, evaluating_at
+from linfkit.layers import MeanShift
+
+__all__ = ["recentre", "recentred"]
+
+
+@torch.no_grad()
+def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
+    """Estimate the running mean of every `MeanShift` anew, with all else as in evaluation at p=∞.
+
+    Each running mean becomes the mean, over all images, of what the shift is given; each image
+    counts the same. It is done in one pass: a shift passes on what it is given less the mean of the
+    batch, so that the means behind it are those of evaluation but for what batches differ in;
+    with all images in one batch they are the same. Exponents and modes are put back
+    (Zhang et al., NeurIPS 2022, do so before they evaluate a SortNet, on the training set).
+
+    Args:
+        model: takes images in [0, 1]; without mean shifts, nothing changes.
+        images: (B, C, H, W), floating point, in [0, 1].
+        batch_size: images that pass through the model at once.
+
+    Raises:
+        TypeError, ValueError: images are not as above.
+
+    >>> from linfkit.models import LpDistNet
+    >>> net, images = LpDistNet(4, width=8, depth=2, classes=3), torch.rand(20, 1, 2, 2)
+    >>> recentre(net, images)
+    >>> layer, shift, _ = net.layers
+    >>> torch.allclose(shift.running_mean, layer(images.flatten(1)).mean(dim=0))
+    True
+    """
+    check_images(images)
+    shifts = [module for module in model.modules() if isinstance(module, MeanShift)]
+    momenta = [shift.momentum for shift in shifts]
+    seen = 0
+    with evaluating_at(model, math.inf):
+        try:
+            for batch in images.split(batch_size):
+                seen += len(batch)
+                for shift in shifts:
+                    shift.train()
+                    shift.momentum = len(batch) / seen  # so that every image counts the same
+                model(batch)
+        finally:
+            for shift, momentum in zip(shifts, momenta, strict=True):
+                shift.momentum = momentum
+
+
+@contextmanager
+def recentred(model: nn.Module, images: Tensor) -> Iterator[None]:
+    """Within the block, the running means are those of `recentre`; then as before.
+
+    >>> from linfkit.models import LpDistNet
+    >>> net = LpDistNet(4, width=8, depth=2, classes=3)
+    >>> with recentred(net, torch.rand(20, 4)):
+    ...     assert net.layers[1].running_mean.abs().max() > 0
+    >>> net.layers[1].running_mean.abs().max()
+    tensor(0.)
+    """
+    shifts = [module for module in model.modules() if isinstance(module, MeanShift)]
+    means = [shift.running_mean.clone() for shift in shifts]
+    try:
+        recentre(model, images)
+        yield
+    finally:
+        for shift, mean in zip(shifts, means, strict=True):
+            shift.running_mean.copy_(mean)

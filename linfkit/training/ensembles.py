@@ -1,0 +1,106 @@
+"""Ensembles of nets that were trained each on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from linfkit.certificates import certify
+from linfkit.checkpoints import save_model
+from linfkit.data import Dataset, load_dataset
+from linfkit.hybrid import HybridEnsemble, HybridNet
+from linfkit.models import Ensemble, Members
+from linfkit.recipes import Recipe, load_recipe
+from linfkit.training.fitting import as_the_recipe_asks, fit
+from linfkit.training.runs import Run, provenance
+
+__all__ = ["EnsembleRun", "fit_ensemble"]
+
+
+@dataclass(frozen=True)
+class EnsembleRun:
+    """The nets of a recipe's seeds, and the means of their logits.
+
+    Attributes:
+        runs: one a seed.
+        model: the ensemble of the raw weights.
+        ema_model: the ensemble of their moving averages.
+        results: over all test images, as those of a `Run`, of the ensembles.
+        folder: where it was written, or None.
+    """
+
+    runs: list[Run]
+    model: Members
+    ema_model: Members
+    results: dict[str, float]
+    folder: Path | None
+
+
+def fit_ensemble(
+    recipe: Recipe | str | Path,
+    data: Dataset | None = None,
+    out: str | Path | None = None,
+    device: str | torch.device = "auto",
+    progress: bool = True,
+) -> EnsembleRun:
+    """Train a net for each of the recipe's seeds, and take the mean of their logits.
+
+    The mean is certified as its members are (Li et al., 2021, section 4). A recipe with `members`
+    trains them together instead, as one net, by `fit`.
+
+    Args:
+        recipe: a `Recipe` of two seeds or more, or the name or path of one.
+        data: as for `fit`.
+        out: folder for the ensembles, the members' folders in it as ``seed-0`` and so on; by
+            default the members are in the cache, and the ensembles kept nowhere. A call that was
+            interrupted goes on with the member that was under way.
+        device: as for `fit`.
+        progress: show a bar for each member.
+
+    Raises:
+        ValueError: the recipe has a single seed; else as for `fit`.
+
+    >>> tiny = load_recipe("digits-small").replace(epochs=1, width=8, seeds=[0, 1])
+    >>> run = fit_ensemble(tiny, progress=False)
+    >>> len(run.runs), sorted(run.results)
+    (2, ['accuracy', 'certified', 'ema_accuracy', 'ema_certified'])
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if len(recipe.seeds) < 2:
+        raise ValueError(f"recipe must have two seeds or more; {recipe.name} has {recipe.seeds}")
+    data = load_dataset(recipe.dataset) if data is None else data
+    folder = None if out is None else Path(out)
+    runs = [
+        fit(
+            recipe,
+            data=data,
+            out=folder and folder / f"seed-{seed}",
+            device=device,
+            seed=seed,
+            progress=progress,
+        )
+        for seed in recipe.seeds
+    ]
+    raw, averaged = _mean([run.model for run in runs]), _mean([run.ema_model for run in runs])
+    tested = as_the_recipe_asks(data, recipe)
+    images, labels = tested.test_x.float().div(255), tested.test_y
+    results = {}
+    for prefix, model in [("", raw), ("ema_", averaged)]:
+        where = next(model.parameters()).device
+        certificates = certify(model, images.to(where), labels.to(where))
+        results[f"{prefix}accuracy"] = certificates.clean_accuracy
+        results[f"{prefix}certified"] = certificates.accuracy(recipe.eps)
+    if folder:
+        header = {"seeds": list(recipe.seeds), **provenance(recipe, tested, results)}
+        save_model(folder / "ema_model.safetensors", averaged, header)
+        save_model(folder / "model.safetensors", raw, header)
+    return EnsembleRun(runs, raw, averaged, results, folder)
+
+
+def _mean(models: Sequence[nn.Module]) -> Members:
+    hybrid = all(isinstance(model, HybridNet) for model in models)
+    return (HybridEnsemble(models) if hybrid else Ensemble(models)).eval()
