@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from linfkit.functional import linf_interval
-from linfkit.layers import DistanceLayer, LpDist, distance_layers
+from linfkit.layers import DistanceLayer, LpDist, check_count, distance_layers
 from linfkit.losses import check_logits
-from linfkit.models import LpDistNet, VotingEnsemble
+from linfkit.models import LpDistNet
+from linfkit.rounding import Rounded, rounded_down, rounded_size, roundings_of, through
+from linfkit.soundness import require_one_lipschitz
 
 __all__ = [
     "Certificates",
     "certified_radius",
     "certify",
+    "check_eps",
     "check_images",
     "evaluating_at",
     "interval_radius",
@@ -60,10 +63,21 @@ class Certificates:
     """The certified radius of each sample, in pixels, and what follows from it.
 
     Attributes:
-        radius: (B,); negative where the sample is misclassified.
+        radius: (B,); negative where the sample is misclassified, 0 where it is not, but by less
+            than rounding could have added, so that nothing is proved.
+        correct: whether each is classified correctly, bool, (B,); where it is left out, those with
+            a radius above 0.
+        rounding: what was taken off half the margin for rounding, in pixels, (B,); None where the
+            radius comes from a proof of the model's own.
     """
 
     radius: Tensor
+    correct: Tensor = None  # type: ignore[assignment]
+    rounding: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.correct is None:
+            object.__setattr__(self, "correct", self.radius > 0)
 
     def accuracy(self, eps: float) -> float:
         """Certified accuracy: the share of samples whose radius is above eps, in pixels.
@@ -74,11 +88,7 @@ class Certificates:
         >>> Certificates(torch.tensor([0.2, 0.05, -0.1])).accuracy(eps=0.1)
         0.3333333333333333
         """
-        if not 0 <= eps <= 1:
-            raise ValueError(
-                f"eps must be in pixels of [0, 1], such as 8/255; got {eps}"
-                + (f" (did you mean {eps:g}/255?)" if 1 < eps <= 255 else "")
-            )
+        check_eps(eps)
         return (self.radius > eps).double().mean().item()
 
     @property
@@ -88,14 +98,17 @@ class Certificates:
         >>> Certificates(torch.tensor([0.2, -0.1])).clean_accuracy
         0.5
         """
-        return self.accuracy(eps=0.0)
+        return self.correct.double().mean().item()
 
 
 @torch.no_grad()
 def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024) -> Certificates:
     """Certify each sample: one forward pass at p=∞, in evaluation mode.
 
-    The model's own p and mode are put back afterwards.
+    Half the margin, less what rounding can have added to it, rounded down: within that radius, and
+    within the range of a pixel, the prediction stands, both that of the net of real numbers and
+    that of the net as it is executed (`linfkit.rounding` has the proof). The model's own p and mode
+    are put back afterwards.
 
     Args:
         model: takes images in [0, 1], gives logits that are 1-Lipschitz in pixels at p=∞; or has a
@@ -106,17 +119,19 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
         batch_size: samples that pass through the model at once.
 
     Returns:
-        `Certificates` with ``.radius`` (B,), in pixels, and ``.accuracy(eps)``.
+        `Certificates` with ``.radius`` (B,), in pixels, ``.accuracy(eps)``, and ``.rounding``, what
+        was taken off for it.
 
     Raises:
         TypeError, ValueError: images or labels are not as above, the model holds no distance
-            layer, it votes (`VotingEnsemble`), or it has layers that are not 1-Lipschitz; the
-            message names the argument.
+            layer, or it has one that no certificate can count on (`linfkit.check_lipschitz`); the
+            message names the argument, or the layer.
 
     >>> from linfkit.models import LpDistNet
-    >>> net = LpDistNet(4, width=8, depth=2, classes=3)
-    >>> certify(net, torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1])).radius.shape
-    torch.Size([5])
+    >>> net, x = LpDistNet(4, width=8, depth=2, classes=3), torch.rand(5, 4)
+    >>> certificates = certify(net, x, torch.tensor([0, 1, 2, 0, 1]))
+    >>> certificates.radius.shape, bool((certificates.rounding < 1e-4).all())
+    (torch.Size([5]), True)
     """
     check_images(x)
     if not isinstance(labels, Tensor):
@@ -126,34 +141,33 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
             f"labels must be one for each of the {len(x)} images; "
             f"the shape is {tuple(labels.shape)}"
         )
+    check_count("batch_size", batch_size)
     if not any(distance_layers(model)):
         raise ValueError(
             "model must hold ℓp-distance layers, or its margins prove nothing; it has none"
         )
-    if any(isinstance(module, VotingEnsemble) for module in model.modules()):
-        raise ValueError(
-            "model must give logits that are 1-Lipschitz; a VotingEnsemble gives mean "
-            "probabilities, which can change faster than the pixels do, so that half their "
-            "difference is no radius: certify the Ensemble of the same models, the mean of logits"
-        )
-    batches = zip(x.split(batch_size), labels.split(batch_size), strict=True)
+    batches = list(zip(x.split(batch_size), labels.split(batch_size), strict=True))
+    if own_proof := getattr(model, "certified_radius", None):
+        with evaluating_at(model, math.inf):
+            radius = torch.cat([own_proof(*batch) for batch in batches])
+        return Certificates(radius, correct=radius >= 0)
+    require_one_lipschitz(model)
     with evaluating_at(model, math.inf):
-        if own_proof := getattr(model, "certified_radius", None):
-            return Certificates(torch.cat([own_proof(*batch) for batch in batches]))
-        _require_no_linear_layer(model)
-        radius = [certified_radius(model(images), targets) for images, targets in batches]
-    return Certificates(torch.cat(radius))
+        parts = [_certified(model, *batch) for batch in batches]
+    return Certificates(*(torch.cat(of_batches) for of_batches in zip(*parts, strict=True)))
 
 
-def _require_no_linear_layer(model: nn.Module) -> None:
-    """Refuse a model whose weights multiply: it is as steep as they are large."""
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
-            raise ValueError(
-                f"model must give logits that are 1-Lipschitz; its layer {name!r}, a "
-                f"{type(module).__name__}, multiplies by its weights, so that half the margin is "
-                "no radius"
-            )
+def _certified(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Radius, whether correct, and rounding of some samples, (B,) each."""
+    at = through(model, Rounded.of(x))
+    logits = at.value
+    half_margin = certified_radius(logits.double(), labels)
+    # the margin is a difference too; and this bookkeeping is rounded itself, but in float64
+    rounding = 2 * at.after(logits, roundings=1).error * (1 + 2**-20)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    proved = rounded_down(half_margin - rounding, dtype).clamp(min=0)
+    correct = half_margin > 0
+    return proved.where(correct, half_margin.to(dtype)), correct, rounding.to(dtype)
 
 
 @torch.no_grad()
@@ -164,8 +178,8 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
     bounds that `linf_interval` gives, and the label is certified where the lowest logit it can have
     is above the highest of any other (interval bound propagation: Gowal et al., 2018,
     arXiv 1810.12715). No bound is further than ε from the value at x, so that this is never below
-    half the margin, to rounding; where the box is cut off at 0 or 1, it can be above. What rounding
-    can have added to a bound is taken off again.
+    half the margin, to rounding; where the box is cut off at 0 or 1, it can be above. Rounding is
+    taken off the bounds as `certify` takes it off the margin.
 
     Args:
         model: a net, at p=∞ here whatever its own p.
@@ -188,8 +202,8 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
     if not isinstance(model, LpDistNet):
         raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
     check_images(x)
-    certified = certify(model, x, labels, batch_size).radius
-    below = torch.zeros_like(certified)
+    certificates = certify(model, x, labels, batch_size)
+    below = torch.zeros_like(certificates.radius)
     with evaluating_at(model, math.inf):
         for halving in range(1, HALVINGS + 1):
             tried = below + 0.5**halving
@@ -200,28 +214,36 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
                 )
             ]
             below = tried.where(torch.cat(holds), below)
-    return below.where(certified > 0, certified)
+    return below.where(certificates.correct, certificates.radius)
 
 
 def _intervals_certify(model: LpDistNet, x: Tensor, labels: Tensor, eps: Tensor) -> Tensor:
     """Whether each label's lowest logit over its clipped box is above all others' highest, (B,)."""
-    reach = eps.view(-1, *[1] * (x.dim() - 1))
-    lower = model.normalise((x - reach).clamp(min=0))
-    upper = model.normalise((x + reach).clamp(max=1))
-    rounding = upper.new_zeros(())
+    eps = eps.view(-1, *[1] * (x.dim() - 1))
+    ends = torch.stack([(x - eps).clamp(min=0), (x + eps).clamp(max=1)], dim=1)
+    # no image of interest is outside the box, so that nothing is within reach but its values
+    at = replace(Rounded.of(x), reach=0.0).after(ends, roundings=1)
+    inside = torch.stack([model.normalise(end) for end in ends.unbind(dim=1)], dim=1)
+    at = at.times(1 / model.scale.item()).after(inside, roundings=3)
     for layer in model.layers:
+        roundings = roundings_of(layer)
+        assert roundings is not None  # `certify` has seen to it
+        lower, upper = at.value.unbind(dim=1)
         if isinstance(layer, LpDist):
-            lower, upper = linf_interval(lower, upper, layer.weight)
+            bounds = linf_interval(lower, upper, layer.weight)
             if layer.bias is not None:
-                lower, upper = lower + layer.bias, upper + layer.bias
+                bounds = bounds[0] + layer.bias, bounds[1] + layer.bias
         else:  # a shift moves both bounds alike
-            lower, upper = layer(lower), layer(upper)
-        # a difference is rounded by a unit in the last place of the largest at most, twice a layer
-        rounding += 2 * torch.finfo(upper.dtype).eps * upper.abs().max()
-    # a logit is minus a distance: the label's is lowest where its distance is largest
+            bounds = layer(lower), layer(upper)
+        after = torch.stack(bounds, dim=1)
+        at = at.after(after, roundings, rounded_size(layer, at.value, after))
+    lower, upper = at.value.unbind(dim=1)
+    # a logit is minus a distance, times the scale: the label's is lowest where that is largest
     of_label = upper.gather(1, labels[:, None]).squeeze(1)
     others = lower.scatter(1, labels[:, None], math.inf)
-    return of_label + 2 * rounding < others.amin(dim=1)
+    # of the bounds, and of the net as it is executed: each twice, for two logits
+    rounding = 4 * at.after(at.value, roundings=2).error * (1 + 2**-20)
+    return of_label.double() + rounding < others.amin(dim=1).double()
 
 
 @contextmanager
@@ -261,4 +283,17 @@ def check_images(x: Tensor) -> None:
     if not (torch.isfinite(low) and torch.isfinite(high)):
         raise ValueError("x must hold finite pixels; it has NaN or infinite ones")
     if low < 0 or high > 1:
-        raise ValueError(f"x must hold pixels in [0, 1]; got values from {low:g} to {high:g}")
+        likely = " (a net normalises its images itself: give it pixels)" if low < 0 else ""
+        likely = " (are they in grey levels? divide by 255)" if low >= 0 and high > 2 else likely
+        raise ValueError(
+            f"x must hold pixels in [0, 1]; got values from {low:g} to {high:g}{likely}"
+        )
+
+
+def check_eps(eps: float) -> None:
+    """Refuse an ε that is no size of a perturbation of pixels in [0, 1], and guess what it was."""
+    if not 0 <= eps <= 1:
+        raise ValueError(
+            f"eps must be in pixels of [0, 1], such as 8/255; got {eps}"
+            + (f" (did you mean {eps:g}/255?)" if 1 < eps <= 255 else "")
+        )

@@ -14,6 +14,7 @@ from linfkit.certificates import certified_radius, check_images
 from linfkit.layers import DistanceLayer, check_count
 from linfkit.losses import check_logits
 from linfkit.models import DistanceNet, Members, SharedExponent
+from linfkit.rounding import Rounded, normalised, rounded_down, through
 from linfkit.units import PixelUnits
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
 
 #: Halvings of the bisection on ε: from the whole range of a pixel down to 2⁻³⁰ ≈ 1e-9.
 HALVINGS = 30
+#: How far below 0 worst logits have to be, for what float64 rounds.
+SLACK = 2.0**-40
 
 
 class ScaledLinear(nn.Linear):
@@ -122,6 +125,10 @@ class IntervalCertified(SharedExponent):
         """What the distance layers make of images, batch first."""
         raise NotImplementedError
 
+    def rounded_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The features, and how far from those of real numbers, in pixels, (B,), float64."""
+        raise NotImplementedError
+
     def logits_at(self, u: Tensor) -> Tensor:
         """Logits, (B, classes), of features u."""
         raise NotImplementedError
@@ -167,23 +174,30 @@ class IntervalCertified(SharedExponent):
         They are proved at p=∞ in evaluation mode, which `interval_radius` sees to. The distance
         layers see each image once: only what follows them is bisected.
 
+        The radius is one of the net of real numbers. The box around the features is wider by what
+        rounding can have moved them (`linfkit.rounding`); what follows them is computed in float64,
+        where the worst logits have to be below −2⁻⁴⁰ ≈ −1e-12: not a bound of what its sums are
+        rounded by, but some hundred times what that comes to.
+
         Returns:
-            Radii in pixels, (B,), multiples of 2⁻³⁰ below 1; where misclassified, negative: minus
-            the radius at which the wrong prediction is certified.
+            Radii in pixels, (B,), at most 1; where misclassified, negative: minus the radius at
+            which the wrong prediction is certified.
         """
-        u = self.features(x)
-        logits = self.logits_at(u)
+        features, rounding = self.rounded_features(x)
+        u, rest = features.double(), _after_features(self)
+        logits = rest.logits_at(u)
         correct = certified_radius(logits, labels) >= 0  # of the margin only the sign counts here
         predicted = torch.where(correct, labels, logits.argmax(dim=1))
         certified, refuted = torch.zeros_like(logits[:, 0]), torch.ones_like(logits[:, 0])
         for _ in range(HALVINGS):
             middle = (certified + refuted) / 2
-            worst = self.worst_logits_at(u, predicted, middle)
-            stands = worst.scatter(1, predicted[:, None], -math.inf).amax(dim=1) < 0
+            worst = rest.worst_logits_at(u, predicted, middle + rounding)
+            stands = worst.scatter(1, predicted[:, None], -math.inf).amax(dim=1) < -SLACK
             certified = torch.where(stands, middle, certified)
             refuted = torch.where(stands, refuted, middle)
-        tiny = torch.finfo(certified.dtype).tiny  # so that a wrong prediction is never at 0
-        return torch.where(correct, certified, -certified.clamp(min=tiny))
+        radius = rounded_down(certified, features.dtype).clamp(min=0)
+        tiny = torch.finfo(radius.dtype).tiny  # so that a wrong prediction is never at 0
+        return torch.where(correct, radius, -radius.clamp(min=tiny))
 
 
 class HybridNet(IntervalCertified, PixelUnits):
@@ -238,6 +252,11 @@ class HybridNet(IntervalCertified, PixelUnits):
         u: Tensor = self.layers(self.normalise(x))
         return u
 
+    def rounded_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The features, and how far from those of real numbers, in pixels, (B,), float64."""
+        u = through(self.layers, normalised(self, Rounded.of(x)))
+        return u.value, u.error * self.scale.item()
+
     def logits_at(self, u: Tensor) -> Tensor:
         """Logits, (B, classes), of features u, (B, width)."""
         return self.scale * self.mlp(u)
@@ -290,6 +309,12 @@ class HybridEnsemble(IntervalCertified, Members):
         """Each member's features, (B, K, width)."""
         return torch.stack([model.features(x) for model in self._members()], dim=1)
 
+    def rounded_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Each member's features, and how far any of them is from those of real numbers."""
+        each = [model.rounded_features(x) for model in self._members()]
+        u, rounding = zip(*each, strict=True)
+        return torch.stack(u, dim=1), torch.stack(rounding).amax(dim=0)
+
     def logits_at(self, u: Tensor) -> Tensor:
         """Mean logits, (B, classes)."""
         each = [model.logits_at(of) for model, of in self._by_member(u)]
@@ -305,6 +330,13 @@ class HybridEnsemble(IntervalCertified, Members):
 
     def _by_member(self, u: Tensor) -> Iterator[tuple[HybridNet, Tensor]]:
         return zip(self._members(), u.unbind(dim=1), strict=True)
+
+
+def _after_features(model: IntervalCertified) -> IntervalCertified:
+    """A copy in float64 of what follows the features, without the distance layers."""
+    hybrids = [module for module in model.modules() if isinstance(module, HybridNet)]
+    # a copy is not made of what the memo has one for
+    return copy.deepcopy(model, {id(hybrid.layers): nn.Identity() for hybrid in hybrids}).double()
 
 
 @torch.no_grad()

@@ -88,6 +88,11 @@ class LpDist(DistanceLayer):
         distance = lp_dist(x, self.weight, self.p)
         return distance if self.bias is None else distance + self.bias
 
+    @property
+    def roundings(self) -> int:
+        """How often p=∞ rounds between inputs and outputs: a difference, and the bias."""
+        return 1 if self.bias is None else 2
+
     def extra_repr(self) -> str:
         """What ``print`` shows of the layer."""
         return (
@@ -190,6 +195,11 @@ class LpDistConv2d(DistanceLayer):
         # one copy, where torch.nn.functional.unfold and a transposition would make two
         return taps.unflatten(1, (self.groups, -1)).permute(1, 0, 3, 4, 2, 5, 6).contiguous()
 
+    @property
+    def roundings(self) -> int:
+        """How often p=∞ rounds between inputs and outputs: a difference, and the bias."""
+        return 1 if self.bias is None else 2
+
     def extra_repr(self) -> str:
         """What ``print`` shows of the layer."""
         spread = f", dilation={self.dilation}" if self.dilation > 1 else ""
@@ -217,6 +227,7 @@ class MeanShift(nn.Module):
     """
 
     running_mean: Tensor
+    roundings = 1  # a difference
 
     def __init__(self, features: int, momentum: float = 0.1) -> None:
         super().__init__()

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from linfkit.certificates import check_images
+from linfkit.certificates import check_eps, check_images
 from linfkit.hybrid import ScaledLinear
-from linfkit.layers import DistanceLayer, distance_layers
+from linfkit.layers import DistanceLayer, check_count, distance_layers
 from linfkit.models import Members, VotingEnsemble
 
 __all__ = [
@@ -89,7 +89,8 @@ def lipschitz_estimate(
         One lower bound for each sample, (B,).
 
     Raises:
-        TypeError, ValueError: images or eps are not as above, or the model is in training mode.
+        TypeError, ValueError: images, eps or steps are not as above, or the model is in training
+            mode.
 
     >>> from linfkit.models import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3).double().eval()
@@ -97,10 +98,17 @@ def lipschitz_estimate(
     True
     """
     check_images(x)
-    if not (math.isfinite(eps) and eps > 0):
-        raise ValueError(f"eps must be a positive number of pixels; got {eps}")
+    _check_ball(eps)
+    check_count("steps", steps)
     check_evaluating(model)
     return _steepest_quotient(model, x, eps, steps)
+
+
+def _check_ball(eps: float) -> None:
+    """Refuse an ε that is no radius of a ball, in pixels of [0, 1]."""
+    if not (math.isfinite(eps) and eps > 0):
+        raise ValueError(f"eps must be a positive number of pixels; got {eps}")
+    check_eps(eps)
 
 
 def check_evaluating(model: Callable[[Tensor], Tensor]) -> None:
@@ -136,6 +144,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     True
     """
     check_images(x)
+    _check_ball(eps)
     check_evaluating(model)
     inputs: dict[DistanceLayer, Tensor] = {}
 

@@ -12,6 +12,7 @@ from torch import nn
 import linfkit as lk
 from linfkit.attacks import smallest_perturbation
 from linfkit.certificates import evaluating_at, interval_radius
+from linfkit.hybrid import interval_radius as radius_in_float64
 
 INF = math.inf
 
@@ -68,7 +69,9 @@ def test_a_certificate_on_the_line_reaches_to_the_point_between_two_classes():
     with torch.no_grad():
         net.layers[0].weight.copy_(torch.tensor([[0.0], [1.0]]))  # the logits are −|x| and −|x − 1|
     x, labels = torch.tensor([[0.25], [0.875], [0.625]]), torch.tensor([0, 1, 0])
-    assert lk.certify(net, x, labels).radius.tolist() == [0.25, 0.375, -0.125]
+    radius, exact = lk.certify(net, x, labels).radius, torch.tensor([0.25, 0.375, -0.125])
+    torch.testing.assert_close(radius, exact, rtol=0, atol=2e-6)
+    assert ((radius < exact) == (exact > 0)).all(), "rounded down"
 
 
 @settings(deadline=None, derandomize=True)
@@ -88,6 +91,24 @@ def test_certified_accuracy_counts_radii_above_eps():
     assert shares == [0.5, 0.5, 0.25, 0.25, 0, 0]
 
 
+def test_a_margin_that_rounding_can_have_made_proves_nothing_but_counts_as_correct():
+    net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False)
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor([[-4096.0], [4097.0]]))  # the classes meet at 1/2
+    x = torch.tensor([[0.5005], [0.6], [0.5], [0.4]])
+    certificates = lk.certify(net, x, torch.ones(4).long())
+    assert certificates.correct.tolist() == [True, True, False, False]
+    assert certificates.radius.sign().tolist() == [0, 1, 0, -1]
+    assert (certificates.accuracy(0), certificates.clean_accuracy) == (0.25, 0.5)
+    assert (certificates.rounding > 1e-4).all()
+
+
+def test_without_being_told_certificates_take_a_radius_above_0_for_correct():
+    certificates = lk.Certificates(torch.tensor([0.25, 0.0, -0.5]))
+    assert certificates.correct.tolist() == [True, False, False]
+    assert certificates.rounding is None
+
+
 # --- what certify does
 
 
@@ -98,7 +119,10 @@ def test_certify_takes_half_the_margin_at_p_infinity_in_evaluation_mode(small_ne
     radius = lk.certify(small_net, x, labels).radius
     small_net.p = INF
     with torch.no_grad():
-        assert torch.equal(radius, lk.certified_radius(small_net.eval()(x), labels))
+        half_margin = lk.certified_radius(small_net.eval()(x), labels)
+    torch.testing.assert_close(radius, half_margin, rtol=0, atol=2e-5)
+    assert (radius[half_margin > 0] < half_margin[half_margin > 0]).all()
+    assert torch.equal(radius[half_margin < 0], half_margin[half_margin < 0])
 
 
 def test_the_size_of_batches_does_not_matter(small_net):
@@ -201,7 +225,7 @@ def test_an_interval_radius_is_never_below_half_the_margin(net, digits, request)
     net, (x, labels) = request.getfixturevalue(net), digits
     radius, intervals = lk.certify(net, x, labels).radius, interval_radius(net, x, labels)
     assert (intervals >= radius - 2e-5).all()
-    assert torch.equal(intervals[radius <= 0], radius[radius <= 0])
+    assert torch.equal(intervals[radius < 0], radius[radius < 0])
 
 
 def test_an_interval_radius_is_above_half_the_margin_for_some(trained_net, digits):
@@ -255,8 +279,12 @@ def spoilt(value):
         (spoilt(INF), ValueError, "^x must hold finite pixels"),
         (spoilt(-INF), ValueError, "^x must hold finite pixels"),
         (spoilt(1.5), ValueError, r"^x must hold pixels in \[0, 1\]; got values from .* to 1.5"),
-        (spoilt(-0.25), ValueError, r"^x must hold pixels in \[0, 1\]; got values from -0.25"),
-        (images() * 255, ValueError, r"^x must hold pixels in \[0, 1\]"),
+        (
+            spoilt(-0.25),
+            ValueError,
+            r"^x must hold pixels in \[0, 1\]; got .* normalises .* itself",
+        ),
+        (images() * 255, ValueError, r"^x must hold pixels in \[0, 1\].* divide by 255"),
         ((images() * 255).byte(), TypeError, "^x must hold floating-point pixels.*uint8"),
         (images()[:0], ValueError, r"^x must be a non-empty batch of images.*\(0, 12\)"),
         (images()[0], ValueError, r"^x must be a non-empty batch of images.*\(12,\)"),
@@ -287,6 +315,19 @@ def test_certify_refuses_labels_that_do_not_fit(labels, error, message, small_ne
         lk.certify(small_net, images(), labels)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "error", "message"),
+    [
+        (0, ValueError, r"^batch_size must be at least 1; got 0"),
+        (-8, ValueError, r"^batch_size must be at least 1; got -8"),
+        (2.5, TypeError, r"^batch_size must be a whole number; got 2\.5"),
+    ],
+)
+def test_a_batch_size_that_is_none_is_named(batch_size, error, message, small_net):
+    with pytest.raises(error, match=message):
+        lk.certify(small_net, images(), torch.zeros(6).long(), batch_size)
+
+
 def test_a_model_without_distance_layers_proves_nothing():
     with pytest.raises(ValueError, match=r"^model must hold ℓp-distance layers"):
         lk.certify(nn.Linear(12, 4), images(), torch.zeros(6).long())
@@ -312,13 +353,31 @@ def test_accuracy_guesses_what_an_eps_in_grey_levels_meant():
 
 
 def hybrid():
-    return lk.HybridNet(4, width=8, depth=4, hidden=6, classes=3).eval()
+    return lk.HybridNet(lk.LpDistNet(4, width=8, depth=3, classes=3), hidden=6).eval()
 
 
 def test_a_hybrid_is_certified_by_its_own_proof():
     net, x = hybrid(), torch.rand(7, 4)
     labels = net(x).argmax(dim=1)
-    assert torch.equal(lk.certify(net, x, labels).radius, net.certified_radius(x, labels))
+    certificates = lk.certify(net, x, labels)
+    assert torch.equal(certificates.radius, net.certified_radius(x, labels))
+    assert certificates.rounding is None
+    assert certificates.correct.all()
+
+
+def test_a_hybrid_s_radius_in_float32_is_one_of_real_numbers():
+    torch.manual_seed(0)
+    net = lk.HybridNet(lk.LpDistNet(4, width=8, depth=3, classes=3, scale=0.3), hidden=6).eval()
+    x = torch.rand(300, 4)
+    labels = net(x).argmax(dim=1)
+    radius, exact = lk.certify(net, x, labels).radius, radius_in_float64(net, x, labels)
+    assert radius.dtype == torch.float32
+    assert (radius.double() <= exact).all()
+    torch.testing.assert_close(radius.double(), exact, rtol=0, atol=1e-5)
+    assert (radius > 0).float().mean() > 0.9
+    wrong = lk.certify(net, x, (labels + 1) % 3)
+    assert torch.equal(wrong.radius[radius > 0], -radius[radius > 0])
+    assert not wrong.correct.any()
 
 
 @pytest.mark.parametrize(

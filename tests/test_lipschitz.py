@@ -221,6 +221,18 @@ def test_a_ball_of_no_size_is_refused(eps):
 
 
 @pytest.mark.parametrize("measure", [lk.lipschitz_estimate, lk.lipschitz_by_layer])
+def test_a_ball_in_grey_levels_is_refused(measure):
+    with pytest.raises(ValueError, match=r"^eps must be in pixels .*did you mean 8/255\?"):
+        measure(random_net(), images(), eps=8)
+
+
+@pytest.mark.parametrize(("steps", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
+def test_a_number_of_steps_that_is_none_is_named(steps, error):
+    with pytest.raises(error, match=r"^steps must be"):
+        lk.lipschitz_estimate(random_net(), images(), steps=steps)
+
+
+@pytest.mark.parametrize("measure", [lk.lipschitz_estimate, lk.lipschitz_by_layer])
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [

@@ -1,0 +1,153 @@
+"""What each layer of a net can lengthen in ℓ∞, so that a certificate has something to stand on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim.swa_utils import AveragedModel
+
+from linfkit.layers import DistanceLayer
+from linfkit.models import DistanceNet, Ensemble, VotingEnsemble
+from linfkit.rounding import is_plain, roundings_of, window_size
+
+__all__ = ["LayerCheck", "check_lipschitz", "require_one_lipschitz"]
+
+#: Modules that only pass values from layer to layer, in a way that adds nothing to them.
+HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble, AveragedModel)
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """What one layer can do to a distance in ℓ∞, at p=∞ in evaluation mode.
+
+    Attributes:
+        name: as ``named_modules`` has it; empty for the model itself.
+        layer: the layer's class.
+        constant: an upper bound of its Lipschitz constant in ℓ∞; inf where none is known.
+        roundings: see `linfkit.rounding.roundings_of`; None where they are not known.
+        why: the reason, as the end of a sentence that begins with the layer.
+    """
+
+    name: str
+    layer: str
+    constant: float
+    roundings: int | None
+    why: str
+
+    @property
+    def sound(self) -> bool:
+        """Whether a certificate can count on the layer: on its constant, and on its rounding."""
+        return self.constant <= 1 and self.roundings is not None
+
+
+def check_lipschitz(model: nn.Module) -> list[LayerCheck]:
+    """The Lipschitz constant in ℓ∞ of each layer inside a model, at p=∞ in evaluation mode.
+
+    A net is 1-Lipschitz where all its layers are, and where nothing but `nn.Sequential`, linfkit's
+    own nets and their `Ensemble` connects them. Any other module with layers inside is a row of its
+    own, after theirs, with the constant inf: what its ``forward`` does with them cannot be seen.
+
+    A layer of your own is known by an attribute `roundings`: see `linfkit.rounding.roundings_of`.
+
+    >>> from linfkit.layers import LpDist
+    >>> net = nn.Sequential(LpDist(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> _ = nn.init.constant_(net[2].weight, -0.5)
+    >>> rows = check_lipschitz(net)
+    >>> [(row.name, row.layer, row.constant) for row in rows]
+    [('0', 'LpDist', 1.0), ('1', 'ReLU', 1.0), ('2', 'Linear', 4.0)]
+    >>> rows[2].why
+    'multiplies by its weights, and is up to 4 times as steep, so that half the margin is no radius'
+    """
+    return list(_rows("", model))
+
+
+def require_one_lipschitz(model: nn.Module) -> None:
+    """Refuse a model with a layer that no certificate can count on, and say why.
+
+    >>> from linfkit.models import LpDistNet
+    >>> require_one_lipschitz(LpDistNet(4, width=8, depth=2, classes=3))
+    """
+    for row in check_lipschitz(model):
+        if not row.sound:
+            layer = f"its layer {row.name!r}, a {row.layer}," if row.name else f"a {row.layer}"
+            raise ValueError(f"model must give logits that are 1-Lipschitz; {layer} {row.why}")
+
+
+def _rows(name: str, module: nn.Module) -> Iterator[LayerCheck]:
+    for of_child, child in module.named_children():
+        yield from _rows(f"{name}.{of_child}" if name else of_child, child)
+    if not any(is_plain(module, kind) for kind in HOLDING):
+        constant, why = _constant(module)
+        yield LayerCheck(name, type(module).__name__, constant, _roundings(module), why)
+
+
+def _roundings(module: nn.Module) -> int | None:
+    return None if _is_active_dropout(module) else roundings_of(module)
+
+
+@torch.no_grad()
+def _constant(module: nn.Module) -> tuple[float, str]:
+    """An upper bound of a layer's Lipschitz constant in ℓ∞, and the reason."""
+    if isinstance(module, DistanceLayer) and roundings_of(module) is not None:
+        return 1.0, "is a distance in ℓ∞"
+    if is_plain(module, nn.AvgPool2d):
+        constant = window_size(module) / (module.divisor_override or window_size(module))
+        if constant > 1:
+            return constant, f"sums a window, {_steeper(constant)}"
+        return constant, "averages a window"
+    if (norm := _norm(module)) is not None:
+        if norm > 1:
+            return norm, f"multiplies by its weights, {_steeper(norm)}"
+        return norm, "multiplies by its weights, in sums whose rounding is not bounded here"
+    if _is_active_dropout(module):
+        return math.inf, (
+            "is active: each call is of another net, and a radius would be of none of them; call "
+            "model.eval()"
+        )
+    if isinstance(module, VotingEnsemble):
+        return module.logit_scale / 2, (
+            "gives mean probabilities, which can change faster than the pixels do, so that half "
+            "their difference is no radius: certify the Ensemble of the same models, the mean of "
+            "logits"
+        )
+    if roundings_of(module) is not None:
+        return 1.0, "lengthens nothing in ℓ∞"
+    if any(module.children()):
+        return math.inf, (
+            "has a forward of its own, which can add or multiply what its layers give, so that "
+            "half the margin may be no radius: connect them by nn.Sequential, or give the model "
+            "a proof of its own, a method certified_radius"
+        )
+    return math.inf, "is not known to lengthen nothing in ℓ∞, so that half the margin is no radius"
+
+
+def _norm(module: nn.Module) -> float | None:
+    """The norm in ℓ∞ of a layer's weights, the largest sum along a row; None where it has none."""
+    if isinstance(module, nn.Linear):
+        # a subclass may scale its weights, so they are taken as they act
+        unit = torch.eye(module.in_features, dtype=module.weight.dtype, device=module.weight.device)
+        columns: Tensor = module(unit) - module(torch.zeros_like(unit[:1]))
+        return columns.abs().sum(dim=0).max().item()
+    if isinstance(module, _ConvNd):
+        of_outputs = 1 if module.transposed else 0
+        rows = module.weight.transpose(0, of_outputs).flatten(1)  # of all groups, if transposed
+        return rows.abs().sum(dim=1).max().item()
+    if isinstance(module, _BatchNorm) and module.running_var is not None:
+        slope = (module.running_var + module.eps).rsqrt()
+        return (slope if module.weight is None else slope * module.weight.abs()).max().item()
+    return None
+
+
+def _steeper(constant: float) -> str:
+    return f"and is up to {constant:.3g} times as steep, so that half the margin is no radius"
+
+
+def _is_active_dropout(module: nn.Module) -> bool:
+    return isinstance(module, _DropoutNd) and module.training and module.p > 0

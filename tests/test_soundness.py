@@ -1,0 +1,227 @@
+"""Tested: each layer's constant against what is measured, which nets are refused, and why.
+Not tested: how often layers round (test_rounding.py), certificates (test_certificates.py)."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+import linfkit as lk
+from linfkit.hybrid import ScaledLinear
+
+INF = math.inf
+
+
+def distances(classes=3):
+    return lk.LpDistNet(16, width=8, depth=2, classes=classes)
+
+
+def hybrid():
+    return lk.HybridNet(distances(), hidden=6)
+
+
+class Residual(nn.Module):
+    """Adds its input to what its layer gives, and is twice as steep."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = lk.LpDist(16, 16)
+
+    def forward(self, x):
+        return x + self.layer(x)
+
+
+class Doubled(lk.LpDist):
+    """Twice a distance."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Steeper(lk.LpDistNet):
+    """Twice a net."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Rotated(nn.Module):
+    """A layer of a reader's own, which states that it rounds nothing."""
+
+    roundings = 0
+
+    def forward(self, x):
+        return x.roll(1, dims=1)
+
+
+def measured(layer, *shape):
+    x = torch.rand(20, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return lk.lipschitz_estimate(layer.double().eval(), x).max().item()
+
+
+def filled(layer, value):
+    nn.init.constant_(layer.weight, value)
+    return layer
+
+
+def batch_norm():
+    layer = nn.BatchNorm2d(2)
+    nn.init.constant_(layer.weight, -3.0)
+    layer.running_var.copy_(torch.tensor([4.0, 0.25]))
+    return layer
+
+
+# --- constants
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "constant"),
+    [
+        (lk.LpDist(4, 3, bias=True), (4,), 1),
+        (lk.LpDistConv2d(2, 3, kernel_size=2), (2, 3, 3), 1),
+        (lk.MeanShift(4), (4,), 1),
+        (nn.MaxPool2d(2), (2, 4, 4), 1),
+        (nn.ReLU(), (4,), 1),
+        (nn.Tanh(), (4,), 1),
+        (nn.Flatten(), (2, 4), 1),
+        (nn.Unflatten(1, (2, 2)), (4,), 1),
+        (nn.Dropout(0.5), (4,), 1),
+        (nn.AvgPool2d(2), (2, 4, 4), 1),
+        (nn.AvgPool2d((2, 3), stride=1, padding=1), (2, 4, 4), 1),
+        (nn.AvgPool2d(2, padding=1, count_include_pad=False), (2, 4, 4), 1),
+        (nn.AvgPool2d(3, stride=2, ceil_mode=True), (2, 4, 4), 1),
+        (nn.AvgPool2d(2, divisor_override=8), (2, 4, 4), 0.5),
+        (nn.AvgPool2d(3, stride=1, divisor_override=4), (2, 4, 4), 2.25),
+        (filled(nn.Linear(4, 3), -0.5), (4,), 2),
+        (filled(ScaledLinear(4, 3), -0.5), (4,), 1),
+        (filled(nn.Conv2d(2, 4, 2), -0.5), (2, 3, 3), 4),
+        (filled(nn.Conv2d(2, 4, 2, groups=2), -0.5), (2, 3, 3), 2),
+        (filled(nn.ConvTranspose2d(2, 1, 2, stride=1), 0.5), (2, 3, 3), 4),
+        (batch_norm(), (2, 3, 3), 6),
+    ],
+    ids=lambda value: str(value) if isinstance(value, nn.Module) else "",
+)
+def test_the_constant_is_what_is_measured_of_the_layer_and_no_less(layer, shape, constant):
+    (row,) = lk.check_lipschitz(layer.eval())
+    assert (row.name, row.layer) == ("", type(layer).__name__)
+    assert row.constant == pytest.approx(constant, rel=1e-4)
+    assert measured(layer, *shape) <= row.constant * (1 + 1e-4)
+    assert measured(layer, *shape) > 0.4 * row.constant
+
+
+def test_every_layer_is_named_as_the_model_names_it():
+    net = nn.Sequential(nn.Flatten(), lk.Ensemble([distances(), AveragedModel(distances())]))
+    rows = lk.check_lipschitz(net)
+    modules = dict(net.named_modules())
+    assert [row.name for row in rows] == [
+        "0",
+        *(f"1.models.0.layers.{place}" for place in range(3)),
+        *(f"1.models.1.module.layers.{place}" for place in range(3)),
+    ]
+    assert all(row.layer == type(modules[row.name]).__name__ for row in rows)
+    assert all(row.sound and row.constant == 1 for row in rows)
+
+
+@pytest.mark.parametrize("net", [lk.LpDistLeNet((1, 28, 28), hidden=8), lk.LpDistNet(4, 8, 3, 2)])
+@pytest.mark.parametrize("p", [8, INF])
+def test_linfkit_s_own_nets_are_sound_whatever_their_p_and_mode(net, p):
+    net.train().p = p
+    assert all(row.sound for row in lk.check_lipschitz(net))
+    assert net.training
+
+
+def test_what_a_hybrid_holds_is_told_though_its_proof_is_its_own():
+    rows = {row.name: row for row in lk.check_lipschitz(hybrid())}
+    assert rows["layers.0"].constant == 1
+    assert rows["mlp.hidden"].layer == "ScaledLinear"
+    assert rows[""].constant == INF
+
+
+# --- what certify refuses
+
+
+def at_the_end(layer):
+    return nn.Sequential(distances(), layer)
+
+
+def in_front(layer):
+    return nn.Sequential(layer, distances())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            at_the_end(filled(nn.Linear(3, 3), 1.0)),
+            r"its layer '1', a Linear, multiplies by its weights, and is up to 3 times as steep, "
+            r"so that half the margin is no radius$",
+        ),
+        (
+            at_the_end(filled(nn.Linear(3, 3), 0.1)),
+            r"its layer '1', a Linear, multiplies by its weights, in sums whose rounding is not",
+        ),
+        (
+            in_front(nn.Sequential(nn.AvgPool2d(3, 1, padding=1, divisor_override=4))),
+            r"its layer '0.0', a AvgPool2d, sums a window, and is up to 2\.25 times as steep",
+        ),
+        (in_front(nn.Dropout(0.1)), r"its layer '0', a Dropout, is active: .* model.eval\(\)"),
+        (in_front(nn.BatchNorm2d(1)), r"its layer '0', a BatchNorm2d, multiplies by its weights"),
+        (in_front(nn.Upsample(4)), r"its layer '0', a Upsample, is not known to lengthen nothing"),
+        (
+            nn.Sequential(nn.Flatten(), Residual(), distances()),
+            r"its layer '1', a Residual, has a forward of its own, which can add",
+        ),
+        (
+            nn.Sequential(nn.Flatten(), Doubled(16, 3)),
+            r"its layer '1', a Doubled, is not known to lengthen nothing",
+        ),
+        (Steeper(16, 8, 2, 3), r"a Steeper has a forward of its own"),
+        (
+            nn.Sequential(lk.VotingEnsemble([distances()], logit_scale=1.0)),
+            r"its layer '0', a VotingEnsemble, gives mean probabilities, .* certify the Ensemble",
+        ),
+        (
+            lk.VotingEnsemble([distances()], logit_scale=1.0),
+            r"a VotingEnsemble gives mean probabilities, .* half their difference is no radius",
+        ),
+        (lk.Ensemble([hybrid()]), r"its layer 'models.0.mlp.hidden', a ScaledLinear, multiplies"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_what_would_make_the_number_meaningless_is_named(model, message):
+    x = torch.rand(4, 1, 4, 4)
+    lipschitz = "model must give logits that are 1-Lipschitz"
+    with pytest.raises(ValueError, match=f"^{lipschitz}; {message}"):
+        lk.certify(model, x, torch.zeros(4).long())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        in_front(nn.Dropout(0.1)).eval(),
+        in_front(nn.Dropout(0.0)),
+        in_front(nn.AvgPool2d(3, stride=1, padding=1)),
+        nn.Sequential(nn.Flatten(), Rotated(), distances()),
+        AveragedModel(distances()),
+    ],
+    ids=["dropout at rest", "dropout of nothing", "a mean", "a stated layer", "a moving average"],
+)
+def test_what_is_1_lipschitz_is_certified(model):
+    x = torch.rand(50, 1, 4, 4)
+    labels = torch.zeros(50).long()
+    certificates = lk.certify(model, x, labels)
+    with torch.no_grad():
+        half_margin = lk.certified_radius(model.eval()(x), labels)
+    torch.testing.assert_close(certificates.radius, half_margin, rtol=0, atol=3e-5)
+
+
+def test_a_model_with_a_proof_of_its_own_is_taken_at_its_word():
+    class Proved(Residual):
+        def certified_radius(self, x, labels):
+            return lk.certified_radius(self(x), labels) / 2
+
+    model, x, labels = Proved(), torch.rand(4, 16), torch.zeros(4).long()
+    with torch.no_grad():
+        assert torch.equal(lk.certify(model, x, labels).radius, model.certified_radius(x, labels))
