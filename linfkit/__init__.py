@@ -16,25 +16,33 @@ from linfkit.checkpoints import load_model
 from linfkit.claims import Claims
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.data import Dataset, load_dataset
+from linfkit.evaluation import PGD, Evaluation, evaluate
 from linfkit.exact import ExactRadius, exact_radius
-from linfkit.functional import linf_interval, lp_dist
-from linfkit.hybrid import HybridNet
+from linfkit.functional import linf_interval, lp_dist, sorted_dist
+from linfkit.hybrid import HybridEnsemble, HybridNet
 from linfkit.layers import LpDist, LpDistConv2d, MeanShift
 from linfkit.lipschitz import lipschitz_bound, lipschitz_by_layer, lipschitz_estimate
 from linfkit.losses import hinge_loss, mixed_loss, zero_hinge
 from linfkit.models import Ensemble, LpDistNet, VotingEnsemble
 from linfkit.optim import LpAdamW, Madam
 from linfkit.original import load_original
+from linfkit.recentring import recentre
 from linfkit.recipes import Recipe, load_recipe, recipe_names
-from linfkit.training import Run, fit, fit_all, initial_model
+from linfkit.sortnet import SortDist, SortNet
+from linfkit.soundness import check_lipschitz
+from linfkit.training import EnsembleRun, Run, fit, fit_all, fit_ensemble, initial_model
 from linfkit.version import __version__
 
 __all__ = [
+    "PGD",
     "Certificates",
     "Claims",
     "Dataset",
     "Ensemble",
+    "EnsembleRun",
+    "Evaluation",
     "ExactRadius",
+    "HybridEnsemble",
     "HybridNet",
     "LpAdamW",
     "LpDist",
@@ -47,13 +55,18 @@ __all__ = [
     "MeanShift",
     "Recipe",
     "Run",
+    "SortDist",
+    "SortNet",
     "VotingEnsemble",
     "__version__",
     "certified_radius",
     "certify",
+    "check_lipschitz",
+    "evaluate",
     "exact_radius",
     "fit",
     "fit_all",
+    "fit_ensemble",
     "hinge_loss",
     "initial_model",
     "interval_radius",
@@ -67,8 +80,10 @@ __all__ = [
     "load_recipe",
     "lp_dist",
     "mixed_loss",
+    "recentre",
     "recipe_names",
     "smallest_perturbation",
+    "sorted_dist",
     "survives_pgd",
     "zero_hinge",
 ]

@@ -22,6 +22,7 @@ from tests import (
     test_figures_of_attacks_and_tables,
     test_perturbing,
     test_plane,
+    test_runpage,
 )
 
 LAYERS = [LayerConstant("layer 1", 3.0, 1.5), LayerConstant("layer 2", 4.5, 2.0)]
@@ -87,12 +88,22 @@ ALL = {
     "certified-accuracy": lambda: figures.certified_accuracy(
         {"net": lk.Certificates(torch.tensor([0.2, 0.05]))}, eps=0.1
     ),
+    "accuracy-against-eps": lambda: figures.accuracy_against_eps(
+        lk.Evaluation(
+            eps=0.1,
+            proofs={"margin": lk.Certificates(torch.tensor([0.2, 0.05]))},
+            attack=lk.PGD(),
+            survives=torch.tensor([True, False]),
+            seconds=1.0,
+        )
+    ),
     "pairs-per-second": lambda: figures.pairs_per_second(BENCH),
     "sweep": lambda: figures.claims_against("p", [{"p": 8, "claim": "a", "value": 0.5}]),
     **test_ema.FIGURES,
     **test_ensembles.FIGURES,
     **test_perturbing.FIGURES,
     **test_plane.FIGURES,
+    **test_runpage.FIGURES,
 }
 
 

@@ -3,12 +3,13 @@
 from linfkit.data.augmentations import random_crop, random_flip
 from linfkit.data.dataset import Dataset
 from linfkit.data.folders import cache_folder
-from linfkit.data.loading import dataset_names, load_dataset
+from linfkit.data.loading import dataset_names, is_at_hand, load_dataset
 
 __all__ = [
     "Dataset",
     "cache_folder",
     "dataset_names",
+    "is_at_hand",
     "load_dataset",
     "random_crop",
     "random_flip",

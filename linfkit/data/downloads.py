@@ -10,6 +10,7 @@ from typing import Protocol
 
 from linfkit.data.openml import OpenmlTable
 from linfkit.data.published import PublishedArchive, PublishedFile, PublishedFiles
+from linfkit.data.sizes import SIZES
 from linfkit.data.standard_files import FASHION_MNIST, MNIST, STANDARD_FILES, Cifar10, Cifar100
 
 
@@ -37,8 +38,8 @@ SOURCES: dict[str, Source] = {
     "mnist": OpenmlTable(
         name="mnist",
         which={"name": "mnist_784", "version": 1},
-        image_shape=(1, 28, 28),
-        train_images=60_000,
+        image_shape=SIZES["mnist"].image_shape,
+        train_images=SIZES["mnist"].train_images,
         images=70_000,
         files=MNIST,
     ),
@@ -54,8 +55,8 @@ SOURCES: dict[str, Source] = {
     "cifar10": OpenmlTable(
         name="cifar10",
         which={"data_id": 40927},
-        image_shape=(3, 32, 32),
-        train_images=50_000,
+        image_shape=SIZES["cifar10"].image_shape,
+        train_images=SIZES["cifar10"].train_images,
         images=60_000,
         files=Cifar10(),
     ),

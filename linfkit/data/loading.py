@@ -70,6 +70,18 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
     return files.read(folder)
 
 
+def is_at_hand(name: str) -> bool:
+    """Whether `load_dataset` finds the data set of that name here, and need not download it.
+
+    Example:
+        >>> is_at_hand("digits"), is_at_hand("none-of-ours")
+        (True, False)
+    """
+    if name not in STANDARD_FILES:
+        return name == "digits"
+    return not STANDARD_FILES[name].missing(data_folder() or cache_folder() / "data")
+
+
 def _what_to_do(
     name: str, files: StandardFiles, folder: Path, missing: list[str], given: bool
 ) -> str:

@@ -26,6 +26,7 @@ from linfkit.figures.ensembles import (
     margins_on_the_way,
     voting_margin,
 )
+from linfkit.figures.evaluated import accuracy_against_eps
 from linfkit.figures.lipschitz import (
     constant_against_p,
     constant_by_layer,
@@ -51,9 +52,12 @@ from linfkit.figures.published import (
     training_beside,
 )
 from linfkit.figures.sweep import claims_against
+from linfkit.figures.training import accuracy_in_training, loss_in_training, schedules_in_training
 
 __all__ = [
     "accuracy_after_changes",
+    "accuracy_against_eps",
+    "accuracy_in_training",
     "certified_accuracy",
     "certified_against_margin",
     "certified_against_scale",
@@ -80,6 +84,7 @@ __all__ = [
     "level_sets_by_p",
     "logits_under_perturbation",
     "loss_curves",
+    "loss_in_training",
     "loss_surface",
     "margin_cones",
     "margins_against_p",
@@ -88,6 +93,7 @@ __all__ = [
     "pairs_per_second",
     "radius_against_attack",
     "results_table",
+    "schedules_in_training",
     "squares_of_size",
     "starved_against_p",
     "training_beside",

@@ -1,0 +1,219 @@
+"""Clean, attacked and certified accuracy of a net on a data set's test images."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from linfkit.attacks import survives_pgd
+from linfkit.certificates import Certificates, certify, check_eps, interval_radius
+from linfkit.data import Dataset
+from linfkit.layers import check_count
+from linfkit.models import LpDistNet
+
+__all__ = ["PGD", "Evaluation", "evaluate"]
+
+#: Images that are certified or attacked at once.
+BATCH = 500
+
+#: How many certified images are attacked too, those with the smallest radii.
+PROBES = 16
+
+#: How far rounding may take a radius, or a point that is tried, too far, in pixels.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class PGD:
+    """How to attack: projected gradient descent (see `linfkit.survives_pgd`).
+
+    Attributes:
+        steps: gradient steps from each start.
+        restarts: random starts; an image is broken if one of them is.
+        seed: of the first start; those after it take the seeds that follow.
+
+    Raises:
+        TypeError, ValueError: steps or restarts is no whole number of at least 1, or the seed none
+            of at least 0.
+
+    >>> PGD(steps=20)
+    PGD(steps=20, restarts=1, seed=0)
+    """
+
+    steps: int = 100
+    restarts: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+        check_count("restarts", self.restarts)
+        check_count("seed", self.seed, least=0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is proved of each image, what an attack found, and the accuracies that follow.
+
+    Attributes:
+        eps: size of the perturbations, in pixels.
+        proofs: certificates, by what proves them: "margin", "intervals" and "either", the better of
+            the two for each image; "margin" alone of a net without interval bounds; "own" of a net
+            that has a proof of its own. The last is the strongest.
+        attack: how the images were attacked; None if they were not.
+        survives: which images are classified correctly at every point that was tried, bool, (B,);
+            None without an attack.
+        seconds: how long it took.
+    """
+
+    eps: float
+    proofs: Mapping[str, Certificates]
+    attack: PGD | None
+    survives: Tensor | None
+    seconds: float
+
+    @property
+    def strongest(self) -> Certificates:
+        """The largest radius that any of the proofs gives each image."""
+        *_, strongest = self.proofs.values()
+        return strongest
+
+    @property
+    def images(self) -> int:
+        """How many there were."""
+        return len(self.strongest.radius)
+
+    @property
+    def clean_accuracy(self) -> float:
+        """The share of images that are classified correctly as they are."""
+        return self.strongest.clean_accuracy
+
+    @property
+    def attacked_accuracy(self) -> float | None:
+        """The share that the attack left: an upper bound of robust accuracy at eps."""
+        return None if self.survives is None else self.survives.double().mean().item()
+
+    @property
+    def certified_accuracy(self) -> float:
+        """The share that is certified at eps: a lower bound of robust accuracy."""
+        return self.strongest.accuracy(self.eps)
+
+
+def evaluate(
+    model: nn.Module,
+    data: Dataset,
+    eps: float,
+    attack: PGD | None = None,
+    images: int | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Certify a net on test images at p=∞, and attack what the proofs leave open.
+
+    Only images that are classified correctly and not certified are attacked, since a proof settles
+    the others; so certified ≤ attacked ≤ clean accuracy. To see that the proofs hold, the certified
+    images with the smallest radii are attacked as well, a few of them.
+
+    Args:
+        model: as for `linfkit.certify`; it computes on the device that it is on.
+        data: whose test images to take.
+        eps: size of the perturbations, in pixels of [0, 1].
+        attack: how to attack; None leaves it out.
+        images: the first so many; None takes all.
+        progress: show bars, on stderr or in the notebook.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong, the data's images do not fit the model, or its
+            margins prove nothing.
+        RuntimeError: the attack broke a certified image, so that a proof is wrong.
+
+    >>> from linfkit.data import load_dataset
+    >>> net = LpDistNet(64, width=16, depth=2, classes=10)
+    >>> found = evaluate(net, load_dataset("digits"), 0.01, PGD(steps=5), images=50, progress=False)
+    >>> found.certified_accuracy <= found.attacked_accuracy <= found.clean_accuracy
+    True
+    """
+    started = time.monotonic()
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
+    check_eps(eps)
+    data = data.subset(test_images=images)
+    x = data.test_x.to(next(model.parameters())) / 255
+    labels = data.test_y.to(x.device)
+    proofs = _proofs(model, x, labels, progress)
+    *_, strongest = proofs.values()
+    survives = None
+    if attack is not None:
+        survives = _survivors(model, x, labels, strongest, eps, attack, progress)
+    return Evaluation(eps, proofs, attack, survives, time.monotonic() - started)
+
+
+def _proofs(model: nn.Module, x: Tensor, labels: Tensor, progress: bool) -> dict[str, Certificates]:
+    """What proves something of this model, the strongest last."""
+    batches = list(zip(x.split(BATCH), labels.split(BATCH), strict=True))
+    bar = partial(tqdm, batches, leave=False, disable=not progress)
+    found = [certify(model, *batch) for batch in bar(desc="certifying")]
+    radius = torch.cat([certificates.radius for certificates in found])
+    correct = torch.cat([certificates.correct for certificates in found])
+    certified = Certificates(radius, correct)
+    if hasattr(model, "certified_radius"):
+        return {"own": certified}
+    if not isinstance(model, LpDistNet):
+        return {"margin": certified}
+    bounds = [interval_radius(model, *batch) for batch in bar(desc="interval bounds")]
+    intervals = Certificates(torch.cat(bounds), correct)
+    either = Certificates(radius.maximum(intervals.radius), correct)
+    return {"margin": certified, "intervals": intervals, "either": either}
+
+
+def _survivors(
+    model: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    certificates: Certificates,
+    eps: float,
+    attack: PGD,
+    progress: bool,
+) -> Tensor:
+    """Which images are certified, or else left by the attack; RuntimeError for a broken proof."""
+    radius, survives = certificates.radius, certificates.correct.clone()
+    undecided = (survives & (radius <= eps)).nonzero().squeeze(1)
+    probes = _smallest(radius, above=eps + ROUNDING, count=PROBES)
+    rows = torch.cat([undecided, probes])
+    survives[rows] = _attacked(model, x[rows], labels[rows], eps, attack, progress)
+    for broken in probes[~survives[probes]].tolist():
+        raise RuntimeError(
+            f"PGD has test image {broken} misclassified within eps = {eps:g}, although its "
+            f"certified radius is {radius[broken]:g}: a proof is wrong. Please report it, with the "
+            "checkpoint"
+        )
+    return survives
+
+
+def _smallest(radius: Tensor, above: float, count: int) -> Tensor:
+    """The places of the smallest radii above a number, no more than so many."""
+    smallest, places = radius.where(radius > above, math.inf).sort()
+    return places[:count][smallest[:count].isfinite()]
+
+
+def _attacked(
+    model: nn.Module, x: Tensor, labels: Tensor, eps: float, attack: PGD, progress: bool
+) -> Tensor:
+    """Which images no start of the attack breaks, (B,); one that is broken is left alone."""
+    survives = torch.ones_like(labels, dtype=torch.bool)
+    with tqdm(total=len(x), desc="attacking", unit="image", disable=not progress) as bar:
+        for rows in torch.arange(len(x), device=x.device).split(BATCH):
+            left = rows
+            for restart in range(attack.restarts):
+                if len(left):
+                    survives[left] = survives_pgd(
+                        model, x[left], labels[left], eps, attack.steps, attack.seed + restart
+                    )
+                    left = left[survives[left]]
+            bar.update(len(rows))
+    return survives

@@ -1,0 +1,77 @@
+"""The record of an evaluation, as `linfkit certify --json` writes it."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, Field
+
+from linfkit import machine
+from linfkit.data import Dataset
+from linfkit.evaluation.evaluating import PGD, Evaluation
+from linfkit.evaluation.trained import DataIdentity, TrainedNet
+
+
+class Record(BaseModel, ser_json_inf_nan="strings"):
+    """What was found of a net: of which, on what data, and on what machine.
+
+    Attributes:
+        net: the recipe's name, or the file's where it names none.
+        sha256: of the net's file, in hex.
+        data: whose test images were taken.
+        trained_on: the data that the net was trained on; None where its file does not say.
+        images: how many test images were taken, the first ones.
+        p: the norm of the perturbations, ∞.
+        eps: their size, in pixels of [0, 1].
+        clean: accuracy without perturbations.
+        attacked: accuracy under the attack; None without one.
+        certified: certified accuracy, by what proves it; see `Evaluation`.
+        attack: how the images were attacked; None if they were not.
+        versions: of linfkit, Python and what else decides a result.
+        platform: operating system and kind of processor.
+        machine: the processor's name, its cores, the GPU if any.
+        finished: when the evaluation ended.
+        seconds: how long it took.
+    """
+
+    net: str
+    sha256: str
+    data: DataIdentity
+    trained_on: DataIdentity | None
+    images: int
+    p: float = math.inf
+    eps: float
+    clean: float
+    attacked: float | None
+    certified: dict[str, float]
+    attack: PGD | None
+    versions: dict[str, str] = Field(default_factory=machine.versions)
+    platform: str = Field(default_factory=machine.operating_system)
+    machine: dict[str, str | int] = Field(default_factory=machine.hardware)
+    finished: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    seconds: float
+
+    @classmethod
+    def of(cls, trained: TrainedNet, data: Dataset, evaluation: Evaluation) -> Record:
+        """That of an evaluation of a net from a file, on all or the first of a data's images."""
+        return cls(
+            net=trained.name,
+            sha256=trained.sha256,
+            data=DataIdentity.of(data),
+            trained_on=trained.trained_on,
+            images=evaluation.images,
+            eps=evaluation.eps,
+            clean=evaluation.clean_accuracy,
+            attacked=evaluation.attacked_accuracy,
+            certified={
+                name: proof.accuracy(evaluation.eps) for name, proof in evaluation.proofs.items()
+            },
+            attack=evaluation.attack,
+            seconds=evaluation.seconds,
+        )
+
+    @property
+    def on_other_data(self) -> bool:
+        """Whether the data is, or may be, other than what the net was trained on."""
+        return self.trained_on is None or self.trained_on.fingerprint != self.data.fingerprint
