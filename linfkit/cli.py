@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ class _PlainErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        except (ValueError, TypeError, OSError, FloatingPointError, ImportError) as error:
             if ctx.params["debug"]:
                 raise
             typer.echo(f"error: {error}", err=True)
@@ -135,20 +136,172 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help="Seed.", show_default="the recipe's first")
     ] = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Log the history for TensorBoard, in OUT/tensorboard."),
+    ] = False,
 ) -> None:
     """Train a net as a recipe says; a run that was interrupted goes on where it was."""
     from linfkit import fit, load_recipe
+    from linfkit.tensorboard import logging_scalars
 
     chosen = load_recipe(recipe).replace(**_values(settings))
     out = out or Path("runs") / chosen.name
-    try:
-        run = fit(chosen, out=out, seed=seed)
-    except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; the same command goes on from {out}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    logged = logging_scalars(out / "tensorboard") if tensorboard else nullcontext(lambda row: None)
+    with _interruptible(out), logged as log:
+        run = fit(chosen, out=out, seed=seed, after_epoch=log)
     for name, value in run.results.items():
         typer.echo(f"{name}: {value:.4g}")
     typer.echo(f"nets, history and recipe are in {out}")
+
+
+@app.command()
+def ensemble(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of its TOML file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the nets.", show_default="runs/RECIPE-ensemble")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe."),
+    ] = None,
+) -> None:
+    """Train a net for each of a recipe's seeds, and take the mean of their logits.
+
+    The mean is certified as its members are. What was interrupted goes on where it was.
+    """
+    from linfkit import fit_ensemble, load_recipe
+
+    chosen = load_recipe(recipe).replace(**_values(settings))
+    out = out or Path("runs") / f"{chosen.name}-ensemble"
+    with _interruptible(out):
+        run = fit_ensemble(chosen, out=out)
+    for member in run.runs:
+        found = member.results
+        typer.echo(
+            f"seed {member.seed}: {found['ema_accuracy']:.4g}, "
+            f"{found['ema_certified']:.4g} certified"
+        )
+    found = run.results
+    typer.echo(
+        f"together: {found['ema_accuracy']:.4g}, {found['ema_certified']:.4g} certified "
+        f"at ε = {chosen.eps:.4g}"
+    )
+    typer.echo(f"the ensemble and its members are in {out}")
+
+
+@app.command()
+def watch(
+    run: Annotated[Path, typer.Argument(help="The folder that a net is being trained in.")],
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Show it as it is now, as is always done without a terminal."),
+    ] = False,
+) -> None:
+    """Show how far a training run has come, and its curves, until it is finished."""
+    from linfkit.watching import show, watch
+
+    with suppress(KeyboardInterrupt):
+        show(run) if once else watch(run)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File for the page.", show_default="RUN/report.html")
+    ] = None,
+) -> None:
+    """Write a page about a finished run: results, curves, and how it was made."""
+    from linfkit.pages.run import write_report
+
+    typer.echo(f"wrote {write_report(run, out)}")
+
+
+@app.command()
+def certify(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A net's .safetensors file, or the folder of its run.")
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Whose test images to take.", show_default="what it was trained on"),
+    ] = None,
+    eps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="8/255",
+            help="Size of the perturbations, in pixels.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    attack: Annotated[
+        bool, typer.Option("--attack", help="Attack, by PGD, the images that are not certified.")
+    ] = False,
+    restarts: Annotated[int, typer.Option(min=1, help="Random starts of the attack.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the attack from each start.")] = 100,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="The first so many images.", show_default="all")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
+    json: Annotated[
+        Path | None, typer.Option("--json", help="File for what is found, as JSON.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="File for a picture: .html or .png.")
+    ] = None,
+) -> None:
+    """Certify a trained net on its data's test images, as the papers' tables do."""
+    from rich.console import Console
+
+    from linfkit import evaluation, load_dataset, pixels
+    from linfkit.checkpoints import write_atomically
+    from linfkit.evaluation import table
+    from linfkit.figures import accuracy_against_eps
+
+    _check_picture(figure)
+    trained = evaluation.load_trained(checkpoint)
+    size = trained.eps if eps is None else pixels.from_text(eps)
+    data = trained.load_data() if dataset is None else load_dataset(dataset)
+    try:
+        found = evaluation.evaluate(
+            trained.model.to(device),
+            data,
+            size,
+            attack=evaluation.PGD(steps, restarts) if attack else None,
+            images=images,
+        )
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted; nothing was written", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    record = evaluation.Record.of(trained, data, found)
+    console = Console()
+    console.print(table.heading(record), markup=False)
+    console.print(table.accuracies_table(record))
+    console.print(table.explanation(record))
+    if json:
+        write_atomically(json, record.model_dump_json(indent=2).encode())
+    if figure:
+        _write_figure(accuracy_against_eps(found).to_dict(), figure)
+
+
+@app.command()
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="A recipe to print as TOML.", show_default="a table of all")
+    ] = None,
+) -> None:
+    """List the recipes that come with linfkit and what they cost, or print one."""
+    from rich.console import Console
+
+    from linfkit import load_recipe, recipe_names
+    from linfkit.catalogue import cost_in_words, recipes_table
+
+    if name is not None:
+        recipe = load_recipe(name)
+        typer.echo(f"# {cost_in_words(recipe)}\n{recipe.to_toml()}", nl=False)
+        return
+    Console().print(recipes_table(load_recipe(each) for each in recipe_names()))
 
 
 @app.command()
@@ -172,8 +325,7 @@ def bench(
     from linfkit.checkpoints import write_atomically
     from linfkit.figures import pairs_per_second
 
-    if figure and figure.suffix not in (".html", ".png"):
-        raise ValueError(f"figure: the file's name must end in .html or .png; got {figure.name!r}")
+    _check_picture(figure)
     try:
         results = bench.run(device, quick)
     except KeyboardInterrupt:
@@ -197,6 +349,22 @@ def doctor() -> None:
     for name, finding in findings().items():
         typer.echo(f"{name:9} {finding}")
     typer.echo(verdict())
+
+
+@contextmanager
+def _interruptible(out: Path) -> Iterator[None]:
+    """Within the block, Ctrl-C ends the command with a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted; the same command goes on from {out}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _check_picture(figure: Path | None) -> None:
+    """Refuse a name that says neither page nor picture."""
+    if figure and figure.suffix not in (".html", ".png"):
+        raise ValueError(f"figure: the file's name must end in .html or .png; got {figure.name!r}")
 
 
 def _write_figure(figure: dict[str, Any], path: Path) -> None:

@@ -268,11 +268,11 @@ def test_no_point_of_2000_at_the_radius_changes_a_prediction(seed):
 
 
 def steep_net():
-    """Two classes on the line, that meet at 1/2: far weights, so that all the margin is rounded."""
+    """Two classes on the line that meet near 1/2, by far weights: much of the margin is rounded."""
     net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False).eval()
     with torch.no_grad():
         net.layers[0].weight.copy_(torch.tensor([[-3000.0], [5000.0]]))
-        net.layers[0].bias.copy_(torch.tensor([0.0, -1999.0]))
+        net.layers[0].bias.copy_(torch.tensor([0.0, -1999.0003]))
     return net
 
 

@@ -6,17 +6,13 @@ sliders; mathematics is MathML, which browsers draw themselves.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import nbformat
 from markupsafe import Markup
 from nbconvert.filters import Highlight2HTML
@@ -24,14 +20,14 @@ from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
-from linfkit.batch.outputs import PLOTLY_MIME, has_sliders
+from linfkit.batch.outputs import PLOTLY_MIME
+from linfkit.pages.drawing import figure_html
 from linfkit.pages.prose import prose_html
+from linfkit.pages.templates import part, render
 from linfkit.publishing import is_current
-from linfkit.stills import without_sliders
 
 __all__ = ["Page", "export"]
 
-_HERE = resources.files("linfkit.pages")
 _PICTURE = "<details><summary>This figure as a picture</summary>"
 
 
@@ -91,20 +87,15 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
     pages = [Page.read(path) for path in sorted(notebooks.glob("*.ipynb"))]
     if not pages:
         raise FileNotFoundError(f"there is no .ipynb file in {notebooks}")
-    templates = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (_HERE / name).read_text("utf-8")),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    texts = {"index.html": templates.get_template("index.html.j2").render(pages=pages)}
+    texts = {"index.html": render("index.html.j2", pages=pages)}
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
-        texts[f"{page.name}.html"] = templates.get_template("page.html.j2").render(
-            page=page, body=_body(page), before=before, after=after
+        texts[f"{page.name}.html"] = render(
+            "page.html.j2", page=page, body=_body(page), before=before, after=after
         )
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
-    texts["style.css"] = (_HERE / "style.css").read_text("utf-8") + _code_colours()
-    texts["figures.js"] = (_HERE / "figures.js").read_text("utf-8")
+    texts["style.css"] = part("style.css") + _code_colours()
+    texts["figures.js"] = part("figures.js")
     texts["plotly.min.js"] = get_plotlyjs()
     for name, text in texts.items():
         (site / name).write_text(text, "utf-8")
@@ -136,38 +127,10 @@ def _output(output: NotebookNode, number: count[int]) -> str:
         return Markup('<pre class="output">{}</pre>').format(output.text)
     data = output.get("data", {})
     if PLOTLY_MIME in data:
-        return _figure(data[PLOTLY_MIME], next(number))
+        return figure_html(data[PLOTLY_MIME], next(number))
     if "text/html" in data:
         return f'<div class="output">{data["text/html"]}</div>'
     return Markup('<pre class="output">{}</pre>').format(data.get("text/plain", ""))
-
-
-def _figure(figure: dict[str, Any], number: int) -> str:
-    """A figure as data, which `figures.js` draws, under a slider for each of its own."""
-    sliders: dict[str, list[str]] = {}
-    if has_sliders(figure):
-        figure, sliders = without_sliders(figure)
-    meta = figure["layout"].get("meta") or {}
-    plain = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-    # no text within may end the script element
-    data = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).replace("</", r"<\/")
-    controls = Markup("").join(
-        Markup(
-            '<label>{name} <input type="range" min="0" max="{last}" value="0" '
-            'data-labels="{labels}"><output>{first}</output></label>'
-        ).format(name=name, last=len(labels) - 1, labels=json.dumps(labels), first=labels[0])
-        for name, labels in sliders.items()
-    )
-    return Markup(
-        '<figure class="plot" id="figure-{number}">{controls}'
-        '<div class="canvas" role="img" aria-label="{description}"></div>'
-        '<script type="application/json">{data}</script></figure>'
-    ).format(
-        number=number,
-        controls=controls,
-        description=meta.get("description", "a figure"),
-        data=Markup(data),
-    )
 
 
 def _paragraph(text: str, opening: str) -> Markup:

@@ -18,7 +18,8 @@ for (const figure of document.querySelectorAll("figure.plot")) {
   const sliders = [...figure.querySelectorAll("input")];
   const byName = new Map(frames.map((frame) => [frame.name, frame]));
 
-  layout.autosize = true; // as wide as the page
+  layout.autosize = true; // as wide as the page, but as high as elsewhere
+  layout.height ??= layout.template?.layout?.height;
   delete layout.width;
   delete layout.template?.layout?.width;
   if (canvas.clientWidth < 500) {

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
 from linfkit.data import Dataset
 from linfkit.layers import set_p
+from linfkit.machine import hardware
 from linfkit.recipes import Recipe
 from linfkit.version import __version__
 
@@ -215,6 +216,7 @@ def provenance(recipe: Recipe, data: Dataset, results: Mapping[str, float]) -> d
         "recipe": recipe.to_toml(),
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "versions": {"linfkit": __version__, "torch": torch.__version__.split("+")[0]},
+        "machine": hardware(),
         "results": dict(results),
     }
 

@@ -1,0 +1,102 @@
+"""A finished run as one HTML page, which needs nothing beside it and no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from linfkit import pixels
+from linfkit.catalogue import duration, net_in_words
+from linfkit.checkpoints import write_atomically
+from linfkit.figures.certified import certified_accuracy
+from linfkit.figures.lipschitz import constant_in_training
+from linfkit.figures.table import Table
+from linfkit.figures.training import (
+    accuracy_in_training,
+    loss_in_training,
+    schedules_in_training,
+)
+from linfkit.finished import FinishedRun
+from linfkit.pages.drawing import figure_html
+from linfkit.pages.templates import part, render
+
+__all__ = ["report_html", "write_report"]
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write a page about a run: its results, its curves, and how it was made.
+
+    Args:
+        folder: of a finished run, as `fit` or ``linfkit train`` leaves it.
+        out: the file to write; by default ``report.html`` in the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or the run in it is not finished.
+        ValueError: its files are damaged.
+    """
+    path = Path(out) if out is not None else Path(folder) / "report.html"
+    write_atomically(path, report_html(FinishedRun.read(folder)).encode())
+    return path
+
+
+def report_html(run: FinishedRun) -> str:
+    """The page's text.
+
+    Certified accuracy against ε takes the nets and the test images; where they are not to be had, a
+    sentence says so in its place.
+    """
+    try:
+        against_eps, left_out = [certified_accuracy(run.certificates(), run.recipe.eps)], ""
+    except LookupError as error:
+        against_eps, left_out = [], str(error)
+    along = [
+        accuracy_in_training(run.recipe, run.history),
+        loss_in_training(run.history),
+        constant_in_training(run.history),
+        schedules_in_training(run.history),
+    ]
+    drawn = [_drawn(figure, number) for number, figure in enumerate([*against_eps, *along], 1)]
+    return render(
+        "run.html.j2",
+        run=run,
+        net=net_in_words(run.recipe),
+        took=duration(run.seconds),
+        results=Markup(results_table(run)._repr_html_()),
+        against_eps=drawn[: len(against_eps)],
+        left_out=left_out,
+        along=drawn[len(against_eps) :],
+        style=Markup(part("style.css")),
+        script=Markup(part("figures.js")),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def results_table(run: FinishedRun) -> Table:
+    """Clean and certified accuracy of raw and averaged weights, and what was published."""
+    results, published = run.results, run.recipe.published
+    rows = [
+        ["raw weights", _percent(results["accuracy"]), _percent(results["certified"])],
+        ["moving average", _percent(results["ema_accuracy"]), _percent(results["ema_certified"])],
+    ]
+    if published is not None:
+        rows.append(["published", "", _percent(published / 100)])
+    return Table(
+        "Accuracy on all test images, at p=∞.",
+        ["", "clean", f"certified at ε = {pixels.in_text(run.recipe.eps)}"],
+        rows,
+    )
+
+
+def _drawn(figure: go.Figure, number: int) -> Markup:
+    return figure_html(json.loads(figure.to_json()), number)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"

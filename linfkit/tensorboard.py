@@ -1,0 +1,40 @@
+"""A run's history as scalars that TensorBoard draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["logging_scalars"]
+
+
+@contextmanager
+def logging_scalars(folder: str | Path) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Within the block, a function that logs one row of a history; `fit` calls it `after_epoch`.
+
+    Each column becomes a scalar of its name, at the step that is the row's epoch, and is in the
+    folder at once. A run that goes on logs into the same folder, beside what is there.
+
+    Args:
+        folder: for TensorBoard's event files; made if need be.
+
+    Raises:
+        ImportError: the package tensorboard is not installed; linfkit asks for it as an extra.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "tensorboard: the package is not installed; pip install 'linfkit[tensorboard]' does it"
+        ) from error
+
+    with SummaryWriter(str(folder)) as writer:
+
+        def log(row: Mapping[str, float]) -> None:
+            for name, value in row.items():
+                if name != "epoch":
+                    writer.add_scalar(name, value, int(row["epoch"]))
+            writer.flush()
+
+        yield log
