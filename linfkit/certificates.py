@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from linfkit.layers import DistanceLayer, LpDist, check_count, distance_layers
 from linfkit.losses import check_logits
 from linfkit.models import LpDistNet
 from linfkit.rounding import Rounded, rounded_down, rounded_size, roundings_of, through
-from linfkit.soundness import require_one_lipschitz
+from linfkit.soundness import has_own_forward, require_one_lipschitz
 
 __all__ = [
     "Certificates",
@@ -113,7 +114,8 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     Args:
         model: takes images in [0, 1], gives logits that are 1-Lipschitz in pixels at p=∞; or has a
             proof of its own, as a method ``certified_radius(images, labels)``, such as a
-            `linfkit.HybridNet`.
+            `linfkit.HybridNet`. What a ``forward`` of your own does with its layers is taken on
+            trust, with a warning, and rounding then left out.
         x: images, (B, ...), floating point, in [0, 1].
         labels: whole numbers, (B,).
         batch_size: samples that pass through the model at once.
@@ -152,6 +154,16 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
             radius = torch.cat([own_proof(*batch) for batch in batches])
         return Certificates(radius, correct=radius >= 0)
     require_one_lipschitz(model)
+    if has_own_forward(model):
+        warnings.warn(
+            f"the forward of {type(model).__name__} is taken at its word: it must only connect its "
+            "layers, and then its logits are 1-Lipschitz; rounding is not counted in. "
+            "nn.Sequential or a method certified_radius would say more",
+            stacklevel=3,  # beyond no_grad
+        )
+        with evaluating_at(model, math.inf):
+            radius = torch.cat([certified_radius(model(x), labels) for x, labels in batches])
+        return Certificates(radius)
     with evaluating_at(model, math.inf):
         parts = [_certified(model, *batch) for batch in batches]
     return Certificates(*(torch.cat(of_batches) for of_batches in zip(*parts, strict=True)))

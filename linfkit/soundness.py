@@ -17,7 +17,7 @@ from linfkit.layers import DistanceLayer
 from linfkit.models import DistanceNet, Ensemble, VotingEnsemble
 from linfkit.rounding import is_plain, roundings_of, window_size
 
-__all__ = ["LayerCheck", "check_lipschitz", "require_one_lipschitz"]
+__all__ = ["LayerCheck", "check_lipschitz", "has_own_forward", "require_one_lipschitz"]
 
 #: Modules that only pass values from layer to layer, in a way that adds nothing to them.
 HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble, AveragedModel)
@@ -71,13 +71,29 @@ def check_lipschitz(model: nn.Module) -> list[LayerCheck]:
 def require_one_lipschitz(model: nn.Module) -> None:
     """Refuse a model with a layer that no certificate can count on, and say why.
 
+    What the ``forward`` of the model itself does with its layers is not looked into:
+    `has_own_forward` tells whether that has to be trusted.
+
     >>> from linfkit.models import LpDistNet
     >>> require_one_lipschitz(LpDistNet(4, width=8, depth=2, classes=3))
     """
     for row in check_lipschitz(model):
-        if not row.sound:
+        if not row.sound and not (row.name == "" and has_own_forward(model)):
             layer = f"its layer {row.name!r}, a {row.layer}," if row.name else f"a {row.layer}"
             raise ValueError(f"model must give logits that are 1-Lipschitz; {layer} {row.why}")
+
+
+def has_own_forward(model: nn.Module) -> bool:
+    """Whether a model connects its layers in a way of its own, which cannot be seen.
+
+    >>> class Residual(nn.Sequential):
+    ...     def forward(self, x):
+    ...         return x + super().forward(x)
+    >>> has_own_forward(Residual(nn.Identity())), has_own_forward(nn.Sequential(nn.Identity()))
+    (True, False)
+    """
+    held = any(is_plain(model, kind) for kind in (*HOLDING, VotingEnsemble))
+    return any(model.children()) and not held and roundings_of(model) is None
 
 
 def _rows(name: str, module: nn.Module) -> Iterator[LayerCheck]:

@@ -177,7 +177,6 @@ def in_front(layer):
             nn.Sequential(nn.Flatten(), Doubled(16, 3)),
             r"its layer '1', a Doubled, is not known to lengthen nothing",
         ),
-        (Steeper(16, 8, 2, 3), r"a Steeper has a forward of its own"),
         (
             nn.Sequential(lk.VotingEnsemble([distances()], logit_scale=1.0)),
             r"its layer '0', a VotingEnsemble, gives mean probabilities, .* certify the Ensemble",
@@ -215,6 +214,15 @@ def test_what_is_1_lipschitz_is_certified(model):
     with torch.no_grad():
         half_margin = lk.certified_radius(model.eval()(x), labels)
     torch.testing.assert_close(certificates.radius, half_margin, rtol=0, atol=3e-5)
+
+
+def test_a_forward_of_ones_own_is_taken_at_its_word_with_a_warning():
+    model, x, labels = Steeper(16, 8, 2, 3).eval(), torch.rand(4, 16), torch.zeros(4).long()
+    with pytest.warns(UserWarning, match="^the forward of Steeper is taken at its word"):
+        certificates = lk.certify(model, x, labels)
+    with torch.no_grad():
+        assert torch.equal(certificates.radius, lk.certified_radius(model(x), labels))
+    assert certificates.rounding is None
 
 
 def test_a_model_with_a_proof_of_its_own_is_taken_at_its_word():
