@@ -12,15 +12,20 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from linfkit import kernels
 from linfkit.kernels import cpu, reference
+from linfkit.kernels.powers import OCTAVES, SQUARINGS, fitted_power
 
 INTEGERS = (1, 2, 3, 8, 1000)
-EXPONENTS = (1, 1.5, 2, 3, 7.3, 8, 100.5, 1000, math.inf)
+EXPONENTS = (1, 1.5, 2, 3, 7.3, 8, 20.5, 100.5, 1000, math.inf)
+LARGE_EXPONENTS = (8.0001, 9.3, 12.5, 20.5, 33.3, 47.9, 48.1, 64.2, 79.9, 80.1, 100.5, 313.7, 999.0)
 # batch, in, out: odd, all different, each size in each place
 SHAPES = (
     (1, 3, 17),
@@ -114,11 +119,74 @@ def test_no_scale_overflows_or_underflows(kernel, p):
         assert relative_norm(result, leaf.grad) < 2e-4
 
 
+def check_both_ways(
+    x: Tensor, w: Tensor, p: float, of_out: float = 3e-6, of_grads: float = 2e-5
+) -> None:
+    """Distances and gradients of the CPU kernels, which the rounding of distances adds to."""
+    grad = draw(len(x), len(w), seed=3)
+    leaves = [x.double().requires_grad_(), w.double().requires_grad_()]
+    truth = definition(*leaves, p)
+    (truth * grad).sum().backward()
+
+    out = cpu.lp_dist(x, w, p)
+    grads = cpu.lp_dist_backward(grad, x, w, out, p, True, True)
+
+    assert relative(out, truth.detach()) < of_out
+    for result, leaf in zip(grads, leaves, strict=True):
+        assert relative_norm(result, leaf.grad) < of_grads + 1e-7 * p
+
+
+@pytest.mark.parametrize("p", LARGE_EXPONENTS)
+@pytest.mark.parametrize("inputs", [1, 2, 17, 784, 6000])
+def test_large_powers_are_exact(p, inputs):
+    check_both_ways(draw(5, inputs, seed=1), draw(6, inputs, seed=2), p)
+
+
+@pytest.mark.parametrize("p", LARGE_EXPONENTS)
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_large_powers_are_exact_at_any_scale(p, scale):
+    check_both_ways(draw(5, 100, seed=1) * scale, draw(6, 100, seed=2) * scale, p)
+
+
+@pytest.mark.parametrize("p", LARGE_EXPONENTS)
+@pytest.mark.parametrize("power", [1.0, 0.1, 1e-3, 1e-6, 3e-8])
+def test_many_small_powers_add_up(p, power):
+    x, w = torch.full((2, 6000), power ** (1 / p)), torch.zeros(3, 6000)
+    x[:, 7] = 1.0
+    # All errors have the same sign, and in narrow vectors many meet the 1: the worst that can come.
+    check_both_ways(x, w + 1e-4 * draw(3, 6000), p, of_out=1.5e-5, of_grads=1e-4)
+
+
+@pytest.mark.parametrize("p", [1e4, 1e6, 1e12, 1e38])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_enormous_powers_are_those_at_infinity(p, scale):
+    x, w, grad = draw(5, 40, seed=1) * scale, draw(6, 40, seed=2) * scale, draw(5, 6, seed=3)
+    out = cpu.lp_dist(x, w, p)
+    at_infinity = cpu.lp_dist(x, w, math.inf)
+    assert relative(out, at_infinity) < 1e-6
+    for result, limit in zip(
+        cpu.lp_dist_backward(grad, x, w, out, p, True, True),
+        cpu.lp_dist_backward(grad, x, w, at_infinity, math.inf, True, True),
+        strict=True,
+    ):
+        assert relative_norm(result, limit) < 1e-5
+
+
+@given(exponent=st.floats(7, 1e6), ratio=st.floats(0, 1))
+def test_the_fitted_power_is_close_to_the_power(exponent, ratio):
+    scale, *coefficients = fitted_power(exponent).astype(float)
+    power = 2.0 ** (-OCTAVES * ratio)
+    u = math.expm1(math.log(power) / exponent) * scale
+    fitted = np.polyval([*reversed(coefficients), 1.0], u) ** 2**SQUARINGS
+    assert abs(fitted - power) <= 2e-5 * power**0.7
+    assert u >= -1 - 1e-6
+
+
 @both_kernels
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_small_upstream_gradients_survive(kernel, scale):
     x, w, grad = draw(5, 40, seed=1) * scale, draw(7, 40, seed=2) * scale, draw(5, 7, seed=3) * 1e-9
-    for p in (8.0, 100.5):
+    for p in (8.0, 20.5, 100.5):
         out = kernel.lp_dist(x, w, p)
         small = kernel.lp_dist_backward(grad, x, w, out, p, True, True)
         large = kernel.lp_dist_backward(grad * 1e9, x, w, out, p, True, True)
@@ -161,7 +229,7 @@ def test_ties_at_infinity_go_to_the_first_coordinate(kernel):
 
 
 @both_kernels
-@pytest.mark.parametrize("p", [3.0, 8.0, 1000.0, math.inf])
+@pytest.mark.parametrize("p", [3.0, 8.0, 20.5, 1000.0, math.inf])
 def test_gradients_not_needed_are_empty(kernel, p):
     x, w, grad = draw(3, 20, seed=1), draw(4, 20, seed=2), draw(3, 4, seed=3)
     out = kernel.lp_dist(x, w, p)
@@ -173,7 +241,7 @@ def test_gradients_not_needed_are_empty(kernel, p):
 
 
 @both_kernels
-@pytest.mark.parametrize("p", [1.0, 3.0, 8.0, 100.5, 1000.0, math.inf])
+@pytest.mark.parametrize("p", [1.0, 3.0, 8.0, 20.5, 100.5, 1000.0, math.inf])
 def test_nan_reaches_exactly_the_outputs_it_touches(kernel, p):
     x, w = draw(9, 40, seed=1), draw(6, 40, seed=2)
     x[4, 7], w[2, 39] = math.nan, math.nan

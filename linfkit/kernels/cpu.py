@@ -20,15 +20,18 @@ import numpy as np
 import torch
 from numba import njit
 from numba.core.caching import FunctionCache
+from numpy.typing import NDArray
 from torch import Tensor
 
-from linfkit.kernels import tiles, vectors
+from linfkit.kernels import powers, tiles, vectors
+from linfkit.kernels.powers import fitted_power
 from linfkit.kernels.threads import in_parallel
 from linfkit.kernels.tiles import (
     EIGHTH,
-    EVERY,
     LARGEST,
+    LOGARITHM,
     NEAR,
+    POLYNOMIAL,
     distance_tile,
     first_closest,
     first_farthest,
@@ -43,17 +46,19 @@ CACHED = 2**17  # numbers that stay in a core's second-level cache
 ROWS_AT_HAND = 8  # rows that stay in the first-level cache
 PAIRS_WORTH_A_THREAD = 2**19
 QUICK_PAIRS = 8  # without powers, that take as long as one with
+RARELY_NEAR = 80  # the p from which it pays to ask whether coordinates are near the largest
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
+_NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
 _COMPILING = "linfkit is compiling its CPU kernels, once on this machine …"
 
 
 class _Cache(FunctionCache):
-    """Numba's cache on disk, which by itself would not notice when `tiles` or `vectors` change."""
+    """Numba's cache on disk, which by itself would not notice when the modules below change."""
 
     _sources = tuple(
         hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
-        for module in (tiles, vectors)
+        for module in (powers, tiles, vectors)
     )
 
     def _index_key(self, sig, codegen):
@@ -77,6 +82,7 @@ def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
         kind,
         *_arrays(_widened(x), _widened(w), out),
         np.float32(p),
+        _fit(kind, p),
     )
     return out
 
@@ -99,7 +105,8 @@ def lp_dist_backward(
         if need_x:
             _run(_scatter, PAIRS_WORTH_A_SCATTER * out.numel(), *_arrays(at, slopes, grad_x))
     else:
-        kind, power = _kind(x, p), np.float32(p)
+        kind = _kind(x, p)
+        power, fit = np.float32(p), _fit(kind, p - 1)
         factors = torch.empty(1, max(LANES, out.numel()))
         _run(
             _factors,
@@ -107,6 +114,7 @@ def lp_dist_backward(
             kind,
             *_arrays(_widened(grad.view(1, -1)), _widened(out.view(1, -1)), factors),
             power,
+            fit,
         )
         factors = factors[:, : out.numel()].view_as(out)
         _run(
@@ -115,6 +123,7 @@ def lp_dist_backward(
             kind,
             *_arrays(x, w, grad, out, factors, grad_x, grad_w),
             power,
+            fit,
         )
     return grad_x if need_x else x.new_empty(0), grad_w if need_w else w.new_empty(0)
 
@@ -156,9 +165,13 @@ def _kind(x: Tensor, p: float) -> int:
         return LARGEST
     if p == 8:
         return EIGHTH
-    # The rarer the coordinates near the largest, the more it pays to look for them alone; and at
-    # large p their powers are more exact.
-    return NEAR if p * x.shape[1] > 48 * 1024 or p > 200 else EVERY
+    if p < 8:
+        return LOGARITHM
+    return POLYNOMIAL if p < RARELY_NEAR else NEAR
+
+
+def _fit(kind: int, exponent: float) -> NDArray[np.float32]:
+    return fitted_power(exponent) if kind in (POLYNOMIAL, NEAR) else _NO_FIT
 
 
 def _pairs(x: Tensor, w: Tensor) -> int:
@@ -212,7 +225,7 @@ def _shares(x, w, part, parts):
 
 
 @_compiled
-def _distances(kind, x, w, out, p, part, parts):
+def _distances(kind, x, w, out, p, fit, part, parts):
     (x_first, x_last), (w_first, w_last) = _shares(x, w, part, parts)
     block = max(4, CACHED // x.shape[1] // 4 * 4)
     for first in range(x_first, x_last, block):
@@ -221,31 +234,31 @@ def _distances(kind, x, w, out, p, part, parts):
         while o + 4 <= w_last:
             b = first
             while b + 4 <= last:
-                distance_tile(4, 4, kind, x, b, w, o, out, p)
+                distance_tile(4, 4, kind, x, b, w, o, out, p, fit)
                 b += 4
             while b < last:
-                distance_tile(1, 4, kind, x, b, w, o, out, p)
+                distance_tile(1, 4, kind, x, b, w, o, out, p, fit)
                 b += 1
             o += 4
         while o < w_last:
             b = first
             while b + 4 <= last:
-                distance_tile(4, 1, kind, x, b, w, o, out, p)
+                distance_tile(4, 1, kind, x, b, w, o, out, p, fit)
                 b += 4
             while b < last:
-                distance_tile(1, 1, kind, x, b, w, o, out, p)
+                distance_tile(1, 1, kind, x, b, w, o, out, p, fit)
                 b += 1
             o += 1
 
 
 @_compiled
-def _factors(kind, grad, out, factors, p, part, parts):
+def _factors(kind, grad, out, factors, p, fit, part, parts):
     for index in range(0, factors.shape[1], LANES):
-        slope_factors(kind, grad, out, factors, min(index, factors.shape[1] - LANES), p)
+        slope_factors(kind, grad, out, factors, min(index, factors.shape[1] - LANES), p, fit)
 
 
 @_compiled
-def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, part, parts):
+def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, fit, part, parts):
     """Both gradients, for some of the coordinates, taken LANES at a time."""
     width = x.shape[1]
     panels = -(-width // LANES)
@@ -263,12 +276,34 @@ def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, part, parts):
         b = 0
         while b + 8 <= len(x):
             slope_tile(
-                8, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p
+                8,
+                kind,
+                x_panel,
+                b,
+                w_panel,
+                grad,
+                out,
+                factors,
+                grad_x_panel,
+                grad_w_panel,
+                p,
+                fit,
             )
             b += 8
         while b < len(x):
             slope_tile(
-                1, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p
+                1,
+                kind,
+                x_panel,
+                b,
+                w_panel,
+                grad,
+                out,
+                factors,
+                grad_x_panel,
+                grad_w_panel,
+                p,
+                fit,
             )
             b += 1
         _copy(grad_x_panel, 0, grad_x, first, count)

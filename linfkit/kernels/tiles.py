@@ -15,13 +15,13 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from linfkit.kernels.powers import Power
 from linfkit.kernels.vectors import (
     BOOL,
     EXPONENT,
     FLOAT,
     LANES,
     LOG2,
-    LOG2_BELOW_ONE,
     MAGNITUDE,
     WORD,
     Floats,
@@ -44,11 +44,10 @@ from linfkit.kernels.vectors import (
 
 # How the p-th powers are found:
 LARGEST = 0  # p = ∞: not at all, the largest difference is kept
-EIGHTH = 1  # p = 8: by squaring, without a scale; the few sums out of range are left to EVERY
-EVERY = 2  # any p: exp2(p·log2|t|) at every coordinate
-NEAR = 3  # large p: the same at the coordinates near the largest, which alone count
-
-NEAR_OCTAVES = 27.0  # NEAR leaves out terms below 2^−27 of the largest
+EIGHTH = 1  # p = 8: by squaring, without a scale; the few sums out of range are left to LOGARITHM
+LOGARITHM = 2  # any p: exp2(p·log2|t|) at every coordinate
+POLYNOMIAL = 3  # p > 8: as `powers` does, at every coordinate
+NEAR = 4  # large p: the same, but past vectors where every coordinate is far below the largest
 
 
 @dataclass(frozen=True)
@@ -162,12 +161,15 @@ class Tile:
 
 
 @intrinsic(prefer_literal=True)
-def distance_tile(typing, rows, columns, kind, x, b, w, o, out, p):
-    """out[b:b+rows, o:o+columns] = ‖x_b − w_o‖_p, the powers found as `kind` says."""
-    signature = types.void(rows, columns, kind, x, b, w, o, out, p)
+def distance_tile(typing, rows, columns, kind, x, b, w, o, out, p, fit):
+    """out[b:b+rows, o:o+columns] = ‖x_b − w_o‖_p, the powers found as `kind` says.
+
+    fit is that of `fitted_power` at p, where the kind uses it.
+    """
+    signature = types.void(rows, columns, kind, x, b, w, o, out, p, fit)
 
     def generate(context, builder, signature, arguments):
-        _, _, kind, x, b, w, o, out, p = operands(context, builder, signature, arguments)
+        _, _, kind, x, b, w, o, out, p, fit = operands(context, builder, signature, arguments)
         height, breadth = rows.literal_value, columns.literal_value
         tile = Tile(builder, x.rows(b, height), w.rows(o, breadth), x.width, out.rows(b, height), o)
         exponent = splat(builder, p)
@@ -180,11 +182,14 @@ def distance_tile(typing, rows, columns, kind, x, b, w, o, out, p):
             builder.store(_eighth(tile), doubtful)
         with builder.if_then(builder.or_(builder.not_(is_kind(EIGHTH)), builder.load(doubtful))):
             _largest(tile)
-        with builder.if_then(builder.or_(is_kind(EVERY), builder.load(doubtful))):
-            _every(tile, exponent)
+        with builder.if_then(builder.or_(is_kind(LOGARITHM), builder.load(doubtful))):
+            _logarithm(tile, exponent)
+        with builder.if_then(is_kind(POLYNOMIAL)):
+            _polynomial(tile, exponent, Power.load(builder, fit.data))
         with builder.if_then(is_kind(NEAR)), cgutils.for_range(builder, WORD(height)) as loop:
             b = builder.add(b, loop.index)
-            _near(Tile(builder, x.rows(b, 1), tile.w, x.width, out.rows(b, 1), o), exponent)
+            row = Tile(builder, x.rows(b, 1), tile.w, x.width, out.rows(b, 1), o)
+            _near(row, exponent, Power.load(builder, fit.data))
         return context.get_dummy_value()
 
     return signature, generate
@@ -219,7 +224,7 @@ def _eighth(tile: Tile) -> ir.Value:
     return (((totals < 2.0**-96) | (totals > 2.0**120)) & pairs).any()
 
 
-def _every(tile: Tile, p: Floats) -> None:
+def _logarithm(tile: Tile, p: Floats) -> None:
     """From the largest difference m in `out`: m·(Σ (|t|/m)^p)^(1/p)."""
     scalars = tile.read()
     largest = gather(tile.builder, scalars)
@@ -239,34 +244,53 @@ def _every(tile: Tile, p: Floats) -> None:
             sum.set(sum.get() + exp2(power))
 
     along(tile.width, tile.builder, step)
-    distance = largest * exp2(log2(fold_all(sums, Floats.__add__)) / p)
-    tile.write(distance.where(largest > 0.0, largest))  # 0 and NaN stay
+    _write_roots(tile, largest, fold_all(sums, Floats.__add__), p)
 
 
-def _near(tile: Tile, p: Floats) -> None:
-    """From the largest difference m in `out`: m·(Σ (|t|/m)^p)^(1/p) over the |t| near m.
-
-    A vector of coordinates with no such |t| costs a comparison.
-    """
+def _polynomial(tile: Tile, p: Floats, power: Power) -> None:
+    """From the largest difference m in `out`: m·(Σ (|t|/m)^p)^(1/p)."""
     scalars = tile.read()
-    reach = exp2(constant(tile.builder, -NEAR_OCTAVES) / p)
     largest = gather(tile.builder, scalars)
-    all_of, inverse, bound = (
-        splat(tile.builder, *scatter(vectors)[: len(scalars)])
-        for vectors in (largest, constant(tile.builder, 1.0) / largest, largest * reach)
+    scales = _lanes_everywhere(power.scale_over(largest), len(scalars))
+    sums = tile.variables(constant(tile.builder, 0.0))
+
+    def step(index, new):
+        for sum, t, scale in zip(sums, tile.differences(index, new), scales, strict=True):
+            u = t.abs().times_plus(scale, power.scale * -1.0)
+            sum.set(sum.get() + power.at(u, u > -1.0))
+
+    along(tile.width, tile.builder, step)
+    _write_roots(tile, largest, fold_all(sums, Floats.__add__), p)
+
+
+def _near(tile: Tile, p: Floats, power: Power) -> None:
+    """The same, where vectors of coordinates with no |t| near m cost a comparison."""
+    scalars = tile.read()
+    largest = gather(tile.builder, scalars)
+    all_of, scales, bounds = (
+        _lanes_everywhere(vectors, len(scalars))
+        for vectors in (largest, power.scale_over(largest), largest * power.floor())
     )
     sums = Variable(constant(tile.builder, 0.0, len(scalars)))
 
     def step(index, new):
-        t = together(list(tile.differences(index, new)))
-        near = t.abs() > bound
+        size = together(list(tile.differences(index, new))).abs()
+        near = size > bounds
         with tile.builder.if_then(near.any(), likely=False):
-            power = _power_below_one((t.abs() - all_of) * inverse, p)
-            sums.set(sums.get() + power.where(near, 0.0))
+            sums.set(sums.get() + power.at((size - all_of) * scales, near))
 
     along(tile.width, tile.builder, step)
-    distance = largest * exp2(log2(fold(sums.get(), Floats.__add__)) / p)
-    tile.write(distance.where(largest > 0.0, largest))
+    _write_roots(tile, largest, fold(sums.get(), Floats.__add__), p)
+
+
+def _lanes_everywhere(vectors: Floats, count: int) -> Floats:
+    """A vector for each of the first lanes."""
+    return splat(vectors.builder, *scatter(vectors)[:count])
+
+
+def _write_roots(tile: Tile, largest: Floats, sums: Floats, p: Floats) -> None:
+    distance = largest * exp2(log2(sums) / p)
+    tile.write(distance.where(largest > 0.0, largest))  # 0 and NaN stay
 
 
 def _log2_of_mantissa(t: Floats) -> Floats:
@@ -275,61 +299,60 @@ def _log2_of_mantissa(t: Floats) -> Floats:
     return u * polynomial(u, LOG2)
 
 
-def _power_below_one(u: Floats, p: Floats) -> Floats:
-    """(1 + u)^p for u ≤ 0, exact to the rounding of u; nearly 0 where u is below −0.33."""
-    return exp2(u * p * polynomial(u, LOG2_BELOW_ONE))
-
-
 # --- gradients of the distances
 
 
 @intrinsic
-def slope_factors(typing, kind, grad, out, factors, index, p):
+def slope_factors(typing, kind, grad, out, factors, index, p, fit):
     """Prepare, from index on, what `slope_tile` needs beside grad and out; all are (1, B·O)."""
-    signature = types.void(kind, grad, out, factors, index, p)
+    signature = types.void(kind, grad, out, factors, index, p, fit)
 
     def generate(context, builder, signature, arguments):
-        kind, grad, out, factors, index, p = operands(context, builder, signature, arguments)
+        kind, grad, out, factors, index, p, fit = operands(context, builder, signature, arguments)
         upstream, distance = load(builder, index, grad.data), load(builder, index, out.data)
-        with builder.if_else(builder.icmp_signed("==", kind, WORD(EIGHTH))) as (eighth, other):
-            with eighth:  # (factor·t)^7 = grad·(t/out)^7
-                root = exp2(log2(upstream) * (1 / 7)).signed_like(upstream)
-                nonzero = (upstream.abs() > 0.0) & (distance > 0.0)
-                store((root / distance).where(nonzero, 0.0), index, factors.data)
-            with other:  # exp2((p − 1)·log2(|t|/2^e) + factor) = (|t|/out)^(p−1), 2^e below out
-                store(
-                    _log2_of_mantissa(distance) * (constant(builder, 1.0) - splat(builder, p)),
-                    index,
-                    factors.data,
-                )
+
+        def keep(factor: Floats) -> None:
+            store(factor, index, factors.data)
+
+        with builder.if_then(builder.icmp_signed("==", kind, WORD(EIGHTH))):
+            # (factor·t)^7 = grad·(t/out)^7
+            root = exp2(log2(upstream) * (1 / 7)).signed_like(upstream)
+            nonzero = (upstream.abs() > 0.0) & (distance > 0.0)
+            keep((root / distance).where(nonzero, 0.0))
+        with builder.if_then(builder.icmp_signed("==", kind, WORD(LOGARITHM))):
+            # exp2((p − 1)·log2(|t|/2^e) + factor) = (|t|/out)^(p−1), 2^e below out
+            keep(_log2_of_mantissa(distance) * (constant(builder, 1.0) - splat(builder, p)))
+        with builder.if_then(builder.icmp_signed(">=", kind, WORD(POLYNOMIAL))):
+            keep(Power.load(builder, fit.data).scale_over(distance))
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @intrinsic(prefer_literal=True)
-def slope_tile(typing, rows, kind, x, b, w, grad, out, factors, grad_x, grad_w, p):
+def slope_tile(typing, rows, kind, x, b, w, grad, out, factors, grad_x, grad_w, p, fit):
     """Gradients of the pairs of x[b:b+rows] with all of w: sets grad_x[b:b+rows], adds to grad_w.
 
     x, grad_x (B, LANES) and w, grad_w (O, LANES) hold LANES coordinates of each row; grad, out and
-    factors are (B, O).
+    factors are (B, O); fit is that of `fitted_power` at p − 1, where the kind uses it.
     """
-    signature = types.void(rows, kind, x, b, w, grad, out, factors, grad_x, grad_w, p)
+    signature = types.void(rows, kind, x, b, w, grad, out, factors, grad_x, grad_w, p, fit)
 
     def generate(context, builder, signature, arguments):
-        _, kind, x, b, w, *of_pairs, grad_x, grad_w, p = operands(
+        _, kind, x, b, w, *of_pairs, grad_x, grad_w, p, fit = operands(
             context, builder, signature, arguments
         )
-        start, exponent = WORD(0), splat(builder, p) - 1.0
+        start = WORD(0)
         for one, lockstep, slopes in (
             (EIGHTH, 8, _eighth_slopes),
-            (EVERY, 8, _every_slopes),
-            (NEAR, 4, _near_slopes),
+            (LOGARITHM, 8, lambda: _logarithm_slopes(splat(builder, p) - 1.0)),
+            (POLYNOMIAL, 8, lambda: _polynomial_slopes(Power.load(builder, fit.data))),
+            (NEAR, 4, lambda: _near_slopes(Power.load(builder, fit.data))),
         ):
             count = min(lockstep, rows.literal_value)
             firsts = [builder.add(b, WORD(k)) for k in range(0, rows.literal_value, count)]
             with builder.if_then(builder.icmp_signed("==", kind, WORD(one))):
-                add_slopes = slopes(exponent)
+                add_slopes = slopes()
                 x_vectors = [load(builder, start, *x.rows(first, count)) for first in firsts]
                 x_sums = [Variable(constant(builder, 0.0, count)) for _ in firsts]
                 pair_rows = [[matrix.rows(first, count) for matrix in of_pairs] for first in firsts]
@@ -338,12 +361,13 @@ def slope_tile(typing, rows, kind, x, b, w, grad, out, factors, grad_x, grad_w, 
                     for group in range(len(firsts)):
 
                         def add(
-                            slopes: Floats,
+                            power: Floats,
+                            factor: Floats,
                             x_sum: Variable[Floats] = x_sums[group],
                             row: ir.Value = w_sum_row,
                         ) -> None:
-                            x_sum.set(x_sum.get() + slopes)
-                            store(load(builder, start, row) - slopes.total(), start, row)
+                            x_sum.set(power.times_plus(factor, x_sum.get()))
+                            store(load(builder, start, row) - power.dot(factor), start, row)
 
                         t = x_vectors[group] - load(builder, start, w_row)
                         pairs = (
@@ -364,36 +388,43 @@ def slope_tile(typing, rows, kind, x, b, w, grad, out, factors, grad_x, grad_w, 
     return signature, generate
 
 
-def _eighth_slopes(exponent: Floats):
+def _eighth_slopes():
     def add_slopes(t, grad, out, factor, add):
         t = t * factor
         square = t * t
-        add((t * square) * (square * square))
+        add(t * square, square * square)
 
     return add_slopes
 
 
-def _every_slopes(exponent: Floats):
+def _logarithm_slopes(exponent: Floats):
     coefficients = [exponent * coefficient for coefficient in LOG2]
     scale = exponent * 2.0**-23
 
     def add_slopes(t, grad, out, factor, add):
         octaves, u = split(t, out.bits() & EXPONENT)
         power = u.times_plus(polynomial(u, coefficients), octaves.times_plus(scale, factor))
-        add(exp2(power).where(t.abs() > 0.0, 0.0).signed_like(t) * grad)
+        add(exp2(power).where(t.abs() > 0.0, 0.0).signed_like(t), grad)
 
     return add_slopes
 
 
-def _near_slopes(exponent: Floats):
-    reach = exp2(constant(exponent.builder, -NEAR_OCTAVES) / exponent)
+def _polynomial_slopes(power: Power):
+    def add_slopes(t, grad, out, factor, add):
+        u = t.abs().times_plus(factor, power.scale * -1.0)
+        add(power.at(u, u > -1.0).signed_like(t), grad)
+
+    return add_slopes
+
+
+def _near_slopes(power: Power):
+    floor = power.floor()
 
     def add_slopes(t, grad, out, factor, add):
         size = t.abs()
-        near = size > out * reach
+        near = size > out * floor
         with t.builder.if_then(near.any(), likely=False):
-            power = _power_below_one((size - out) / out, exponent).signed_like(t)
-            add((power * grad).where(near, 0.0))
+            add(power.at((size - out) * factor, near).signed_like(t), grad)
 
     return add_slopes
 

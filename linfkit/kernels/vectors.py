@@ -177,6 +177,13 @@ class Floats(Vectors):
             ]
         return parts[0]
 
+    def dot(self, other: Floats) -> Floats:
+        """The sum of the products of all vectors with the other's, as one."""
+        (first, its_first), *others = zip(self, other, strict=True)
+        return reduce(
+            lambda sum, factors: factors[0].times_plus(factors[1], sum), others, first * its_first
+        )
+
     def _call(self, name: str, *others: Floats | float) -> Floats:
         name = f"llvm.{name}.v{LANES}f32"
         module = self.builder.module
@@ -214,7 +221,7 @@ Numbers = TypeVar("Numbers", Ints, Floats)
 
 # --- powers and logarithms: minimax fits, coefficients from the constant term up
 
-# 2^f for |f| ≤ 1/2, log2(1 + u)/u for 0 ≤ u < 1 and for −0.33 ≤ u ≤ 0.001
+# 2^f for |f| ≤ 1/2, log2(1 + u)/u for 0 ≤ u < 1
 EXP2 = (
     *(1.0, 0.6931469775967345, 0.24022242081729933, 0.05550733745287895),
     *(0.009671512874032865, 0.0013264727255527576),
@@ -222,10 +229,6 @@ EXP2 = (
 LOG2 = (
     *(1.442667829017209, -0.7205854648698422, 0.47355338321699925, -0.3259018838871038),
     *(0.19429417773828006, -0.0795576168503539, 0.01552988228565141),
-)
-LOG2_BELOW_ONE = (
-    *(1.4426947602695575, -0.721419191691095, 0.478342879118344, -0.3926938898645847),
-    *(0.11518194686603334, -0.6326102039195597),
 )
 
 
