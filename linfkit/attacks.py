@@ -10,7 +10,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from linfkit.arguments import check_model
 from linfkit.certificates import check_images, evaluating_at
+from linfkit.layers import check_count
 from linfkit.losses import check_logits
 
 __all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]
@@ -38,7 +40,7 @@ def survives_pgd(
         bool, (B,); False where a misclassified point was found.
 
     Raises:
-        TypeError, ValueError: images, labels or eps are not as above.
+        TypeError, ValueError: an argument is not as above; the message names it.
 
     >>> from linfkit.models import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3), torch.rand(5, 4)
@@ -48,7 +50,9 @@ def survives_pgd(
     from foolbox.attacks import LinfPGD
     from foolbox.models.pytorch import PyTorchModel
 
-    check_images(x)
+    _check_attack(model, x, steps, seed)
+    if isinstance(eps, bool) or not isinstance(eps, int | float | Tensor):
+        raise TypeError(f"eps must be a number of pixels, or one a sample; got {eps!r}")
     sizes = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
     if sizes.shape not in ((), (len(x),)):
         raise ValueError(f"eps must be one number or {len(x)}; the shape is {tuple(sizes.shape)}")
@@ -90,7 +94,7 @@ def smallest_perturbation(
         found.
 
     Raises:
-        TypeError, ValueError: images or labels are not as above.
+        TypeError, ValueError: an argument is not as above; the message names it.
 
     >>> from linfkit.certificates import certify
     >>> from linfkit.models import LpDistNet
@@ -127,7 +131,7 @@ def nearest_misclassified(
         Images, of the shape of x: x itself where it is misclassified as it is or nothing was found.
 
     Raises:
-        TypeError, ValueError: images or labels are not as above.
+        TypeError, ValueError: an argument is not as above; the message names it.
 
     >>> from linfkit.models import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(5, 4)
@@ -139,7 +143,7 @@ def nearest_misclassified(
     from foolbox.criteria import Misclassification
     from foolbox.models.pytorch import PyTorchModel
 
-    check_images(x)
+    _check_attack(model, x, steps, seed)
     found = x.clone()
     with _attackable(model) as attacked, _seeded(seed):
         size = _size_if_misclassified(attacked, x, x, labels)
@@ -172,6 +176,13 @@ def nearest_misclassified(
                 keep(rows, nearest.run(target, x[rows], wrong, starting_points=starts))
             left = left[~fooled]
     return found
+
+
+def _check_attack(model: nn.Module, x: Tensor, steps: int, seed: int) -> None:
+    check_model("model", model)
+    check_images(x)
+    check_count("steps", steps)
+    check_count("seed", seed, least=0)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from linfkit import pixels
-from linfkit.cost import PAIRS_PER_SECOND, pairs_of_run
+from linfkit.cost import PAIRS_PER_SECOND, SECONDS_A_STEP, pairs_of_run, seconds_of_run
 from linfkit.data.sizes import SIZES
 from linfkit.recipes import Recipe
 
@@ -27,7 +27,8 @@ def recipes_table(recipes: Iterable[Recipe]) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
         caption=f"Time: of one seed, on {MACHINE}, estimated at {PAIRS_PER_SECOND / 1e9:g}·10⁹ "
-        "pairs of an input and a weight a second. Published: certified accuracy at ε.",
+        f"pairs of an input and a weight a second, and {1000 * SECONDS_A_STEP:g} ms a step. "
+        "Published: certified accuracy at ε.",
         caption_justify="left",
     )
     table.add_column("recipe\ndata, net: width × depth", overflow="fold")
@@ -68,7 +69,7 @@ def cost_in_words(recipe: Recipe) -> str:
 
     >>> from linfkit.recipes import load_recipe
     >>> print(cost_in_words(load_recipe("digits-small")))
-    9.7·10⁹ pairs a seed, about 3 s on two cores of an AMD EPYC (Zen 4)
+    9.7·10⁹ pairs a seed, about 9 s on two cores of an AMD EPYC (Zen 4)
     """
     if recipe.dataset not in SIZES:
         return f"no cost can be told: how large {recipe.dataset!r} is, linfkit does not know"
@@ -103,7 +104,7 @@ def duration(seconds: float) -> str:
 def _time_in_words(recipe: Recipe) -> str:
     if recipe.dataset not in SIZES:
         return "?"
-    return duration(pairs_of_run(recipe) / PAIRS_PER_SECOND)
+    return duration(seconds_of_run(recipe))
 
 
 def _power_of_ten(number: int) -> str:

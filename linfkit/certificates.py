@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
+from linfkit.arguments import check_tensor
 from linfkit.functional import linf_interval
 from linfkit.layers import DistanceLayer, LpDist, check_count, distance_layers
 from linfkit.losses import check_logits
@@ -77,6 +79,7 @@ class Certificates:
     rounding: Tensor | None = None
 
     def __post_init__(self) -> None:
+        check_tensor("radius", self.radius)
         if self.correct is None:
             object.__setattr__(self, "correct", self.radius > 0)
 
@@ -304,6 +307,8 @@ def check_images(x: Tensor) -> None:
 
 def check_eps(eps: float) -> None:
     """Refuse an ε that is no size of a perturbation of pixels in [0, 1], and guess what it was."""
+    if isinstance(eps, bool) or not isinstance(eps, Real):
+        raise TypeError(f"eps must be in pixels of [0, 1], such as 8/255; got {eps!r}")
     if not 0 <= eps <= 1:
         raise ValueError(
             f"eps must be in pixels of [0, 1], such as 8/255; got {eps}"

@@ -13,10 +13,12 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from linfkit.arguments import check_model
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.hybrid import HybridEnsemble, HybridNet
 from linfkit.layers import set_p
 from linfkit.models import Ensemble, LpDistNet, SharedExponent, VotingEnsemble, common_p
+from linfkit.shapes import ShapesAlone
 from linfkit.sortnet import SortNet
 
 __all__ = ["load_model", "read_tensors", "save_model", "write_atomically", "write_tensors"]
@@ -93,9 +95,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if HEADER not in metadata:
             raise ValueError(f"its header has no {HEADER!r} entry")
-        return tensors, json.loads(metadata[HEADER])
-    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        header = json.loads(metadata[HEADER])
+    except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} cannot be loaded: its header is a {type(header).__name__}")
+    return tensors, header
 
 
 def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any]) -> None:
@@ -116,12 +121,15 @@ def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any]) ->
 def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """A trained model, in evaluation mode at the p it was saved with, ready to certify.
 
+    What the header says of the model takes no memory: it is held against the tensors first.
+
     Args:
         path: a ``.safetensors`` file, or the folder that `fit` or ``linfkit train`` wrote; of a
             folder, the averaged weights (``ema_model.safetensors``) are taken.
         model: a model of your own class to load into; linfkit's own are built from the file.
 
     Raises:
+        TypeError: the model is none.
         FileNotFoundError: there is no such file.
         ValueError: the file is no checkpoint of linfkit, or does not fit the model.
 
@@ -131,31 +139,67 @@ def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     ...     load_model(f"{folder}/net.safetensors").p
     inf
     """
+    if model is not None:
+        check_model("model", model)
     path = Path(path)
     if path.is_dir():
         path = path / "ema_model.safetensors"
     tensors, header = read_tensors(path)
     try:
         if model is None:
-            model = _built(header["model"])
-        model.load_state_dict(tensors)
+            model = _built_of(header["model"], tensors)
+        else:
+            model.load_state_dict(tensors)
         set_p(model, float(header["p"]))
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     return model.eval()
 
 
-def _built(architecture: dict[str, Any]) -> nn.Module:
-    """A net of that class and those arguments, some of which may be nets themselves."""
+def _built_of(architecture: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A net of that class and those arguments, with these tensors for its weights.
+
+    A header is no reason to take memory, or time: the net is built of shapes alone, of no more than
+    the tensors can be, and takes them over if they fit.
+    """
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    # where a hybrid takes the place of a net's last layer, that is built too
+    with ShapesAlone(at_most=2 * len(tensors)):
+        model = _built(architecture, numbers)
+    wanted = model.state_dict()
+    # copied: what was read is the file itself, mapped into memory, which may yet change
+    own = {
+        name: tensor.to(wanted[name].dtype, copy=True) if name in wanted else tensor
+        for name, tensor in tensors.items()
+    }
+    model.load_state_dict(own, assign=True)
+    return model
+
+
+def _built(architecture: dict[str, Any], largest: int) -> nn.Module:
+    """A net of that class and those arguments, some of which may be nets themselves.
+
+    No argument counts more than `largest`.
+    """
     name, arguments = architecture["class"], architecture["arguments"]
     if name not in ARCHITECTURES or arguments is None:
         raise ValueError(f"it holds a {name}, which linfkit cannot build: pass one as `model`")
-    arguments = {key: _built_within(value) for key, value in arguments.items()}
+    for key, value in arguments.items():
+        if isinstance(value, int) and value > largest:
+            raise ValueError(f"its header states {key} = {value}, but it holds {largest} numbers")
+    arguments = {key: _built_within(value, largest) for key, value in arguments.items()}
     return ARCHITECTURES[name](**arguments)
 
 
-def _built_within(argument: Any) -> Any:
+def _built_within(argument: Any, largest: int) -> Any:
     """A net, or nets, where the argument describes them; else the argument."""
     if isinstance(argument, list):
-        return [_built_within(item) for item in argument]
-    return _built(argument) if isinstance(argument, dict) else argument
+        return [_built_within(item, largest) for item in argument]
+    return _built(argument, largest) if isinstance(argument, dict) else argument

@@ -141,15 +141,22 @@ def train(
         typer.Option("--tensorboard", help="Log the history for TensorBoard, in OUT/tensorboard."),
     ] = False,
 ) -> None:
-    """Train a net as a recipe says; a run that was interrupted goes on where it was."""
+    """Train a net as a recipe says; a run that was interrupted goes on where it was.
+
+    On N GPUs: torchrun --nproc-per-node N -m linfkit train RECIPE.
+    """
     from linfkit import fit, load_recipe
+    from linfkit.processes import is_first
     from linfkit.tensorboard import logging_scalars
 
     chosen = load_recipe(recipe).replace(**_values(settings))
     out = out or Path("runs") / chosen.name
-    logged = logging_scalars(out / "tensorboard") if tensorboard else nullcontext(lambda row: None)
+    logs = tensorboard and is_first()
+    logged = logging_scalars(out / "tensorboard") if logs else nullcontext(lambda row: None)
     with _interruptible(out), logged as log:
         run = fit(chosen, out=out, seed=seed, after_epoch=log)
+    if not is_first():
+        return
     for name, value in run.results.items():
         typer.echo(f"{name}: {value:.4g}")
     typer.echo(f"nets, history and recipe are in {out}")
@@ -255,17 +262,19 @@ def certify(
     from rich.console import Console
 
     from linfkit import evaluation, load_dataset, pixels
+    from linfkit.arguments import usable_device
     from linfkit.checkpoints import write_atomically
     from linfkit.evaluation import table
     from linfkit.figures import accuracy_against_eps
 
     _check_picture(figure)
+    where = usable_device(device)
     trained = evaluation.load_trained(checkpoint)
     size = trained.eps if eps is None else pixels.from_text(eps)
     data = trained.load_data() if dataset is None else load_dataset(dataset)
     try:
         found = evaluation.evaluate(
-            trained.model.to(device),
+            trained.model.to(where),
             data,
             size,
             attack=evaluation.PGD(steps, restarts) if attack else None,

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 
 from linfkit.certificates import evaluating_at
 from linfkit.data.sizes import SIZES
 from linfkit.layers import DistanceLayer, distance_layers
 from linfkit.recipes import Recipe
+from linfkit.shapes import ShapesAlone
 from linfkit.training.building import build_model
 
-__all__ = ["PAIRS_PER_SECOND", "pairs_of_run", "pairs_per_image"]
+__all__ = ["PAIRS_PER_SECOND", "pairs_of_run", "pairs_per_image", "seconds_of_run"]
 
 #: Of whole training runs, forward and backward at all their p, on two cores of an AMD EPYC (Zen 4).
 PAIRS_PER_SECOND = 3e9
+
+#: What a step takes however few its pairs are: Python, the optimiser, the moving average.
+SECONDS_A_STEP = 6e-3
 
 
 def pairs_per_image(model: nn.Module, image_shape: Sequence[int]) -> int:
@@ -62,6 +64,22 @@ def pairs_per_image(model: nn.Module, image_shape: Sequence[int]) -> int:
     return sum(pairs)
 
 
+def seconds_of_run(recipe: Recipe) -> float:
+    """About how long one seed's run takes on two cores: its pairs, and its steps.
+
+    Raises:
+        ValueError: the recipe's data set is none whose size is known.
+
+    >>> from linfkit.recipes import load_recipe
+    >>> 5 < seconds_of_run(load_recipe("digits-small")) < 60
+    True
+    """
+    pairs = pairs_of_run(recipe)
+    images = recipe.train_images or SIZES[recipe.dataset].train_images
+    steps = recipe.epochs * math.ceil(images / recipe.batch_size)
+    return pairs / PAIRS_PER_SECOND + steps * SECONDS_A_STEP
+
+
 def pairs_of_run(recipe: Recipe) -> int:
     """The pairs of one seed's run: training images × epochs × pairs of an image in all members.
 
@@ -83,23 +101,8 @@ def pairs_of_run(recipe: Recipe) -> int:
         )
     size = SIZES[recipe.dataset]
     one = recipe.replace(members=1)  # members are alike
-    with _WeightsOfShapeAlone():
+    with ShapesAlone():
         model = build_model(one, size.image_shape, size.classes)
     images = recipe.train_images or size.train_images
     passes = images * recipe.epochs * recipe.members
     return passes * pairs_per_image(model, size.image_shape)
-
-
-class _WeightsOfShapeAlone(TorchFunctionMode):
-    """Within the block, random weights have a shape but no values, so any net is built at once."""
-
-    def __torch_function__(
-        self,
-        function: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if function is torch.randn:
-            return function(*args, **{**(kwargs or {}), "device": "meta"})
-        return function(*args, **(kwargs or {}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, field_validator
@@ -46,7 +45,7 @@ class FinishedRun(BaseModel, frozen=True):
     @field_validator("recipe", mode="before")
     @classmethod
     def _from_toml(cls, recipe: str) -> Recipe:
-        return Recipe(**tomllib.loads(recipe))
+        return Recipe.from_toml(recipe)
 
     @classmethod
     def read(cls, folder: str | Path) -> FinishedRun:

@@ -302,6 +302,9 @@ class HybridEnsemble(IntervalCertified, Members):
         for model in self.models:
             if not isinstance(model, HybridNet):
                 raise TypeError(f"models must be hybrid nets; got a {type(model).__name__}")
+        widths = {model.mlp.hidden.in_features for model in self._members()}
+        if len(widths) > 1:
+            raise ValueError(f"models must be of one width; got {sorted(widths)}")
         scale = next(self._members()).scale
         self.register_buffer("scale", scale.clone())
 

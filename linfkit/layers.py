@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from linfkit.arguments import check_model, check_real, check_tensor
 from linfkit.functional import check_p, lp_dist
+from linfkit.processes import mean_over_processes
 
 __all__ = ["DistanceLayer", "LpDist", "LpDistConv2d", "MeanShift", "distance_layers", "set_p"]
 
@@ -179,6 +181,7 @@ class LpDistConv2d(DistanceLayer):
 
     def _patches(self, x: Tensor) -> Tensor:
         """What each kernel sees: (groups, B, H', W', in_channels // groups, k, k)."""
+        check_tensor("x", x)
         if x.dim() != 4 or not len(x) or x.shape[1] != self.in_channels:
             raise ValueError(
                 f"x must be images of shape (B, {self.in_channels}, H, W); got {tuple(x.shape)}"
@@ -214,11 +217,15 @@ class MeanShift(nn.Module):
     """Subtracts each feature's mean: the batch's in training, the running one in evaluation.
 
     A batch normalisation without the division: a shift leaves the Lipschitz constant alone. The
-    gradient flows through the batch mean. Features are the second dimension of the input.
+    gradient flows through the batch mean. Features are the second dimension of the input. Where
+    several processes train, the batch is that of all of them.
 
     Args:
         features: number of features (or channels).
-        momentum: weight of the newest batch in the running mean.
+        momentum: weight of the newest batch in the running mean, from 0 to 1.
+
+    Raises:
+        TypeError, ValueError: an argument is out of range; its name is in the message.
 
     >>> shift = MeanShift(2)
     >>> shift(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
@@ -232,11 +239,13 @@ class MeanShift(nn.Module):
     def __init__(self, features: int, momentum: float = 0.1) -> None:
         super().__init__()
         check_count("features", features)
+        check_real("momentum", momentum, "a number from 0 to 1", lambda share: 0 <= share <= 1)
         self.momentum = momentum
         self.register_buffer("running_mean", torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:
         """X with the mean of each feature taken off; the same shape, (B, features, ...)."""
+        check_tensor("x", x)
         features = self.running_mean.numel()
         if x.dim() < 2 or x.shape[1] != features or not x.numel():
             raise ValueError(
@@ -244,7 +253,7 @@ class MeanShift(nn.Module):
                 f"its shape is {tuple(x.shape)}"
             )
         if self.training:
-            mean = x.mean(dim=[0, *range(2, x.dim())])
+            mean = mean_over_processes(x.mean(dim=[0, *range(2, x.dim())]), rows=len(x))
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
         else:
@@ -262,6 +271,7 @@ def distance_layers(module: nn.Module) -> Iterator[DistanceLayer]:
     >>> [layer.out_features for layer in distance_layers(nn.Sequential(LpDist(2, 3), LpDist(3, 1)))]
     [3, 1]
     """
+    check_model("model", module)
     return (layer for layer in module.modules() if isinstance(layer, DistanceLayer))
 
 

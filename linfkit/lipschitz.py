@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from linfkit.arguments import check_model, check_real
 from linfkit.certificates import check_eps, check_images
 from linfkit.hybrid import ScaledLinear
 from linfkit.layers import DistanceLayer, check_count, distance_layers
@@ -97,6 +98,8 @@ def lipschitz_estimate(
     >>> bool((lipschitz_estimate(net, torch.rand(5, 4).double()) <= 1 + 1e-9).all())
     True
     """
+    if not callable(model):
+        raise TypeError(f"model must be a map of images; got {type(model).__name__}")
     check_images(x)
     _check_ball(eps)
     check_count("steps", steps)
@@ -106,8 +109,7 @@ def lipschitz_estimate(
 
 def _check_ball(eps: float) -> None:
     """Refuse an ε that is no radius of a ball, in pixels of [0, 1]."""
-    if not (math.isfinite(eps) and eps > 0):
-        raise ValueError(f"eps must be a positive number of pixels; got {eps}")
+    check_real("eps", eps, "a positive number of pixels", lambda eps: 0 < eps < math.inf)
     check_eps(eps)
 
 
@@ -143,6 +145,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     >>> all(row.measured <= row.bound * 1.001 for row in lipschitz_by_layer(net, torch.rand(3, 4)))
     True
     """
+    check_model("model", model)
     check_images(x)
     _check_ball(eps)
     check_evaluating(model)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from linfkit.arguments import check_real, check_tensor
+
 __all__ = [
     "hinge_loss",
     "mixed_loss",
@@ -43,8 +45,7 @@ def hinge_loss(logits: Tensor, labels: Tensor, theta: float, kappa: float = 0.25
     >>> round(hinge_loss(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), theta=1.0).item(), 4)
     0.4375
     """
-    if not 0 <= kappa <= 1:
-        raise ValueError(f"kappa must be from 0 to 1; got {kappa}")
+    _check_kappa(kappa)
     hinge = _shortfall(logits, labels, theta).clamp(min=0)
     return (1 - kappa) * hinge.amax(dim=1).mean() + kappa * hinge.mean()
 
@@ -77,6 +78,7 @@ def mixed_loss(
     0.5
     """
     _check_lam(lam)
+    _check_logit_scale(logit_scale)
     clipped = _shortfall(logits, labels, theta).amax(dim=1).clamp(0, 1).mean()
     return clipped + lam * F.cross_entropy(logit_scale * logits, labels)
 
@@ -99,8 +101,7 @@ def worst_logits(logits: Tensor, labels: Tensor, eps: float) -> Tensor:
     tensor([[ 0.0000, -0.2500]])
     """
     check_logits(logits, labels)
-    if not (math.isfinite(eps) and eps >= 0):
-        raise ValueError(f"eps must be a number of pixels, 0 or more; got {eps}")
+    check_real("eps", eps, "a number of pixels, 0 or more", lambda eps: 0 <= eps < math.inf)
     of_label = logits.gather(1, labels[:, None])
     return (logits - of_label + 2 * eps).scatter(1, labels[:, None], 0.0)
 
@@ -126,8 +127,9 @@ def worst_cross_entropy(
     0.6931
     """
     check_logits(logits, labels)
-    if not 0 <= kappa <= 1:
-        raise ValueError(f"kappa must be from 0 to 1; got {kappa}")
+    _check_worst(worst, logits)
+    _check_kappa(kappa)
+    _check_logit_scale(logit_scale)
     clean = F.cross_entropy(logit_scale * logits, labels)
     return clean if kappa == 0 else clean.lerp(F.cross_entropy(logit_scale * worst, labels), kappa)
 
@@ -163,8 +165,10 @@ def worst_mixed_loss(
     0.75
     """
     check_logits(logits, labels)
+    _check_worst(worst, logits)
     _check_theta(theta)
     _check_lam(lam)
+    _check_logit_scale(logit_scale)
     shortfall = (1 + worst / theta).scatter(1, labels[:, None], 0.0)
     correct = logits.argmax(dim=1) == labels
     hinge = (correct * shortfall.amax(dim=1)).mean()
@@ -220,15 +224,29 @@ def _shortfall(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
     return shortfall.scatter(1, labels[:, None], 0.0)
 
 
+def _check_worst(worst: Tensor, logits: Tensor) -> None:
+    check_tensor("worst", worst)
+    if worst.shape != logits.shape:
+        raise ValueError(
+            f"worst must have the shape of logits, {tuple(logits.shape)}; "
+            f"it has {tuple(worst.shape)}"
+        )
+
+
+def _check_kappa(kappa: float) -> None:
+    check_real("kappa", kappa, "from 0 to 1", lambda kappa: 0 <= kappa <= 1)
+
+
 def _check_theta(theta: float) -> None:
-    if isinstance(theta, bool) or not isinstance(theta, int | float):
-        raise TypeError(f"theta must be a positive number; got {theta!r}")
-    if not (math.isfinite(theta) and theta > 0):
-        raise ValueError(f"theta must be a positive number; got {theta}")
+    check_real("theta", theta, "a positive number", lambda theta: 0 < theta < math.inf)
 
 
 def _check_lam(lam: float) -> None:
-    if isinstance(lam, bool) or not isinstance(lam, int | float):
-        raise TypeError(f"lam must be a number of 0 or more; got {lam!r}")
-    if not (math.isfinite(lam) and lam >= 0):
-        raise ValueError(f"lam must be a number of 0 or more; got {lam}")
+    check_real("lam", lam, "a number of 0 or more", lambda lam: 0 <= lam < math.inf)
+
+
+def _check_logit_scale(logit_scale: float | Tensor) -> None:
+    if not isinstance(logit_scale, Tensor):
+        check_real("logit_scale", logit_scale, "a finite number or a tensor", math.isfinite)
+    elif logit_scale.numel() != 1:
+        raise ValueError(f"logit_scale must be one number; got shape {tuple(logit_scale.shape)}")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from linfkit.arguments import check_model, check_real
 from linfkit.layers import LpDist, MeanShift, check_count, distance_layers, set_p
 from linfkit.units import PixelUnits
 
@@ -139,6 +140,7 @@ class Members(SharedExponent):
         models: the same, as an ``nn.ModuleList``.
 
     Raises:
+        TypeError: a member is no module.
         ValueError: there is no member.
 
     >>> Members([LpDistNet(4, 8, 2, 3) for _ in range(5)]).logits(torch.rand(2, 4)).shape
@@ -147,7 +149,12 @@ class Members(SharedExponent):
 
     def __init__(self, models: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.models = nn.ModuleList(models)
+        if isinstance(models, str) or not isinstance(models, Iterable):
+            raise TypeError(f"models must be several models; got {type(models).__name__}")
+        self.models = nn.ModuleList()
+        for model in models:
+            check_model("each of the models", model)
+            self.models.append(model)
         if not len(self.models):
             raise ValueError("models must hold at least one model; got none")
         if all(isinstance(model, SharedExponent) for model in self.models):
@@ -212,11 +219,10 @@ class VotingEnsemble(Members):
 
     def __init__(self, models: Iterable[nn.Module], logit_scale: float) -> None:
         super().__init__(models)
-        if isinstance(logit_scale, bool) or not isinstance(logit_scale, int | float):
-            raise TypeError(f"logit_scale must be a positive number; got {logit_scale!r}")
-        if not (math.isfinite(logit_scale) and logit_scale > 0):
-            raise ValueError(f"logit_scale must be a positive number; got {logit_scale}")
+        check_real("logit_scale", logit_scale, "a positive number", lambda s: 0 < s < math.inf)
         self.logit_scale = float(logit_scale)
+        if self.arguments is not None:
+            self.arguments |= {"logit_scale": self.logit_scale}
 
     def forward(self, x: Tensor) -> Tensor:
         """Mean probabilities, (B, classes)."""

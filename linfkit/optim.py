@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from linfkit.arguments import check_real, check_tensor
 from linfkit.functional import check_p
 
 __all__ = ["LpAdamW", "Madam", "row_decay"]
@@ -70,8 +72,7 @@ class LpAdamW(Optimizer):
         group = self.param_groups[-1]
         for name in ("lr", "eps", "weight_decay"):
             _check_not_negative(name, group[name])
-        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-            raise ValueError(f"betas must be two numbers from 0 to below 1; got {group['betas']}")
+        _check_betas(group["betas"])
         check_p(group["p"])
 
     @torch.no_grad()
@@ -192,11 +193,18 @@ def row_decay(weight: Tensor, p: float) -> Tensor:
     Returns:
         The direction, in the shape of `weight`.
 
+    Raises:
+        TypeError, ValueError: an argument is out of range; the message names it.
+
     >>> row_decay(torch.tensor([[3.0, -4.0]]), p=2)
     tensor([[ 3., -4.]])
     >>> row_decay(torch.tensor([[3.0, -4.0]]), p=math.inf)
     tensor([[ 0., -4.]])
     """
+    check_tensor("weight", weight)
+    if weight.dim() < 2 or not weight.numel():
+        raise ValueError(f"weight must be non-empty rows, (O, ...); got {tuple(weight.shape)}")
+    p = check_p(p)
     rows = weight.flatten(1)
     largest, where = rows.abs().max(dim=1, keepdim=True)
     if math.isinf(p):
@@ -218,7 +226,12 @@ def _evaluated(closure: Callable[[], float] | None) -> float | None:
 
 
 def _check_not_negative(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of 0 or more; got {value!r}")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} must be a number of 0 or more; got {value}")
+    check_real(name, value, "a number of 0 or more", lambda number: 0 <= number < math.inf)
+
+
+def _check_betas(betas: tuple[float, float]) -> None:
+    wanted = f"betas must be two numbers from 0 to below 1; got {betas!r}"
+    if not isinstance(betas, tuple | list) or not all(isinstance(beta, Real) for beta in betas):
+        raise TypeError(wanted)
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(wanted)

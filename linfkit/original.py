@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from linfkit.hybrid import HybridNet
 from linfkit.models import LpDistNet
+from linfkit.shapes import ShapesAlone
 
 __all__ = ["load_original"]
 
@@ -70,7 +72,8 @@ def load_original(
     path = Path(path)
     saved = _read(path)
     places = _places(saved, path)
-    net = _net_of_the_size_of(saved, mean, scale)
+    with ShapesAlone():  # a file of a few bytes may have the shapes of a large net
+        net = _net_of_the_size_of(saved, mean, scale)
     tensors = net.state_dict()
     for name, place in places.items():
         # the original's scalar is a vector of one
@@ -81,8 +84,9 @@ def load_original(
                 f"{name} must have shape {tuple(tensors[place].shape)} beside the others; "
                 f"it has {tuple(tensor.shape)}",
             )
-        tensors[place] = tensor / scale if name == "scalar" else tensor
-    net.load_state_dict(tensors)
+        own = tensor.to(tensors[place].dtype).contiguous()
+        tensors[place] = own / scale if name == "scalar" else own
+    net.load_state_dict(tensors, assign=True)
     return net.eval()
 
 
@@ -90,6 +94,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     """The state dict in a file, under plain names, on the CPU."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    if _is_packed(path):
+        raise _refusal(path, "it is compressed, as torch.save does not write it")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make the reader fail in any way
@@ -107,7 +113,25 @@ def _read(path: Path) -> dict[str, Tensor]:
                 f"it must hold a state dict, names and tensors; "
                 f"under {name!r} it holds a {type(value).__name__}",
             )
+        dense = value.layout == torch.strided and value.numel() <= path.stat().st_size
+        if not dense or value.is_complex():
+            raise _refusal(
+                path,
+                f"{name} must be a dense tensor of real numbers, held in full; "
+                f"it is a {value.dtype} of shape {tuple(value.shape)}",
+            )
     return {name.removeprefix(PARALLEL): tensor for name, tensor in saved.items()}
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether the file is an archive that would be larger when it is read."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False  # torch.load will say that it is damaged
 
 
 def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:

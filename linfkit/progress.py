@@ -83,12 +83,15 @@ class Progress:
 
 
 def _rows(path: Path) -> Iterator[dict[str, float]]:
-    whole, _, _half = path.read_text("utf-8").rpartition("\n")
-    for number, line in enumerate(filter(None, whole.split("\n")), start=1):
+    whole, _, _half = path.read_bytes().rpartition(b"\n")
+    for number, line in enumerate(filter(None, whole.split(b"\n")), start=1):
         try:
             # p=∞ is in quotes, since JSON knows no infinity
-            yield {name: float(value) for name, value in json.loads(line).items()}
-        except (ValueError, TypeError, AttributeError) as error:
+            row = {name: float(value) for name, value in json.loads(line.decode()).items()}
+            if not row.get("seconds", -1.0) >= 0:
+                raise ValueError("it does not say how many seconds its epoch took")
+            yield row
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"{path.name}: line {number} is no row of a history: {error}"
             ) from None

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from linfkit.arguments import check_model
 from linfkit.certificates import check_images, evaluating_at
-from linfkit.layers import MeanShift
+from linfkit.layers import MeanShift, check_count
 
 __all__ = ["recentre", "recentred"]
 
@@ -31,7 +32,7 @@ def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
         batch_size: images that pass through the model at once.
 
     Raises:
-        TypeError, ValueError: images are not as above.
+        TypeError, ValueError: model, images or batch_size are not as above.
 
     >>> from linfkit.models import LpDistNet
     >>> net, images = LpDistNet(4, width=8, depth=2, classes=3), torch.rand(20, 1, 2, 2)
@@ -40,7 +41,9 @@ def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
     >>> torch.allclose(shift.running_mean, layer(images.flatten(1)).mean(dim=0))
     True
     """
+    check_model("model", model)
     check_images(images)
+    check_count("batch_size", batch_size)
     shifts = [module for module in model.modules() if isinstance(module, MeanShift)]
     momenta = [shift.momentum for shift in shifts]
     seen = 0

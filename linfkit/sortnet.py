@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from linfkit.arguments import check_tensor
 from linfkit.functional import check_rho, lp_dist, sorted_dist
 from linfkit.layers import DistanceLayer, LpDist, MeanShift, check_count
 from linfkit.models import DistanceNet
@@ -65,6 +66,7 @@ class SortDist(DistanceLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Expected distances of x, (B, in_features): (B, out_features); in training, drawn ones."""
+        check_tensor("x", x)
         if x.dim() != 2 or x.shape[1] != self.in_features:
             raise ValueError(
                 f"x must have {self.in_features} features, (B, {self.in_features}); "

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import AveragedModel
 
+from linfkit.arguments import check_model
 from linfkit.layers import DistanceLayer
 from linfkit.models import DistanceNet, Ensemble, VotingEnsemble
 from linfkit.rounding import is_plain, roundings_of, window_size
@@ -65,6 +66,7 @@ def check_lipschitz(model: nn.Module) -> list[LayerCheck]:
     >>> rows[2].why
     'multiplies by its weights, and is up to 4 times as steep, so that half the margin is no radius'
     """
+    check_model("model", model)
     return list(_rows("", model))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from linfkit.arguments import check_real
+
 __all__ = ["PixelUnits"]
 
 
@@ -67,10 +69,10 @@ class PixelUnits(nn.Module):
                 f"mean must be one number or one for each channel of the {in_features} inputs; "
                 f"got {means.numel()} numbers"
             )
-        if isinstance(scale, bool) or not isinstance(scale, int | float):
-            raise TypeError(f"scale must be a positive number; got {scale!r}")
-        if not (math.isfinite(scale) and scale > 0):
-            raise ValueError(f"scale must be a positive number; got {scale}")
+        check_real("scale", scale, "a positive number", lambda scale: 0 < scale < math.inf)
+        single = torch.finfo(torch.float32)
+        if not single.tiny <= scale <= 1 / single.tiny:
+            raise ValueError(f"scale must be a number that float32 can divide by; got {scale}")
         self.in_features = in_features
         self.register_buffer("mean", means)
         self.register_buffer("scale", torch.tensor(float(scale)))
@@ -78,12 +80,15 @@ class PixelUnits(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(x − mean) / scale as rows, (B, in_features), of images (B, C, H, W) or of rows."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
         if x.dim() < 2 or not len(x) or x.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"x must be a batch of images with {self.in_features} pixels each; "
                 f"its shape is {tuple(x.shape)}"
             )
-        if torch.promote_types(x.dtype, self.mean.dtype) != self.mean.dtype:
-            raise TypeError(f"x must be {self.mean.dtype}, as the model is; its dtype is {x.dtype}")
+        own = self.mean.dtype
+        if not x.is_floating_point() or torch.promote_types(x.dtype, own) != own:
+            raise TypeError(f"x must be {own}, as the model is; its dtype is {x.dtype}")
         channels = x.reshape(len(x), self.mean.numel(), -1)
         return ((channels - self.mean[:, None]) / self.scale).flatten(1)

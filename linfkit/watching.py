@@ -58,7 +58,7 @@ class View:
         progress = self.progress
         parts = [f"epoch {progress.epochs} of {progress.recipe.epochs}"]
         if progress.history:
-            parts.append(f"p = {as_text(progress.history[-1]['p'])}")
+            parts.append(f"p = {as_text(progress.column('p')[-1])}")
         if progress.finished:
             parts.append("finished")
         elif progress.history and progress.seconds_left:

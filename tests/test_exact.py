@@ -1,9 +1,11 @@
 """The exact radius: against brute force on a grid in the plane, between certificate and attack."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,6 +114,30 @@ def test_when_time_runs_out_the_bounds_hold_all_the_same():
     hurried, exact = exact_radius(net, x, label, time_limit=0.01), exact_radius(net, x, label)
     assert hurried.lower <= exact.lower + TOLERANCE
     assert hurried.upper >= exact.upper - TOLERANCE
+
+
+@pytest.mark.parametrize("with_presolve", [True, False])
+@pytest.mark.parametrize("says", ["infeasible", "a farther one"])
+def test_a_solver_that_errs_once_is_not_believed(with_presolve, says, monkeypatch):
+    net = plane_net(3, width=5, depth=3)
+    x = torch.tensor([0.4, 0.6], dtype=torch.float64)
+    label = net(x[None]).argmax().item()
+    exact = exact_radius(net, x, label)
+    assert 0.01 < exact.upper < 0.4
+    solve = scipy.optimize.milp
+
+    def err(cost, *, options, **program):
+        found = solve(cost, options=options, **program)
+        if options["presolve"] is not with_presolve or found.x is None:
+            return found
+        if says == "infeasible":
+            return SimpleNamespace(status=2)
+        farther = found.fun + 0.1
+        return SimpleNamespace(status=0, fun=farther, mip_dual_bound=farther, x=found.x)
+
+    monkeypatch.setattr(scipy.optimize, "milp", err)
+    again = exact_radius(net, x, label)
+    assert (again.lower, again.upper) == pytest.approx((exact.lower, exact.upper), abs=TOLERANCE)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 import linfkit as lk
 from linfkit import figures, published
 from linfkit.figures.table import Table
-from linfkit.studies import attacked, scale
+from linfkit.studies import attacked, enclosed, rounding, scale
 from linfkit.training import Run
 
 CURVE = published.training_curve("mnist_eps0.3")
@@ -34,6 +34,19 @@ def study_of(size, radius=(0.2, 0.1, -0.1)):
 
 
 STUDY = study_of([0.3, 0.1, 0.0])
+
+
+def enclosed_of(proved=(0.2, 0.1, 0.05), true=(0.2, 0.15, 0.05), found=(0.2, 0.15, 0.3)):
+    return enclosed.Enclosed(
+        place=torch.tensor([0, 3, 4]),
+        labels=torch.tensor([7, 8, 9]),
+        proved=torch.tensor(proved),
+        true=torch.tensor(true, dtype=torch.float64),
+        found=torch.tensor(found),
+    )
+
+
+ENCLOSED = enclosed_of()
 
 
 def run_of():
@@ -60,6 +73,7 @@ ALL = {
     "turned-image": lambda: figures.turned_image(
         torch.ones(1, 2, 2), torch.zeros(1, 2, 2), 30, 7, 0.2
     ),
+    "proved-true-found": lambda: figures.proved_true_found(ENCLOSED),
     "training-beside": lambda: figures.training_beside(CURVE, run_of()),
     "certified-by-exponent": lambda: figures.certified_by_exponent([CURVE], run_of()),
     "certified-against-scale": lambda: figures.certified_against_scale(
@@ -135,6 +149,86 @@ def test_a_study_certifies_and_attacks():
     found = study.size.isfinite()
     assert (study.read_as != labels)[found].all()
     assert torch.equal(study.points[~found], x[~found])
+
+
+def test_the_true_radius_has_to_lie_between():
+    assert ENCLOSED.out_of_order() == 0
+    assert ENCLOSED.tight().tolist() == [True, False, True]
+    assert ENCLOSED.missed().tolist() == [False, False, True]
+    assert enclosed_of(true=(0.19, 0.15, 0.05)).out_of_order() == pytest.approx(1 / 3)
+    assert enclosed_of(found=(0.2, 0.14, 0.04)).out_of_order() == pytest.approx(2 / 3)
+    assert enclosed_of(true=(0.2 - 9e-6, 0.15, 0.05 + 9e-6)).out_of_order() == 0
+
+
+def test_a_tiny_net_is_enclosed_where_it_is_right():
+    torch.manual_seed(0)
+    net, x = lk.LpDistNet(4, width=4, depth=2, classes=3).eval(), torch.rand(6, 1, 2, 2)
+    labels = attacked.predictions(net, x)
+    labels[1] = (labels[1] + 1) % 3  # a mistake, which has no radius
+    study = enclosed.enclose(net, x, labels, steps=20)
+    assert study.place.tolist() == [0, 2, 3, 4, 5]
+    assert torch.equal(study.labels, labels[study.place])
+    assert torch.equal(study.proved, lk.certify(net, x, labels).radius[study.place])
+    assert study.true[1] == lk.exact_radius(net, x[2], int(labels[2])).upper
+    assert torch.equal(study.found, attacked.attack_images(net, x, labels, 20).size[study.place])
+    assert study.out_of_order() == 0
+
+
+def test_a_radius_that_is_not_known_is_refused(monkeypatch):
+    unsolved = lk.ExactRadius(0.1, 0.2, None)
+    monkeypatch.setattr(enclosed, "exact_radius", lambda *_: unsolved)
+    net, x = lk.LpDistNet(4, width=4, depth=2, classes=3).eval(), torch.rand(2, 1, 2, 2)
+    with pytest.raises(RuntimeError, match=r"^the solver's time ran out with a radius .* 0.1 and"):
+        enclosed.enclose(net, x, attacked.predictions(net, x), steps=5)
+
+
+def test_rows_rise_with_the_true_radius_and_what_was_not_found_has_no_mark():
+    figure = figures.proved_true_found(enclosed_of(found=(math.inf, 0.15, 0.3)))
+    _, proved, true, found = figure.data
+    assert true.y == ("4, a 9", "3, a 8", "0, a 7")
+    assert true.x == pytest.approx((0.05, 0.15, 0.2))
+    assert proved.x == pytest.approx((0.05, 0.1, 0.2))
+    assert found.x[2] is None
+    assert found.x[:2] == pytest.approx((0.3, 0.15))
+
+
+def test_rounding_is_measured_against_the_same_net_in_float64():
+    torch.manual_seed(0)
+    net, x = lk.LpDistNet(4, width=8, depth=3, classes=3, scale=0.3), torch.rand(50, 1, 2, 2)
+    net.p = 8.0
+    labels = attacked.predictions(net, x)
+    measured = rounding.measure_rounding(net, x, labels)
+    assert net.p == 8
+    assert net.training
+    net.eval().p = math.inf
+    with torch.no_grad():
+        executed = net(x).double()
+        exact = net.double()(x.double())
+    assert torch.equal(measured.seen, (executed - exact).abs().amax(dim=1))
+    assert measured.seen.max() > 0
+    assert (measured.seen <= measured.allowed).all()
+    best, second = executed.topk(2).values.unbind(dim=1)
+    assert torch.equal(measured.half_margin, (best - second) / 2)
+    difference = measured.half_margin - measured.taken_off
+    torch.testing.assert_close(measured.radius.double(), difference, rtol=0, atol=1e-7)
+
+
+def test_images_that_rounding_costs_are_counted():
+    half_margin = torch.tensor([0.3, 0.1 + 1e-6, 0.1 - 1e-6], dtype=torch.float64)
+    taken_off = torch.full((3,), 4e-6)
+    radius = (half_margin - taken_off).float()
+    measured = rounding.Rounding(half_margin, radius, taken_off, seen=torch.zeros(3))
+    assert measured.lost(0.1) == 1
+    assert measured.lost(0.2) == 0
+    table = figures.rounding_table(measured, 0.1)
+    assert table.caption.startswith("Rounding, over 3 images; 2 certified at ε=0.1")
+    assert table.rows[2] == ["taken off the radius", "4.0e-06", "4.0e-06"]
+
+
+def test_a_model_whose_rounding_nobody_knows_is_refused():
+    net = lk.HybridNet(lk.LpDistNet(4, 8, 2, 3), hidden=4).eval()
+    with pytest.raises(ValueError, match=r"^model must be one whose rounding is known"):
+        rounding.measure_rounding(net, torch.rand(2, 4), torch.tensor([0, 1]))
 
 
 def test_images_turn_and_move():

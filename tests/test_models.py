@@ -305,7 +305,7 @@ def test_a_net_refuses_images_that_do_not_fit(x, error, message):
     ("models", "error", "message"),
     [
         ([], ValueError, "^models must hold at least one model; got none"),
-        ([1, 2], TypeError, "is not a Module"),
+        ([1, 2], TypeError, "^each of the models must be a torch.nn.Module; got int"),
     ],
 )
 def test_an_ensemble_of_no_models_is_refused(models, error, message):

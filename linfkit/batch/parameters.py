@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode
+
+#: What Python may raise of a text that is no literal.
+NO_LITERAL = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
 
 
 def read_parameters(notebook: Path) -> dict[str, Any]:
     """Names and default values, in the cell's order; none where no cell is tagged.
 
     Raises:
-        ValueError: a line of the cell is something else than a name and a literal.
+        ValueError: the file is no notebook, or a line of the cell is something else than a name and
+            a literal.
     """
-    cells = nbformat.read(notebook, as_version=4).cells
+    cells = _read(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     return _literals(tagged[0].source, notebook.name) if tagged else {}
 
@@ -56,7 +61,7 @@ def parse_value(text: str) -> Any:
     """
     try:
         return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-    except (ValueError, SyntaxError):
+    except NO_LITERAL:
         return text
 
 
@@ -68,15 +73,28 @@ def parse_values(text: str) -> list[Any]:
     """
     try:
         return list(ast.literal_eval(f"({text},)"))
-    except (ValueError, SyntaxError):
+    except NO_LITERAL:
         return [parse_value(word) for word in text.split(",")]
+
+
+def _read(path: Path) -> NotebookNode:
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except OSError:
+        raise
+    except Exception as error:  # a file of anything else can make the reader fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path.name} is no notebook: {reason[:200]}") from error
+    return notebook
 
 
 def _literals(source: str, notebook: str) -> dict[str, Any]:
     try:
         statements = ast.parse(source).body
-    except SyntaxError as error:
-        raise ValueError(f"{notebook}: the parameters cell is not Python: {error.msg}") from None
+    except NO_LITERAL as error:
+        why = error.msg if isinstance(error, SyntaxError) else error
+        raise ValueError(f"{notebook}: the parameters cell is not Python: {why}") from None
     values = {}
     for statement in statements:
         try:
@@ -87,7 +105,7 @@ def _literals(source: str, notebook: str) -> dict[str, Any]:
                     values[name] = ast.literal_eval(value)
                 case _:
                     raise ValueError
-        except ValueError:
+        except NO_LITERAL:
             line = ast.unparse(statement)
             raise ValueError(
                 f"{notebook}: the parameters cell wants a name and a literal on each line, "

@@ -76,7 +76,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
     here = {"host": "127.0.0.1", "port": 0, "dashboard_address": None, "dashboard": False}
     with TemporaryDirectory(prefix="linfkit-workers-") as scratch:
-        alike = {"nthreads": 1, "memory_limit": 0, "local_directory": scratch}
+        alike = {"nthreads": 1, "memory_limit": 0, "local_directory": scratch, "host": "127.0.0.1"}
         nannies = {
             number: {"cls": Nanny, "options": alike | {"env": _gpu_of(number)}}
             for number in range(workers)

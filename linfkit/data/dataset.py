@@ -50,6 +50,8 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.classes, tuple):
+            raise TypeError(f"classes: {self.classes!r} came; a tuple of strings is wanted")
         if not all(isinstance(label, str) for label in self.classes):
             raise TypeError(f"classes: {self.classes!r} came; a tuple of strings is wanted")
         if len(self.classes) < 2:
@@ -104,6 +106,8 @@ class Dataset:
             Dataset('mine', train=4, test=4, image_shape=(1, 5, 6), classes=3)
         """
         train_labels, test_labels = _as_labels("train_y", train_y), _as_labels("test_y", test_y)
+        if isinstance(classes, str) or not isinstance(classes, Sequence | None):
+            raise TypeError(f"classes: {classes!r} came; a name for each label is wanted")
         if classes is None:
             classes = _count_classes(train_labels, test_labels)
         return cls(

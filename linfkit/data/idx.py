@@ -17,13 +17,17 @@ import torch
 from torch import Tensor
 
 LARGEST = 2**30  # bytes that are read at most; MNIST's largest file holds 47 million
-DENSEST = 1032  # bytes that deflate can pack into one, at most
+#: Bytes that any gzipped file may hold, however small it is, and bytes for each of its own beyond
+#: that: MNIST's images pack five into one, and deflate would pack a thousand.
+FREE, DENSEST = 2**24, 100
+PIECE = 2**16  # bytes that are read at once
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
     """The array in an IDX file of unsigned bytes, gzipped if its name ends in `.gz`.
 
-    Nothing is allocated on the header's word alone: it must agree with the size of the file.
+    Nothing is allocated on the header's word alone: it must agree with the size of the file, and
+    no more is unpacked than it declares.
 
     Args:
         path: The file.
@@ -49,7 +53,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         with gzip.open(path) if packed else path.open("rb") as stream:
             shape = _read_header(path, stream, dimensions)
             size = math.prod(shape)
-            room = DENSEST * on_disk if packed else on_disk
+            room = max(FREE, DENSEST * on_disk) if packed else on_disk
             if size > min(room, LARGEST):
                 raise ValueError(
                     f"{path}: its header declares {size:,} bytes of shape {shape}, more than "
@@ -59,7 +63,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
                         else f"a file of {on_disk:,} bytes can hold; it is truncated, or no IDX"
                     )
                 )
-            content = stream.read(size)
+            content = _read_up_to(stream, size)
             behind = stream.read(1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as fault:
         raise ValueError(f"{path}: no sound gzip file ({fault}); fetch it anew") from fault
@@ -72,7 +76,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         raise ValueError(
             f"{path}: more bytes follow than the {size:,} of shape {shape} that its header declares"
         )
-    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(shape).copy())
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(shape))
 
 
 def write_idx(path: Path, array: Tensor) -> None:
@@ -85,6 +89,14 @@ def write_idx(path: Path, array: Tensor) -> None:
     if path.suffix == ".gz":
         content = gzip.compress(content, compresslevel=6, mtime=0)
     path.write_bytes(content)
+
+
+def _read_up_to(stream: io.BufferedIOBase, size: int) -> bytearray:
+    """So many bytes, or those that there are: memory is taken as they come."""
+    content = bytearray()
+    while piece := stream.read(min(PIECE, size - len(content))):
+        content += piece
+    return content
 
 
 def _read_header(path: Path, stream: io.BufferedIOBase, dimensions: int) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
         root: The folder that the standard files' own folder is in; "digits" has no files.
 
     Raises:
+        TypeError: A name that is no string, or a root that is no path.
         ValueError: A name that is not known, or a file that is not what it should be.
         FileNotFoundError: Files that are not there, and cannot be downloaded.
 
@@ -51,10 +52,14 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
         >>> digits = load_dataset("digits")
         >>> assert digits.train_x.shape == (1437, 1, 8, 8) and digits.test_y.shape == (360,)
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name: {name!r} came; a string is wanted")
+    if not isinstance(root, str | Path | None):
+        raise TypeError(f"root: {root!r} came; the path of a folder is wanted")
     if name == "digits":
         return _embedded_digits()
     if name not in STANDARD_FILES:
-        nearest = difflib.get_close_matches(str(name).lower(), dataset_names(), n=1, cutoff=0)[0]
+        nearest = difflib.get_close_matches(name.lower(), dataset_names(), n=1, cutoff=0)[0]
         raise ValueError(
             f"name: {name!r} is no data set of ours; did you mean {nearest!r}? "
             f"Known are {', '.join(dataset_names())}"

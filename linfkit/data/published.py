@@ -106,17 +106,28 @@ class PublishedArchive:
     members: tuple[str, ...]
 
     def bring(self, folder: Path) -> None:
-        """Write the standard files into an empty folder."""
+        """Write the standard files into an empty folder, and nothing else that is in the archive.
+
+        Raises:
+            ValueError: It is no archive, or lacks a member.
+        """
         packed = folder / "archive"
         self.archive.download(packed)
-        with tarfile.open(packed) as archive:
-            for member in self.members:
-                path = folder / member
-                path.parent.mkdir(parents=True, exist_ok=True)
-                content = archive.extractfile(member)
-                if content is None:
-                    raise ValueError(f"{self.archive.url}: {member} in it is no file")
-                with content, path.open("xb") as file:
-                    while chunk := content.read(CHUNK):
-                        file.write(chunk)
+        try:
+            with tarfile.open(packed) as archive:
+                for member in self.members:
+                    self._take(member, archive, folder / member)
+        except (tarfile.TarError, KeyError) as fault:
+            raise ValueError(
+                f"{self.archive.url}: no archive of what it should be: {fault}"
+            ) from None
         packed.unlink()
+
+    def _take(self, member: str, archive: tarfile.TarFile, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = archive.extractfile(member)
+        if content is None:
+            raise ValueError(f"{self.archive.url}: {member} in it is no file")
+        with content, path.open("xb") as file:
+            while chunk := content.read(CHUNK):
+                file.write(chunk)

@@ -26,7 +26,7 @@ class TinyImageNet:
     """
 
     description = (
-        "tiny-imagenet-200, as unpacked from http://cs231n.stanford.edu/tiny-imagenet-200.zip "
+        "tiny-imagenet-200, as unpacked from https://cs231n.stanford.edu/tiny-imagenet-200.zip "
         "(248,100,043 bytes, MD5 90528d7ca1a48142e341f4ef8d21d0de),"
     )
     folder = "tiny-imagenet-200"
@@ -71,6 +71,9 @@ def _read_wnids(path: Path) -> list[str]:
             f"{path}: {len(wnids)} classes, {len(set(wnids))} different ones; "
             "at least two are wanted, each once"
         )
+    for wnid in wnids:
+        if wnid != Path(wnid).name:
+            raise ValueError(f"{path}: {wnid[:80]!r} came; the name of a class's folder is wanted")
     return wnids
 
 

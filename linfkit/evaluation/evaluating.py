@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from linfkit.arguments import check_model, check_real
 from linfkit.attacks import survives_pgd
 from linfkit.certificates import Certificates, certify, check_eps, interval_radius
 from linfkit.data import Dataset
@@ -139,9 +140,15 @@ def evaluate(
     True
     """
     started = time.monotonic()
+    check_model("model", model)
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
+    check_real("eps", eps, "a number of pixels", math.isfinite)
     check_eps(eps)
+    if not isinstance(attack, PGD | None):
+        raise TypeError(f"attack must be a PGD or None; got {type(attack).__name__}")
+    if next(model.parameters(), None) is None:
+        raise ValueError("model must hold parameters; it has none")
     data = data.subset(test_images=images)
     x = data.test_x.to(next(model.parameters())) / 255
     labels = data.test_y.to(x.device)

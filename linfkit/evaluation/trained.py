@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +126,6 @@ def load_trained(path: str | Path) -> TrainedNet:
         model=load_model(path),
         file=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        recipe=None if recipe is None else Recipe(**tomllib.loads(recipe)),
-        trained_on=None if data is None else DataIdentity(**data),
+        recipe=None if recipe is None else Recipe.from_toml(recipe),
+        trained_on=None if data is None else DataIdentity.model_validate(data),
     )

@@ -17,6 +17,7 @@ from linfkit.figures.ema import (
     weights_in_plane,
     weights_moved,
 )
+from linfkit.figures.enclosed import proved_true_found
 from linfkit.figures.ensembles import (
     certified_against_weights,
     ensemble_accuracy,
@@ -51,6 +52,7 @@ from linfkit.figures.published import (
     results_table,
     training_beside,
 )
+from linfkit.figures.rounding import rounding_table
 from linfkit.figures.sweep import claims_against
 from linfkit.figures.training import accuracy_in_training, loss_in_training, schedules_in_training
 
@@ -91,8 +93,10 @@ __all__ = [
     "margins_on_the_way",
     "net_at_exponent",
     "pairs_per_second",
+    "proved_true_found",
     "radius_against_attack",
     "results_table",
+    "rounding_table",
     "schedules_in_training",
     "squares_of_size",
     "starved_against_p",

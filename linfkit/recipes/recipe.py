@@ -164,7 +164,7 @@ class Recipe(BaseModel):
     seeds: Seeds = (0,)
     """One run each."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:  # a key may be called "self"
         try:
             super().__init__(**values)
         except ValidationError as fault:
@@ -237,7 +237,7 @@ class Recipe(BaseModel):
         decisive = json.dumps(self.model_dump(exclude=labels), sort_keys=True)
         return hashlib.sha256(decisive.encode()).hexdigest()
 
-    def replace(self, **overrides: Any) -> Recipe:
+    def replace(self, /, **overrides: Any) -> Recipe:
         """The same recipe but for these keys, checked as a new one is.
 
         Raises:
@@ -245,12 +245,28 @@ class Recipe(BaseModel):
         """
         return Recipe(**(self.model_dump() | overrides))
 
+    @classmethod
+    def from_toml(cls, text: str) -> Recipe:
+        """The recipe that a TOML text holds.
+
+        Raises:
+            ValueError: It is no TOML, or no sound recipe.
+
+        Example:
+            >>> Recipe.from_toml("epochs = ")
+            Traceback (most recent call last):
+            ValueError: no TOML (Invalid value (at end of document))
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"no TOML (a {type(text).__name__} came)")
+        return cls(**_table(text))
+
     def to_toml(self) -> str:
-        """The recipe as TOML, one key a line, which `load_recipe` reads back as it was.
+        """The recipe as TOML, one key a line, which `from_toml` reads back as it was.
 
         Example:
             >>> recipe = load_recipe("digits-small")
-            >>> assert Recipe(**tomllib.loads(recipe.to_toml())) == recipe
+            >>> assert Recipe.from_toml(recipe.to_toml()) == recipe
         """
         given = ((key, value) for key, value in self if value is not None)
         return "".join(f"{key} = {_as_toml(value)}\n" for key, value in given)
@@ -263,6 +279,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     own is taken.
 
     Raises:
+        TypeError: Neither a name nor a path.
         ValueError: No packaged recipe has that name, or the file is no sound recipe; the message
             names the nearest recipe, or file and key.
         FileNotFoundError: No such file.
@@ -273,6 +290,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         ValueError: recipe: 'digits-smal' is none of ours; did you mean 'digits-small'?
         A recipe of your own is named by its path, which ends in .toml
     """
+    if not isinstance(name_or_path, str | Path):
+        raise TypeError(f"recipe: {name_or_path!r} came; a name or the path of a file is wanted")
     path = Path(name_or_path)
     if isinstance(name_or_path, Path) or path.suffix == ".toml" or len(path.parts) > 1:
         if not path.is_file():
@@ -303,12 +322,19 @@ def recipe_names() -> tuple[str, ...]:
 
 def _read(content: bytes, file: str) -> Recipe:
     try:
-        values = tomllib.loads(content.decode("utf-8"))
+        values = _table(content.decode("utf-8"))
         return Recipe(**({"name": file.removesuffix(".toml")} | values))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+    except UnicodeDecodeError as fault:
         raise ValueError(f"{file}: no TOML ({fault})") from fault
     except ValueError as fault:
         raise ValueError("\n".join(f"{file}: {line}" for line in str(fault).splitlines())) from None
+
+
+def _table(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as fault:
+        raise ValueError(f"no TOML ({fault})") from fault
 
 
 def _faults_in_words(fault: ValidationError, values: Mapping[str, Any]) -> list[str]:
@@ -316,7 +342,7 @@ def _faults_in_words(fault: ValidationError, values: Mapping[str, Any]) -> list[
     lines: dict[str, str] = {}  # a union of types has a fault each, a key but one line
     for error in fault.errors():
         key = str(error["loc"][0]) if error["loc"] else ""
-        if not key:  # _check_together has said it all
+        if not error["loc"]:  # _check_together has said it all
             lines[key] = error["msg"].removeprefix("Value error, ")
         elif key not in Recipe.model_fields:
             nearest = difflib.get_close_matches(key, Recipe.model_fields, 1, cutoff=0)[0]

@@ -9,6 +9,7 @@ import torch
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.data import Dataset
 from linfkit.hybrid import HybridEnsemble, HybridNet
+from linfkit.layers import check_count
 from linfkit.models import DistanceNet, Ensemble, LpDistNet, SharedExponent
 from linfkit.recipes import Recipe
 from linfkit.sortnet import SortNet
@@ -23,11 +24,19 @@ def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> SharedExponen
 
     The mean and scale that the recipe leaves open are those of the training pixels.
 
+    Raises:
+        TypeError, ValueError: an argument is wrong; the message names it.
+
     >>> from linfkit.data import load_dataset
     >>> from linfkit.recipes import load_recipe
     >>> initial_model(load_recipe("digits-small"), load_dataset("digits")).in_features
     64
     """
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe; got {type(recipe).__name__}")
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
+    check_count("seed", seed, least=0)
     mean = data.channel_means if recipe.mean is None else recipe.mean
     scale = data.pixel_scale if recipe.scale is None else recipe.scale
     with torch.random.fork_rng(devices=[]):

@@ -14,6 +14,7 @@ from linfkit.checkpoints import save_model
 from linfkit.data import Dataset, load_dataset
 from linfkit.hybrid import HybridEnsemble, HybridNet
 from linfkit.models import Ensemble, Members
+from linfkit.processes import is_first
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.fitting import as_the_recipe_asks, fit
 from linfkit.training.runs import Run, provenance
@@ -63,6 +64,7 @@ def fit_ensemble(
 
     Raises:
         ValueError: the recipe has a single seed; else as for `fit`.
+        TypeError, FileNotFoundError: as for `fit`.
 
     >>> tiny = load_recipe("digits-small").replace(epochs=1, width=8, seeds=[0, 1])
     >>> run = fit_ensemble(tiny, progress=False)
@@ -72,6 +74,8 @@ def fit_ensemble(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if len(recipe.seeds) < 2:
         raise ValueError(f"recipe must have two seeds or more; {recipe.name} has {recipe.seeds}")
+    if not isinstance(out, str | Path | None):
+        raise TypeError(f"out must be the path of a folder; got {out!r}")
     data = load_dataset(recipe.dataset) if data is None else data
     folder = None if out is None else Path(out)
     runs = [
@@ -94,7 +98,7 @@ def fit_ensemble(
         certificates = certify(model, images.to(where), labels.to(where))
         results[f"{prefix}accuracy"] = certificates.clean_accuracy
         results[f"{prefix}certified"] = certificates.accuracy(recipe.eps)
-    if folder:
+    if folder and is_first():
         header = {"seeds": list(recipe.seeds), **provenance(recipe, tested, results)}
         save_model(folder / "ema_model.safetensors", averaged, header)
         save_model(folder / "model.safetensors", raw, header)

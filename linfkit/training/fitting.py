@@ -10,8 +10,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from linfkit.arguments import check_model, check_real, usable_device
 from linfkit.data import Dataset, cache_folder, load_dataset
 from linfkit.locks import held
+from linfkit.processes import anywhere, by_first, entered_by_first, is_first, join
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.building import initial_model
 from linfkit.training.interrupts import held_back_interrupts
@@ -36,6 +38,10 @@ def fit(
     after_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
 ) -> Run:
     """Train a net as a recipe says.
+
+    Under torchrun, each process calls it and shares every batch with the others: the run is that of
+    one process but for rounding. The first alone writes, shows a bar and calls `after_epoch`; all
+    read `out`. "auto" and "cuda" are then a GPU for each.
 
     Args:
         recipe: a `Recipe`, or the name or path of one.
@@ -83,20 +89,29 @@ def fit(
         raise TypeError(f"seed must be a whole number; got {seed!r}")
     if seed < 0:
         raise ValueError(f"seed must be 0 or more; got {seed}")
+    check_real("checkpoint_every", checkpoint_every, "seconds, 0 or more", lambda s: s >= 0)
+    if model is not None:
+        check_model("model", model)
+    if not isinstance(out, str | Path | None):
+        raise TypeError(f"out must be the path of a folder; got {out!r}")
+    device = _device(device)
     data = load_dataset(recipe.dataset) if data is None else data
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
     data = as_the_recipe_asks(data, recipe)
     own_model = model
     model = initial_model(recipe, data, seed) if own_model is None else own_model
-    training = Training(recipe, seed, data, model, _device(device))
+    join(device)
+    if not is_first():
+        progress, after_epoch = False, lambda row: None
+    training = Training(recipe, seed, data, model, device)
     key = run_key(recipe, seed, data, own_model)
     if out is None and own_model is not None:
         training.run(progress, after_epoch=after_epoch)
         return training.finished(folder=None)
     folder = RunFolder(Path(out) if out is not None else cache_folder() / "runs" / key, key)
     # in the cache, whoever comes second takes what is there
-    with held(folder.path, wait=out is None, otherwise=IN_USE):
+    with entered_by_first(held(folder.path, wait=out is None, otherwise=IN_USE)):
         return _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
 
 
@@ -113,7 +128,7 @@ def fit_all(
     >>> [run.seed for run in fit_all([(tiny, 0), (tiny, 1)])]
     [0, 1]
     """
-    todo = list(recipes)
+    todo = _pairs(recipes)
     return [
         fit(recipe, data=data, seed=seed, device=device)
         for recipe, seed in tqdm(todo, desc=description, unit="net", leave=False)
@@ -139,27 +154,36 @@ def _fit_in(
             if progress:
                 tqdm.write(f"resumed at epoch {training.epoch} of {training.recipe.epochs}")
     else:
-        folder.clear()
-    folder.begin(training.recipe, training.history)
-    saved_at = time.monotonic()
+        by_first(folder.clear)
+    by_first(lambda: folder.begin(training.recipe, training.history))
+    saved_at, saved_step = time.monotonic(), training.step
+
+    def save_checkpoint() -> None:
+        nonlocal saved_at, saved_step
+        folder.save_checkpoint(*training.state())
+        saved_at, saved_step = time.monotonic(), training.step
+
+    def keep() -> None:
+        age = time.monotonic() - saved_at
+        epoch_ended = training.step % training.steps_per_epoch == 0
+        if epoch_ended:
+            folder.add_to_history(training.history[-1])
+        if age >= checkpoint_every or (epoch_ended and age >= 1):
+            save_checkpoint()
 
     with held_back_interrupts() as interrupted:
 
-        def keep() -> None:
-            nonlocal saved_at
-            age = time.monotonic() - saved_at
-            epoch_ended = training.step % training.steps_per_epoch == 0
-            if epoch_ended:
-                folder.add_to_history(training.history[-1])
-            if age >= checkpoint_every or (epoch_ended and age >= 1) or interrupted():
-                folder.save_checkpoint(*training.state())
-                saved_at = time.monotonic()
-            if interrupted():
+        def after_step() -> None:
+            if is_first():
+                keep()
+            if anywhere(interrupted()):
+                if is_first() and saved_step < training.step:
+                    save_checkpoint()
                 raise KeyboardInterrupt
 
-        training.run(progress, after_step=keep, after_epoch=after_epoch)
+        training.run(progress, after_step=after_step, after_epoch=after_epoch)
     run = training.finished(folder.path)
-    folder.save_run(run, training.data)
+    by_first(lambda: folder.save_run(run, training.data))
     return run
 
 
@@ -178,7 +202,18 @@ def as_the_recipe_asks(data: Dataset, recipe: Recipe) -> Dataset:
     return data
 
 
+def _pairs(recipes: Iterable[tuple[Recipe, int]]) -> list[tuple[Recipe, int]]:
+    wanted = "recipes must be pairs, each of a recipe and a seed"
+    if not isinstance(recipes, Iterable):
+        raise TypeError(f"{wanted}; got {type(recipes).__name__}")
+    pairs = list(recipes)
+    for pair in pairs:
+        if not (isinstance(pair, tuple) and len(pair) == 2):
+            raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
+    return pairs
+
+
 def _device(device: str | torch.device) -> torch.device:
     if device != "auto":
-        return torch.device(device)
+        return usable_device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,6 +2,10 @@
 
 The order of an epoch's batches and their augmentation are functions of (seed, epoch, step), so that
 a run that was interrupted and resumed is bit for bit the one that was not.
+
+Several processes take the same steps, each with its share of every batch, and hold the same state;
+the run is that of one process but for the order in which sums are rounded. A SortNet's is alike
+only in distribution: each process drops inputs by draws of its own.
 """
 
 from __future__ import annotations
@@ -25,11 +29,12 @@ from linfkit.data import Dataset, random_crop, random_flip
 from linfkit.layers import MeanShift, distance_layers, set_p
 from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
 from linfkit.models import common_p
+from linfkit.processes import exchanging_gradients, processes, rank, share, summed
 from linfkit.recentring import recentre, recentred
 from linfkit.recipes import Recipe
 from linfkit.sortnet import SortDist
 from linfkit.training.moments import moment_of
-from linfkit.training.objectives import logits_worst_and_loss, within_reach, worst_within
+from linfkit.training.objectives import Objective, within_reach, worst_within
 from linfkit.training.optimizers import optimizer_of, steer
 from linfkit.training.runs import Run
 
@@ -61,18 +66,27 @@ class Training:
         if not any(distance_layers(self.model)):
             raise ValueError("model must hold ℓp-distance layers; it has none")
         self.model.to(self.device).train()
-        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.0))
         # an ensemble's is its first member's; beside a model of the user's own, which may have none
         named = self.model.named_parameters()
         of_model = [w for name, w in named if name.split(".")[-1] == "logit_scale"]
         beside = nn.Parameter(torch.ones((), device=self.device))
         self.logit_scale: nn.Parameter = of_model[0] if of_model else beside
+        # before the average copies the weights: from here on they are the first process's
+        self.objective = exchanging_gradients(Objective(self.model, self.recipe, self.logit_scale))
+        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.0))
         self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
         self.moment = moment_of(self.recipe, progress=0.0)
         self.drops_inputs = any(isinstance(at, SortDist) for at in distance_layers(self.model))
         self.data = self.data.on(self.device)
         self.steps_per_epoch = math.ceil(len(self.data.train_x) / self.recipe.batch_size)
         self.steps = self.recipe.epochs * self.steps_per_epoch
+        last_batch = len(self.data.train_x) - (self.steps_per_epoch - 1) * self.recipe.batch_size
+        if last_batch < processes():
+            raise ValueError(
+                f"batch_size={self.recipe.batch_size} leaves {last_batch} of "
+                f"{len(self.data.train_x)} images to the last batch of an epoch, "
+                f"and {processes()} processes need one each"
+            )
         self._start_epoch()
 
     @property
@@ -120,16 +134,15 @@ class Training:
 
         rows = self.order[within * recipe.batch_size : (within + 1) * recipe.batch_size]
         images = self.data.train_x[rows].to(self.device)
-        labels = self.data.train_y[rows].to(self.device)
-        x = self._augmented(images, within).float().div(255)
+        mine = share(len(rows))  # once the whole batch has been augmented, as one process would
+        x = self._augmented(images, within)[mine].float().div(255)
+        labels = self.data.train_y[rows[mine]].to(self.device)
         images_left = len(self.data.train_x) - within * recipe.batch_size
         counted = images_left <= max(STARVED_IMAGES, recipe.batch_size)
         # in the weights that give this step's logits, so before it moves them
         at_infinity = _worst_at_infinity(self.model, x, labels, recipe.eps) if counted else None
-        with _drawing_from(self.seed, self.epoch, 1 + within):
-            logits, worst, loss = logits_worst_and_loss(
-                self.model, x, labels, recipe, self.moment, self.logit_scale
-            )
+        with _drawing_from(self.seed, self.epoch, 1 + within, rank()):
+            logits, worst, loss = self.objective(x, labels, self.moment)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -141,10 +154,12 @@ class Training:
         with torch.no_grad():
             without_hinge = ~within_reach(worst, labels)
             correct = (logits.argmax(dim=1) == labels).sum()
-            self.totals += torch.stack([loss * len(labels), correct, without_hinge.sum()])
+            sums = torch.stack([loss * len(labels), correct, without_hinge.sum()])
+            self.totals += summed(sums)
             if at_infinity is not None:
                 starved = without_hinge & within_reach(at_infinity, labels)
-                self.starved += torch.stack([starved.sum(), torch.ones_like(starved).sum()])
+                counts = torch.stack([starved.sum(), torch.ones_like(starved).sum()])
+                self.starved += summed(counts)
         self.step += 1
 
     def _augmented(self, images: Tensor, within: int) -> Tensor:
@@ -204,7 +219,8 @@ class Training:
         self._start_epoch()
 
     def _certified(self, model: nn.Module, images: int | None = None) -> Certificates:
-        return certify(model, *self._test_images(images))
+        with evaluating_at(model, math.inf):  # certify refuses a net whose dropout is active
+            return certify(model, *self._test_images(images))
 
     def _test_images(self, count: int | None) -> tuple[Tensor, Tensor]:
         """The first test images, in [0, 1], and their labels, on the device."""

@@ -18,10 +18,35 @@ from linfkit.losses import (
     worst_logits,
     worst_mixed_loss,
 )
+from linfkit.processes import mean_over_processes
 from linfkit.recipes import Recipe
 from linfkit.training.moments import Moment
 
-__all__ = ["logits_worst_and_loss", "within_reach", "worst_within"]
+__all__ = ["Objective", "logits_worst_and_loss", "within_reach", "worst_within"]
+
+
+class Objective(nn.Module):
+    """All that a step computes of a net, as one module: `logits_worst_and_loss` of its batch.
+
+    Where several processes train, each has its share of the batch, and the loss is that of all: its
+    gradients, averaged over the processes, are those of one process that has the whole batch.
+
+    Args:
+        model: a hybrid, or a net that is 1-Lipschitz at p=∞.
+        recipe: says which loss.
+        logit_scale: the factor by which a cross-entropy sees the logits, the model's or beside it.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, logit_scale: nn.Parameter) -> None:
+        super().__init__()
+        self.model, self.recipe, self.logit_scale = model, recipe, logit_scale
+
+    def forward(self, x: Tensor, labels: Tensor, moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits and worst logits, (B, C), without gradients, and the loss, with them."""
+        logits, worst, loss = logits_worst_and_loss(
+            self.model, x, labels, self.recipe, moment, self.logit_scale
+        )
+        return logits.detach(), worst.detach(), mean_over_processes(loss, rows=len(x))
 
 
 def logits_worst_and_loss(

@@ -41,6 +41,7 @@ SOURCES = [
     "losses.py",
     "models.py",
     "optim.py",
+    "processes.py",
     "recentring.py",
     "rounding.py",
     "schedules.py",

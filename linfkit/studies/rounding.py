@@ -1,0 +1,78 @@
+"""How much certificates take off for rounding, beside the rounding that is seen."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from linfkit.certificates import certified_radius, certify, evaluating_at
+
+__all__ = ["Rounding", "measure_rounding"]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Of each image, what rounding did to its logits and to its certificate, in pixels.
+
+    Attributes:
+        half_margin: half the margin of the logits as they were computed, (B,), float64.
+        radius: the certified radius, (B,).
+        taken_off: what was taken off half the margin, (B,): 2δ and the rounding of the margin.
+        seen: the most that any of an image's logits differs between the net as it is executed and
+            the same net in float64, (B,), float64.
+    """
+
+    half_margin: Tensor
+    radius: Tensor
+    taken_off: Tensor
+    seen: Tensor
+
+    @property
+    def allowed(self) -> Tensor:
+        """Half of what was taken off: the δ that bounds each logit's error, (B,)."""
+        return self.taken_off / 2
+
+    def lost(self, eps: float) -> int:
+        """How many images half the margin alone would certify at eps, and the radius does not."""
+        return int(((self.half_margin > eps) & ~(self.radius > eps)).sum())
+
+
+@torch.no_grad()
+def measure_rounding(model: nn.Module, x: Tensor, labels: Tensor) -> Rounding:
+    """Certify images, and execute the net on them both as it is and in float64.
+
+    float64 stands in for real numbers: its own rounding is some 2²⁹ times smaller.
+
+    Args:
+        model: of layers whose rounding is known (`linfkit.rounding`), in float32; it is taken at
+            p=∞.
+        x: images, (B, ...), float32, in [0, 1].
+        labels: whole numbers, (B,).
+
+    Raises:
+        ValueError: no rounding is known for this model.
+
+    >>> from linfkit.models import LpDistNet
+    >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(5, 4)
+    >>> measured = measure_rounding(net, x, net(x).argmax(dim=1))
+    >>> bool((measured.seen <= measured.allowed).all()), measured.lost(eps=0.1)
+    (True, 0)
+    """
+    certificates = certify(model, x, labels)
+    if certificates.rounding is None:
+        raise ValueError(
+            f"model must be one whose rounding is known; that of a {type(model).__name__} is not"
+        )
+    with evaluating_at(model, math.inf):
+        logits = model(x).double()
+        exact = copy.deepcopy(model).double()(x.double())
+    return Rounding(
+        half_margin=certified_radius(logits, labels),
+        radius=certificates.radius,
+        taken_off=certificates.rounding,
+        seen=(logits - exact).abs().amax(dim=1),
+    )
