@@ -69,17 +69,16 @@ def step_rate(progress: float, steps: Sequence[float], factor: float) -> float:
 def smooth_start(ratio: float, share: float) -> float:
     """A ramp from 0 to 1 that starts as a quartic, and goes on as the line that touches it.
 
-    With k = 1 / ((4 − 3r) r³), r the `share` of the ramp that is smooth: k ρ⁴ below r, and above it
-    1 − (1 − k r⁴)(1 − ρ) / (1 − r); value and slope agree at r. ε in SortNet's hybrids rises so.
+    With r the `share` of the ramp that is smooth: ρ⁴ / ((4 − 3r) r³) below r, and above it
+    1 − (1 − q)(1 − ρ) / (1 − r) with q = r / (4 − 3r); value and slope agree at r. ε in SortNet's
+    hybrids rises so.
 
     >>> [round(smooth_start(ratio, 0.5), 3) for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)]
     [0.0, 0.013, 0.2, 0.6, 1.0]
     >>> smooth_start(0.25, share=0.0)
     0.25
     """
-    if share == 0:
-        return ratio
-    k = 1 / ((4 - 3 * share) * share**3)
     if ratio < share:
-        return k * ratio**4
-    return 1 - (1 - k * share**4) * (1 - ratio) / (1 - share) if share < 1 else k * ratio**4
+        return (ratio / share) ** 3 * ratio / (4 - 3 * share)
+    touch = share / (4 - 3 * share)  # where the line goes on
+    return 1 - (1 - touch) * (1 - ratio) / (1 - share) if share < 1 else 1.0
