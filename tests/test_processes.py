@@ -25,17 +25,19 @@ ROOT = Path(__file__).parent.parent
 
 def in_two_processes(*words):
     """What a module prints that torchrun starts twice."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    # standalone: at a free port, where 29500 may be somebody else's
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [*torchrun, *map(str, words)],
+    ran = subprocess.run(
+        [sys.executable, *torchrun, *map(str, words)],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
-        check=True,
         timeout=300,
     )
+    assert ran.returncode == 0, ran.stderr
+    return ran
 
 
 @pytest.fixture(scope="module")
