@@ -9,7 +9,20 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_model", "check_real", "check_tensor", "usable_device"]
+__all__ = ["check_count", "check_model", "check_real", "check_tensor", "usable_device"]
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Refuse anything but a whole number from `least` up.
+
+    >>> check_count("steps", 0)
+    Traceback (most recent call last):
+    ValueError: steps must be at least 1; got 0
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number; got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")
 
 
 def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bool]) -> None:

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_model
+from linfkit.arguments import check_count, check_model
 from linfkit.certificates import check_images, evaluating_at
-from linfkit.layers import check_count
 from linfkit.losses import check_logits
 
 __all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]

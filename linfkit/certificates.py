@@ -12,9 +12,9 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_tensor
+from linfkit.arguments import check_count, check_tensor
 from linfkit.functional import linf_interval
-from linfkit.layers import DistanceLayer, LpDist, check_count, distance_layers
+from linfkit.layers import DistanceLayer, LpDist, distance_layers
 from linfkit.losses import check_logits
 from linfkit.models import LpDistNet
 from linfkit.rounding import Rounded, rounded_down, rounded_size, roundings_of, through

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ from linfkit.models import Ensemble, LpDistNet, SharedExponent, VotingEnsemble, 
 from linfkit.shapes import ShapesAlone
 from linfkit.sortnet import SortNet
 
-__all__ = ["load_model", "read_tensors", "save_model", "write_atomically", "write_tensors"]
+__all__ = [
+    "file_of",
+    "load_model",
+    "read_header",
+    "read_tensors",
+    "save_model",
+    "write_atomically",
+    "write_tensors",
+]
 
 #: Key of the JSON header in safetensors' own metadata.
 HEADER = "linfkit"
@@ -87,20 +96,43 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or not linfkit's.
     """
+    with _opened(path) as (file, header):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return tensors, _mapping(header, path)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a file that `write_tensors` wrote; its tensors are left alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or not linfkit's.
+    """
+    with _opened(path) as (_, header):
+        pass
+    return _mapping(header, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The file, to read tensors from, and what its header holds; any damage is a ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if HEADER not in metadata:
-            raise ValueError(f"its header has no {HEADER!r} entry")
-        header = json.loads(metadata[HEADER])
+            if HEADER not in metadata:
+                raise ValueError(f"its header has no {HEADER!r} entry")
+            header = json.loads(metadata[HEADER])
+            yield file, header
     except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
+
+
+def _mapping(header: Any, path: Path) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise ValueError(f"{path} cannot be loaded: its header is a {type(header).__name__}")
-    return tensors, header
+    return header
 
 
 def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any]) -> None:
@@ -141,9 +173,7 @@ def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """
     if model is not None:
         check_model("model", model)
-    path = Path(path)
-    if path.is_dir():
-        path = path / "ema_model.safetensors"
+    path = file_of(path)
     tensors, header = read_tensors(path)
     try:
         if model is None:
@@ -161,6 +191,16 @@ def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     ) as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     return model.eval()
+
+
+def file_of(path: str | Path) -> Path:
+    """The file of a net: the path itself, or in a run's folder that of the averaged weights.
+
+    >>> file_of("net.safetensors").name
+    'net.safetensors'
+    """
+    path = Path(path)
+    return path / "ema_model.safetensors" if path.is_dir() else path
 
 
 def _built_of(architecture: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -102,7 +102,7 @@ def reproduce(
         return
     chosen = batch.load_profile(profile)
     out = out or Path("runs") / chosen.name
-    try:
+    with _interruptible(f"the same command does what is left in {out}"):
         results = batch.reproduce(
             chosen,
             out,
@@ -114,9 +114,6 @@ def reproduce(
             scheduler=scheduler,
             force=force,
         )
-    except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; the same command does what is left in {out}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
     console.print(report.claims_table(results.claims))
     console.print(report.notebooks_table(results.notebooks))
     console.print(f"{report.summary(results)}; see {out}")
@@ -153,7 +150,7 @@ def train(
     out = out or Path("runs") / chosen.name
     logs = tensorboard and is_first()
     logged = logging_scalars(out / "tensorboard") if logs else nullcontext(lambda row: None)
-    with _interruptible(out), logged as log:
+    with _interruptible(f"the same command goes on from {out}"), logged as log:
         run = fit(chosen, out=out, seed=seed, after_epoch=log)
     if not is_first():
         return
@@ -181,7 +178,7 @@ def ensemble(
 
     chosen = load_recipe(recipe).replace(**_values(settings))
     out = out or Path("runs") / f"{chosen.name}-ensemble"
-    with _interruptible(out):
+    with _interruptible(f"the same command goes on from {out}"):
         run = fit_ensemble(chosen, out=out)
     for member in run.runs:
         found = member.results
@@ -272,7 +269,7 @@ def certify(
     trained = evaluation.load_trained(checkpoint)
     size = trained.eps if eps is None else pixels.from_text(eps)
     data = trained.load_data() if dataset is None else load_dataset(dataset)
-    try:
+    with _interruptible("nothing was written"):
         found = evaluation.evaluate(
             trained.model.to(where),
             data,
@@ -280,9 +277,6 @@ def certify(
             attack=evaluation.PGD(steps, restarts) if attack else None,
             images=images,
         )
-    except KeyboardInterrupt:
-        typer.echo("\ninterrupted; nothing was written", err=True)
-        raise typer.Exit(INTERRUPTED) from None
     record = evaluation.Record.of(trained, data, found)
     console = Console()
     console.print(table.heading(record), markup=False)
@@ -335,11 +329,8 @@ def bench(
     from linfkit.figures import pairs_per_second
 
     _check_picture(figure)
-    try:
+    with _interruptible("nothing was written"):
         results = bench.run(device, quick)
-    except KeyboardInterrupt:
-        typer.echo("\ninterrupted; nothing was written", err=True)
-        raise typer.Exit(INTERRUPTED) from None
     console = Console()
     console.print(report.heading(results))
     console.print(report.timings_table(results))
@@ -361,12 +352,12 @@ def doctor() -> None:
 
 
 @contextmanager
-def _interruptible(out: Path) -> Iterator[None]:
-    """Within the block, Ctrl-C ends the command with a word on how to go on."""
+def _interruptible(outcome: str) -> Iterator[None]:
+    """Within the block, Ctrl-C ends the command with a word on what is left of it."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted; the same command goes on from {out}", err=True)
+        typer.echo(f"\ninterrupted; {outcome}", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from linfkit.layers import LpDist, LpDistConv2d, MeanShift, check_count
-from linfkit.models import DistanceNet
+from linfkit.arguments import check_count
+from linfkit.layers import LpDist, LpDistConv2d, MeanShift
+from linfkit.models import DistanceNet, centred
 
 __all__ = ["Conv", "LpDistAlexNet", "LpDistConvNet", "LpDistLeNet", "LpDistVGG", "Pool"]
 
@@ -127,11 +128,12 @@ class LpDistConvNet(DistanceNet):
                     f"image_shape must be large enough for {type(self).__name__}, whose {stage} "
                     f"would have no output; got {tuple(image_shape)}"
                 )
-        self.layers.append(nn.Flatten())
-        for inputs, outputs in pairwise([math.prod(shape), self.features, hidden]):
-            self.layers.append(LpDist(inputs, outputs, identity_start=identity_start))
-            self.layers.append(MeanShift(outputs))
-        self.layers.append(LpDist(hidden, classes, bias=True, identity_start=identity_start))
+        sizes = [math.prod(shape), self.features, hidden]
+        after_stages = centred(
+            *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(sizes)),
+            LpDist(hidden, classes, bias=True, identity_start=identity_start),
+        )
+        self.layers.append(nn.Flatten()).extend(after_stages)
 
 
 class LpDistLeNet(LpDistConvNet):

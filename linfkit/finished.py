@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, field_validator
 
 from linfkit.certificates import Certificates, certify
-from linfkit.checkpoints import read_tensors
+from linfkit.checkpoints import read_header
 from linfkit.data import is_at_hand
 from linfkit.evaluation import DataIdentity, load_trained
 from linfkit.recipes import Recipe
@@ -70,7 +70,7 @@ class FinishedRun(BaseModel, frozen=True):
         for file in NETS.values():
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"run: {folder} holds no finished run: it has no {file}")
-        _, header = read_tensors(folder / NETS["raw weights"])
+        header = read_header(folder / NETS["raw weights"])
         if "history" not in header:
             raise ValueError(f"run: {folder} holds a net without a history; one run is wanted")
         return cls(**{**header, "folder": folder})

@@ -6,12 +6,14 @@ so that autograd and ``torch.compile`` see one node each. The arithmetic is in `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from linfkit.arguments import check_count
 
 __all__ = ["linf_interval", "lp_dist", "sorted_dist"]
 
@@ -121,8 +123,10 @@ def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
     _check_matrix("w", w)
     _check_alike("w", w, "x", x)
     _check_columns("w", w, "x", x)
+    rho = check_rho(rho)
+    check_count("terms", terms)
     with torch.autocast(x.device.type, enabled=False):
-        return _sorted_dist(x, w, _drop_coefficients(check_rho(rho), _check_terms(terms), x))
+        return _sorted_dist(x, w, _drop_coefficients(rho, terms, x))
 
 
 def check_p(p: float) -> float:
@@ -131,13 +135,7 @@ def check_p(p: float) -> float:
     >>> check_p(8)
     8.0
     """
-    if isinstance(p, bool) or not isinstance(p, Real):
-        raise TypeError(
-            f"p must be a number from 1 up to math.inf; got {p!r} of type {type(p).__name__}"
-        )
-    if not p >= 1:  # so phrased, NaN is refused too
-        raise ValueError(f"p must be a number from 1 up to math.inf; got {p}")
-    return float(p)
+    return _number("p", p, "from 1 up to math.inf", lambda p: p >= 1)
 
 
 def check_rho(rho: float) -> float:
@@ -146,22 +144,18 @@ def check_rho(rho: float) -> float:
     >>> check_rho(0)
     0.0
     """
-    if isinstance(rho, bool) or not isinstance(rho, Real):
+    return _number("rho", rho, "from 0 up to but without 1", lambda rho: 0 <= rho < 1)
+
+
+def _number(name: str, value: float, range_: str, within: Callable[[float], bool]) -> float:
+    """A float of which `within` is true, as it is not of NaN."""
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(
-            f"rho must be a number from 0 up to but without 1; got {rho!r} of type "
-            f"{type(rho).__name__}"
+            f"{name} must be a number {range_}; got {value!r} of type {type(value).__name__}"
         )
-    if not 0 <= rho < 1:  # so phrased, NaN is refused too
-        raise ValueError(f"rho must be a number from 0 up to but without 1; got {rho}")
-    return float(rho)
-
-
-def _check_terms(terms: int) -> int:
-    if isinstance(terms, bool) or not isinstance(terms, int):
-        raise TypeError(f"terms must be a whole number; got {terms!r}")
-    if terms < 1:
-        raise ValueError(f"terms must be at least 1; got {terms}")
-    return terms
+    if not within(value):
+        raise ValueError(f"{name} must be a number {range_}; got {value}")
+    return float(value)
 
 
 def _drop_coefficients(rho: float, terms: int, x: Tensor) -> list[float]:

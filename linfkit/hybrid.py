@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from linfkit.arguments import check_count
 from linfkit.certificates import certified_radius, check_images
-from linfkit.layers import DistanceLayer, check_count
+from linfkit.layers import DistanceLayer
 from linfkit.losses import check_logits
-from linfkit.models import DistanceNet, Members, SharedExponent
+from linfkit.models import DistanceNet, Ensemble, Members, SharedExponent
 from linfkit.rounding import Rounded, normalised, rounded_down, through
 from linfkit.units import PixelUnits
 
@@ -23,6 +25,7 @@ __all__ = [
     "IntervalCertified",
     "IntervalMLP",
     "ScaledLinear",
+    "ensemble_of",
     "interval_radius",
 ]
 
@@ -109,7 +112,7 @@ class IntervalMLP(nn.Module):
         return at_centre + beyond + self.last.bias - self.last.bias[labels].unsqueeze(1)
 
 
-class IntervalCertified(SharedExponent):
+class IntervalCertified(SharedExponent, ABC):
     """A net whose logits are bounded over a box around its features, by interval arithmetic.
 
     A subclass says what its features are, and what logits and worst logits they give; half the
@@ -121,21 +124,21 @@ class IntervalCertified(SharedExponent):
 
     scale: Tensor
 
+    @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """What the distance layers make of images, batch first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rounded_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The features, and how far from those of real numbers, in pixels, (B,), float64."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits_at(self, u: Tensor) -> Tensor:
         """Logits, (B, classes), of features u."""
-        raise NotImplementedError
 
+    @abstractmethod
     def worst_logits_at(self, u: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
         """The `worst_logits` of features u, (B, classes)."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
@@ -333,6 +336,17 @@ class HybridEnsemble(IntervalCertified, Members):
 
     def _by_member(self, u: Tensor) -> Iterator[tuple[HybridNet, Tensor]]:
         return zip(self._members(), u.unbind(dim=1), strict=True)
+
+
+def ensemble_of(models: Sequence[nn.Module]) -> Ensemble | HybridEnsemble:
+    """The mean of several nets' logits, with the proof that its members allow.
+
+    >>> from linfkit.models import LpDistNet
+    >>> type(ensemble_of([LpDistNet(4, 8, 2, 3) for _ in range(2)])).__name__
+    'Ensemble'
+    """
+    hybrids = all(isinstance(model, HybridNet) for model in models)
+    return HybridEnsemble(models) if hybrids else Ensemble(models)
 
 
 def _after_features(model: IntervalCertified) -> IntervalCertified:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linfkit.arguments import check_model, check_real, check_tensor
+from linfkit.arguments import check_count, check_model, check_real, check_tensor
 from linfkit.functional import check_p, lp_dist
 from linfkit.processes import mean_over_processes
 
@@ -285,11 +285,3 @@ def set_p(module: nn.Module, p: float) -> None:
     """
     for layer in distance_layers(module):
         layer.p = p
-
-
-def check_count(name: str, value: int, least: int = 1) -> None:
-    """Refuse anything but a whole number from `least` up, naming the argument."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number; got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {value}")

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_model, check_real
+from linfkit.arguments import check_count, check_model, check_real
 from linfkit.certificates import check_eps, check_images
 from linfkit.hybrid import ScaledLinear
-from linfkit.layers import DistanceLayer, check_count, distance_layers
+from linfkit.layers import DistanceLayer, distance_layers
 from linfkit.models import Members, VotingEnsemble
 
 __all__ = [

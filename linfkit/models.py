@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_model, check_real
-from linfkit.layers import LpDist, MeanShift, check_count, distance_layers, set_p
+from linfkit.arguments import check_count, check_model, check_real
+from linfkit.layers import DistanceLayer, LpDist, MeanShift, distance_layers, set_p
 from linfkit.units import PixelUnits
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Members",
     "SharedExponent",
     "VotingEnsemble",
+    "centred",
     "common_p",
 ]
 
@@ -123,11 +124,21 @@ class LpDistNet(DistanceNet):
             "identity_start": identity_start,
         }
         sizes = [in_features] + [width] * (depth - 1)
-        self.layers = nn.Sequential()
-        for features_in, features_out in pairwise(sizes):
-            self.layers.append(LpDist(features_in, features_out, identity_start=identity_start))
-            self.layers.append(MeanShift(features_out))
-        self.layers.append(LpDist(sizes[-1], classes, bias=True, identity_start=identity_start))
+        self.layers = centred(
+            *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(sizes)),
+            LpDist(sizes[-1], classes, bias=True, identity_start=identity_start),
+        )
+
+
+def centred(*layers: DistanceLayer) -> nn.Sequential:
+    """The layers in a row, a mean shift after all but the last.
+
+    >>> [type(layer).__name__ for layer in centred(LpDist(4, 8), LpDist(8, 3))]
+    ['LpDist', 'MeanShift', 'LpDist']
+    """
+    *hidden, last = layers
+    shifted = ((layer, MeanShift(len(layer.weight))) for layer in hidden)
+    return nn.Sequential(*chain.from_iterable(shifted), last)
 
 
 class Members(SharedExponent):

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_model
+from linfkit.arguments import check_count, check_model
 from linfkit.certificates import check_images, evaluating_at
-from linfkit.layers import MeanShift, check_count
+from linfkit.layers import MeanShift
 
-__all__ = ["recentre", "recentred"]
+__all__ = ["keeping_means", "recentre", "recentred"]
 
 
 @torch.no_grad()
@@ -71,11 +71,27 @@ def recentred(model: nn.Module, images: Tensor) -> Iterator[None]:
     >>> net.layers[1].running_mean.abs().max()
     tensor(0.)
     """
+    with keeping_means(model):
+        recentre(model, images)
+        yield
+
+
+@contextmanager
+def keeping_means(model: nn.Module) -> Iterator[list[MeanShift]]:
+    """Within the block, which gets the mean shifts, running means may change; then as before.
+
+    >>> from linfkit.models import LpDistNet
+    >>> net = LpDistNet(4, width=8, depth=2, classes=3).train()
+    >>> with keeping_means(net) as (shift,):
+    ...     _ = net(torch.rand(5, 4))
+    ...     assert shift.running_mean.abs().max() > 0
+    >>> shift.running_mean.abs().max()
+    tensor(0.)
+    """
     shifts = [module for module in model.modules() if isinstance(module, MeanShift)]
     means = [shift.running_mean.clone() for shift in shifts]
     try:
-        recentre(model, images)
-        yield
+        yield shifts
     finally:
         for shift, mean in zip(shifts, means, strict=True):
             shift.running_mean.copy_(mean)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from linfkit.arguments import check_tensor
+from linfkit.arguments import check_count, check_tensor
 from linfkit.functional import check_rho, lp_dist, sorted_dist
-from linfkit.layers import DistanceLayer, LpDist, MeanShift, check_count
-from linfkit.models import DistanceNet
+from linfkit.layers import DistanceLayer, LpDist
+from linfkit.models import DistanceNet, centred
 
 __all__ = ["SortDist", "SortNet"]
 
@@ -168,10 +168,8 @@ class SortNet(DistanceNet):
             "scale": float(scale),
             "identity_start": identity_start,
         }
-        self.layers = nn.Sequential(
-            LpDist(in_features, width, identity_start=identity_start), MeanShift(width)
+        self.layers = centred(
+            LpDist(in_features, width, identity_start=identity_start),
+            *(SortDist(width, width, rho, identity_start=identity_start) for _ in range(depth - 2)),
+            SortDist(width, classes, rho, bias=True, identity_start=identity_start),
         )
-        for _ in range(depth - 2):
-            self.layers.append(SortDist(width, width, rho, identity_start=identity_start))
-            self.layers.append(MeanShift(width))
-        self.layers.append(SortDist(width, classes, rho, bias=True, identity_start=identity_start))

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from linfkit.arguments import check_model, check_real
+from linfkit.arguments import check_count, check_model
 from linfkit.attacks import survives_pgd
 from linfkit.certificates import Certificates, certify, check_eps, interval_radius
 from linfkit.data import Dataset
-from linfkit.layers import check_count
 from linfkit.models import LpDistNet
 
 __all__ = ["PGD", "Evaluation", "evaluate"]
@@ -143,7 +142,6 @@ def evaluate(
     check_model("model", model)
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
-    check_real("eps", eps, "a number of pixels", math.isfinite)
     check_eps(eps)
     if not isinstance(attack, PGD | None):
         raise TypeError(f"attack must be a PGD or None; got {type(attack).__name__}")

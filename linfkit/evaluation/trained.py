@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from torch import nn
 
-from linfkit.checkpoints import load_model, read_tensors
+from linfkit.checkpoints import file_of, load_model, read_header
 from linfkit.data import Dataset, load_dataset
 from linfkit.recipes import Recipe
 from linfkit.training.fitting import as_the_recipe_asks
@@ -117,10 +117,8 @@ def load_trained(path: str | Path) -> TrainedNet:
     >>> trained.recipe == tiny, trained.load_data().name
     (True, 'digits')
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "ema_model.safetensors"
-    _, header = read_tensors(path)
+    path = file_of(path)
+    header = read_header(path)
     recipe, data = header.get("recipe"), header.get("data")
     return TrainedNet(
         model=load_model(path),

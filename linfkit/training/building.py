@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
+from linfkit.arguments import check_count
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.data import Dataset
-from linfkit.hybrid import HybridEnsemble, HybridNet
-from linfkit.layers import check_count
-from linfkit.models import DistanceNet, Ensemble, LpDistNet, SharedExponent
+from linfkit.hybrid import HybridNet, ensemble_of
+from linfkit.models import DistanceNet, LpDistNet, SharedExponent
 from linfkit.recipes import Recipe
 from linfkit.sortnet import SortNet
 
@@ -73,7 +73,7 @@ def build_model(
         members[-1].logit_scale.requires_grad_(recipe.mlp_hidden is None or recipe.loss == "mixed")
     if recipe.members == 1:
         return members[0]
-    return Ensemble(members) if recipe.mlp_hidden is None else HybridEnsemble(members)
+    return ensemble_of(members)
 
 
 def _of_distances(

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from linfkit.certificates import certify
 from linfkit.checkpoints import save_model
 from linfkit.data import Dataset, load_dataset
-from linfkit.hybrid import HybridEnsemble, HybridNet
-from linfkit.models import Ensemble, Members
+from linfkit.hybrid import ensemble_of
+from linfkit.models import Members
 from linfkit.processes import is_first
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.fitting import as_the_recipe_asks, fit
-from linfkit.training.runs import Run, provenance
+from linfkit.training.runs import Run, provenance, results_of
 
 __all__ = ["EnsembleRun", "fit_ensemble"]
 
@@ -89,22 +87,15 @@ def fit_ensemble(
         )
         for seed in recipe.seeds
     ]
-    raw, averaged = _mean([run.model for run in runs]), _mean([run.ema_model for run in runs])
+    raw = ensemble_of([run.model for run in runs]).eval()
+    averaged = ensemble_of([run.ema_model for run in runs]).eval()
     tested = as_the_recipe_asks(data, recipe)
-    images, labels = tested.test_x.float().div(255), tested.test_y
-    results = {}
-    for prefix, model in [("", raw), ("ema_", averaged)]:
-        where = next(model.parameters()).device
-        certificates = certify(model, images.to(where), labels.to(where))
-        results[f"{prefix}accuracy"] = certificates.clean_accuracy
-        results[f"{prefix}certified"] = certificates.accuracy(recipe.eps)
+    where = next(raw.parameters()).device
+    images, labels = tested.test_x.to(where).float().div(255), tested.test_y.to(where)
+    proved = certify(raw, images, labels), certify(averaged, images, labels)
+    results = results_of(*proved, recipe.eps)
     if folder and is_first():
         header = {"seeds": list(recipe.seeds), **provenance(recipe, tested, results)}
         save_model(folder / "ema_model.safetensors", averaged, header)
         save_model(folder / "model.safetensors", raw, header)
     return EnsembleRun(runs, raw, averaged, results, folder)
-
-
-def _mean(models: Sequence[nn.Module]) -> Members:
-    hybrid = all(isinstance(model, HybridNet) for model in models)
-    return (HybridEnsemble(models) if hybrid else Ensemble(models)).eval()

@@ -26,17 +26,17 @@ from tqdm.auto import tqdm
 
 from linfkit.certificates import Certificates, certify, evaluating_at
 from linfkit.data import Dataset, random_crop, random_flip
-from linfkit.layers import MeanShift, distance_layers, set_p
+from linfkit.layers import distance_layers, set_p
 from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
 from linfkit.models import common_p
 from linfkit.processes import exchanging_gradients, processes, rank, share, summed
-from linfkit.recentring import recentre, recentred
+from linfkit.recentring import keeping_means, recentre, recentred
 from linfkit.recipes import Recipe
 from linfkit.sortnet import SortDist
 from linfkit.training.moments import moment_of
 from linfkit.training.objectives import Objective, within_reach, worst_within
 from linfkit.training.optimizers import optimizer_of, steer
-from linfkit.training.runs import Run
+from linfkit.training.runs import Run, results_of
 
 __all__ = ["Training"]
 
@@ -252,13 +252,7 @@ class Training:
             for net in (self.model, self.ema.module):
                 recentre(net, self._pixels(self.data.train_x[:RECENTRING_IMAGES]))
         raw, averaged = self._certified(self.model), self._certified(self.ema.module)
-        eps = self.recipe.eps
-        results = {
-            "accuracy": raw.clean_accuracy,
-            "certified": raw.accuracy(eps),
-            "ema_accuracy": averaged.clean_accuracy,
-            "ema_certified": averaged.accuracy(eps),
-        }
+        results = results_of(raw, averaged, self.recipe.eps)
         return Run(
             recipe=self.recipe,
             seed=self.seed,
@@ -307,15 +301,10 @@ def _worst_at_infinity(model: nn.Module, x: Tensor, labels: Tensor, eps: float) 
 
     Running means would not do: they belong to the p of training, and centre nothing at another.
     """
-    shifts = [module for module in model.modules() if isinstance(module, MeanShift)]
-    means = [shift.running_mean.clone() for shift in shifts]
-    with evaluating_at(model, math.inf):
+    with keeping_means(model) as shifts, evaluating_at(model, math.inf):
         for shift in shifts:
             shift.train()
-        worst = worst_within(model, x, labels, eps)
-    for shift, mean in zip(shifts, means, strict=True):
-        shift.running_mean.copy_(mean)
-    return worst
+        return worst_within(model, x, labels, eps)
 
 
 @contextmanager

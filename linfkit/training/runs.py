@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from linfkit.certificates import Certificates
 from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
 from linfkit.data import Dataset
 from linfkit.layers import set_p
@@ -209,6 +210,16 @@ class RunFolder:
                 f"{place} holds a run of another recipe, seed or data set, or of other code: "
                 "choose another folder, or resume=False to train anew there"
             )
+
+
+def results_of(raw: Certificates, averaged: Certificates, eps: float) -> dict[str, float]:
+    """What a run reports of its two nets: the `results` of a `Run`."""
+    return {
+        "accuracy": raw.clean_accuracy,
+        "certified": raw.accuracy(eps),
+        "ema_accuracy": averaged.clean_accuracy,
+        "ema_certified": averaged.accuracy(eps),
+    }
 
 
 def provenance(recipe: Recipe, data: Dataset, results: Mapping[str, float]) -> dict[str, Any]:
