@@ -169,17 +169,28 @@ def ensemble(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="How many nets train side by side.", show_default="one a GPU, or a core"
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="TCP://HOST:PORT", help="A Dask cluster to train on.")
+    ] = None,
 ) -> None:
     """Train a net for each of a recipe's seeds, and take the mean of their logits.
 
     The mean is certified as its members are. What was interrupted goes on where it was.
+
+    With torchrun, as for `train`, and `--workers 1`, the processes share each net instead.
     """
     from linfkit import fit_ensemble, load_recipe
 
     chosen = load_recipe(recipe).replace(**_values(settings))
     out = out or Path("runs") / f"{chosen.name}-ensemble"
     with _interruptible(f"the same command goes on from {out}"):
-        run = fit_ensemble(chosen, out=out)
+        run = fit_ensemble(chosen, out=out, workers=workers, scheduler=scheduler)
     for member in run.runs:
         found = member.results
         typer.echo(

@@ -33,7 +33,6 @@ from typer.testing import CliRunner
 
 import linfkit as lk
 from linfkit.batch import reproduce
-from linfkit.batch.workers import local_cluster
 from linfkit.checkpoints import write_tensors
 from linfkit.cli import app
 from linfkit.data.downloads import SOURCES as DOWNLOADS
@@ -44,6 +43,7 @@ from linfkit.finished import FinishedRun
 from linfkit.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
 from linfkit.optim import row_decay
 from linfkit.progress import Progress
+from linfkit.workers import local_cluster
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 2.0
@@ -288,6 +288,18 @@ ARGUMENTS = [
         "^recipe must have two see",
     ),
     Case("fit_ensemble", lambda: lk.fit_ensemble(None), TypeError, "^recipe: None came"),
+    Case(
+        "fit_ensemble",
+        lambda: lk.fit_ensemble(tiny().replace(seeds=[0, 1]), workers=0),
+        ValueError,
+        "^workers must be at least 1; got 0",
+    ),
+    Case(
+        "fit_ensemble",
+        lambda: lk.fit_ensemble(tiny().replace(seeds=[0, 1]), data=3),
+        TypeError,
+        "^data must be a Dataset; got int",
+    ),
     Case("hinge_loss", lambda: lk.hinge_loss(LOGITS, LABELS, True), TypeError, "^theta must be a"),
     Case("hinge_loss", lambda: lk.hinge_loss(LOGITS, LABELS, 0.0), ValueError, "^theta must be a"),
     Case("hinge_loss", lambda: lk.hinge_loss(LOGITS, LABELS, 10**400), ValueError, "^theta must"),
@@ -835,6 +847,7 @@ COMMANDS = [
     Command("bench --device tpu9", "error: device: must be 'cpu' or 'cuda'; got 'tpu9'"),
     Command("reproduce --profile quikc", "error: profile: 'quikc' is none of ours"),
     Command("reproduce --workers 0", "Invalid value for '--workers'"),
+    Command("ensemble digits-small --workers 0", "Invalid value for '--workers'"),
     Command("reproduce --notebooks none", "error: notebooks: there is no folder none"),
     Command(
         "reproduce --notebooks notebooks", "is no notebook", {"notebooks/mine.ipynb": b"no JSON"}

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from choreographer.browsers.chromium import Chromium
 
+from linfkit import workers
 from linfkit.batch import (
     Profile,
     Results,
@@ -20,7 +21,6 @@ from linfkit.batch import (
     outputs,
     reproduce,
     reproduction,
-    workers,
 )
 from linfkit.batch.execution import Execution
 from linfkit.batch.parameters import check_parameters, parse_value, read_parameters
@@ -151,7 +151,7 @@ def test_an_interrupt_keeps_what_was_finished(notebooks, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return Execution(nbformat.reads(task.notebook, 4), seconds=1, status="ok")
 
-    monkeypatch.setattr(workers, "execute", execute)
+    monkeypatch.setattr(reproduction, "execute", execute)
     with pytest.raises(KeyboardInterrupt):
         reproduce("quick", tmp_path, notebooks=notebooks, workers=1)
     results = Results.load(tmp_path)
@@ -211,7 +211,7 @@ def nothing_runs(monkeypatch):
     def execute(task, tell):
         raise AssertionError(f"{task.name} ran")
 
-    monkeypatch.setattr(workers, "execute", execute)
+    monkeypatch.setattr(reproduction, "execute", execute)
     monkeypatch.setattr(workers, "default_workers", lambda: 1)
 
 

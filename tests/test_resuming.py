@@ -10,13 +10,16 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import nbformat
 import pytest
 
-from linfkit.batch import Profile, Results, Row, reproduce, workers
-from linfkit.batch.execution import Execution
+from linfkit import workers
+from linfkit.batch import Profile, Results, Row, reproduce, reproduction
+from linfkit.batch.execution import Execution, execute, lost
 from linfkit.batch.records import Record
+from linfkit.batch.tasks import Task, library_hash
 from linfkit.claims import CLAIMS_MIME
 from linfkit.locks import held
 from tests.small_notebooks import PARAMETERS, write_good_notebook, write_notebook
@@ -44,7 +47,7 @@ def ran(monkeypatch):
         notebook.cells[-1].outputs = [table]
         return Execution(notebook, seconds=1, status="ok")
 
-    monkeypatch.setattr(workers, "execute", execute)
+    monkeypatch.setattr(reproduction, "execute", execute)
     monkeypatch.setenv("BROWSER_PATH", "no-such-browser")
     return names
 
@@ -89,7 +92,7 @@ def test_other_parameters_run_again(notebooks, ran):
 
 def test_other_code_of_the_library_runs_everything_again(notebooks, ran, monkeypatch):
     run(notebooks)
-    monkeypatch.setattr("linfkit.batch.tasks.library_hash", lambda: "other")
+    monkeypatch.setattr("linfkit.batch.reproduction.library_hash", lambda: "other")
     run(notebooks)
     assert ran == ALL + ALL
 
@@ -99,7 +102,7 @@ def test_other_data_runs_again(notebooks, ran, monkeypatch):
     profile = Profile(name="small", rows=rows)
     out = notebooks.parent / "out"
     reproduce(profile, out, notebooks=notebooks, workers=1)
-    monkeypatch.setattr("linfkit.batch.reproduction._fingerprints", lambda _: {"digits": "other"})
+    monkeypatch.setattr("linfkit.batch.reproduction.data_hash", lambda name: "other")
     reproduce(profile, out, notebooks=notebooks, workers=1)
     assert ran == [*ALL, "02_second"]
 
@@ -137,7 +140,7 @@ def test_a_record_is_gone_before_its_notebook_runs_again(notebooks, ran, monkeyp
     def die(task, tell):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "execute", die)
+    monkeypatch.setattr(reproduction, "execute", die)
     with pytest.raises(KeyboardInterrupt):
         run(notebooks, force=True)
     assert not list((notebooks.parent / "out" / "records").iterdir())
@@ -250,6 +253,20 @@ def test_workers_bring_back_what_a_run_here_would(cluster_run):
 
 def test_a_notebook_whose_worker_is_killed_runs_again_on_another(cluster_run):
     assert cluster_run.notebooks[-1].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "refusal"),
+    [
+        ({"library": "another"}, "linfkit is another on this worker"),
+        ({"dataset": "digits", "data": "another"}, "digits has other images on this worker"),
+    ],
+)
+def test_a_worker_with_another_library_or_data_set_runs_nothing(elsewhere, refusal, notebooks):
+    task = Task("01_first", (notebooks / "01_first.ipynb").read_text(), {}, {}, 60, library_hash())
+    with pytest.raises(RuntimeError, match=refusal):
+        execute(replace(task, **elsewhere), print)
+    assert lost(task, RuntimeError(refusal)).status == "lost"
 
 
 def test_no_scheduler_is_an_error_of_one_line(notebooks, monkeypatch):

@@ -6,7 +6,6 @@ import logging
 import re
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +22,7 @@ from papermill import PapermillExecutionError, execute_notebook
 from linfkit.batch.outputs import without_widgets
 from linfkit.batch.results import Cell, Status
 from linfkit.batch.tasks import Task
+from linfkit.workers import Tell
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Execution:
     error: str | None = None
 
 
-def execute(task: Task, tell: Callable[[str, int, int], None]) -> Execution:
+def execute(task: Task, tell: Tell) -> Execution:
     """Run a notebook in a fresh kernel of this Python.
 
     Whatever becomes of the notebook is told in the answer; only an interrupt is raised. (What
@@ -54,14 +54,20 @@ def execute(task: Task, tell: Callable[[str, int, int], None]) -> Execution:
 
     Args:
         task: the notebook, and what to run it with.
-        tell: is told the task's name, the cells done and the cells in all, as each begins.
+        tell: is told the task's name, the cells done and the cells in all, as each begins and at
+            the end.
+
+    Raises:
+        RuntimeError: linfkit, or the data set, is another here than where the task was made.
     """
+    task.check_here()
     notebook = nbformat.reads(task.notebook, as_version=4)
     progress = _Progress(task, len(notebook.cells), tell)
     with TemporaryDirectory(prefix="linfkit-") as folder:
         source, target = Path(folder, "source.ipynb"), Path(folder, "executed.ipynb")
         source.write_text(task.notebook, "utf-8")
         status, error = _run(task, source, target, progress)
+        tell(task.name, len(notebook.cells), len(notebook.cells))
         executed = without_widgets(nbformat.read(target if target.exists() else source, 4))
     for machine_path in ("input_path", "output_path"):
         executed.metadata.get("papermill", {}).pop(machine_path, None)
@@ -140,7 +146,7 @@ class ThisPython(AsyncKernelManager):
 class _Progress:
     """Follows a notebook's execution: the cell it is in, the time it has left, its memory."""
 
-    def __init__(self, task: Task, cells: int, tell: Callable[[str, int, int], None]) -> None:
+    def __init__(self, task: Task, cells: int, tell: Tell) -> None:
         self._started = time.monotonic()
         self._task = task
         self._cells = cells

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,17 @@ import torch
 from tqdm.auto import tqdm
 
 from linfkit.batch import sweeps
-from linfkit.batch.execution import Execution
+from linfkit.batch.execution import Execution, execute, lost
 from linfkit.batch.outputs import claims_in, figures_in
 from linfkit.batch.parameters import check_parameters, read_parameters
 from linfkit.batch.pictures import PictureWriter, write_page
 from linfkit.batch.profiles import Profile, Row, load_profile
 from linfkit.batch.records import Record, Records
 from linfkit.batch.results import NotebookResult, Results
-from linfkit.batch.tasks import Task
-from linfkit.batch.workers import (
-    Tell,
-    cluster_at,
-    default_workers,
-    local_cluster,
-    one_after_another,
-    side_by_side,
-)
+from linfkit.batch.tasks import Task, data_hash, library_hash
 from linfkit.checkpoints import write_atomically
 from linfkit.locks import held
+from linfkit.workers import carried_out, shown_in
 
 IN_USE = "is being written by another run; wait for it, or choose another --out"
 
@@ -76,7 +69,8 @@ def reproduce(
     out = out or Path("runs") / profile.name
     rows = _chosen(_rows(profile, notebooks), only)
     folder = notebooks or notebook_folder()
-    data = _fingerprints({row.dataset for row in rows.values() if row.dataset})
+    # read before anything runs, so that what is missing is missed now
+    data = {name: data_hash(name) for name in {row.dataset for row in rows.values()} if name}
     tasks = _plan(rows, folder, parameters or {}, sweep or {}, data)
     if scheduler is None:
         _require_gpu(rows)
@@ -114,7 +108,14 @@ def _carry_out(
         if len(left) < len(tasks):
             kept = ", ".join(task.name for task in tasks if task not in left)
             tqdm.write(f"kept, since nothing they depend on has changed: {kept}")
-        for task, execution in _executions(left, workers, scheduler, _shown_in(bar)):
+        for task, execution in carried_out(
+            left,
+            execute,
+            lost,
+            workers=workers,
+            scheduler=scheduler,
+            tell=shown_in(bar, "cell"),
+        ):
             record = _written(task, execution, out, pictures)
             records.save(record)
             results.add(record.result, record.claims)
@@ -123,31 +124,6 @@ def _carry_out(
             if record.result.status != "ok":
                 tqdm.write(f"{task.name}: {record.result.status}: {record.result.error}")
     return results
-
-
-def _executions(
-    tasks: Sequence[Task], workers: int | None, scheduler: str | None, tell: Tell
-) -> Iterator[tuple[Task, Execution]]:
-    """Run the tasks on the cluster named, on workers here, or in this process."""
-    workers = min(workers or default_workers(), len(tasks))
-    if scheduler is None and workers <= 1:
-        yield from one_after_another(tasks, tell)
-        return
-    with local_cluster(workers) if scheduler is None else cluster_at(scheduler) as client:
-        yield from side_by_side(tasks, client, tell)
-
-
-def _shown_in(bar: tqdm) -> Tell:
-    """Shows, beside the bar, how far the notebooks that run have come."""
-    running: dict[str, str] = {}
-
-    def tell(name: str, done: int, cells: int) -> None:
-        running.pop(name, None)
-        if done < cells - 1:
-            running[name] = f"{name.partition('_')[0]} cell {done + 1}/{cells}"
-        bar.set_postfix_str(", ".join(running.values()))
-
-    return tell
 
 
 def notebook_folder() -> Path:
@@ -211,6 +187,8 @@ def _plan(
                     defaults=known,
                     overrides=overrides,
                     timeout=row.timeout,
+                    library=library_hash(),
+                    dataset=row.dataset,
                     data=data.get(row.dataset or ""),
                 )
             )
@@ -225,13 +203,6 @@ def _plan(
     if not tasks:
         raise ValueError(f"sweep: no notebook has all of the parameters {', '.join(sweep)}")
     return tasks
-
-
-def _fingerprints(names: Iterable[str]) -> dict[str, str]:
-    """Read each data set once, so that what is missing is missed before anything runs."""
-    from linfkit.data import load_dataset
-
-    return {name: load_dataset(name).fingerprint for name in names}
 
 
 def _require_gpu(rows: Mapping[str, Row]) -> None:

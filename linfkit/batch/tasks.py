@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from linfkit.data import load_dataset
 from linfkit.version import __version__
 
 
@@ -26,7 +27,9 @@ class Task:
         defaults: the values in its parameters cell.
         overrides: the values to put in their place.
         timeout: seconds after which the notebook is given up.
-        data: hash of the data set that it needs, if any.
+        library: hash of the linfkit that is to run it.
+        dataset: the data set that it needs, if any.
+        data: hash of that.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Task:
     defaults: dict[str, Any]
     overrides: dict[str, Any]
     timeout: float
+    library: str
+    dataset: str | None = None
     data: str | None = None
 
     @property
@@ -48,9 +53,22 @@ class Task:
             source_hash(nbformat.reads(self.notebook, as_version=4)),
             json.dumps(self.parameters, sort_keys=True, default=repr),
             self.data or "",
-            library_hash(),
+            self.library,
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def check_here(self) -> None:
+        """Refuse to run where what it is filed under would not be what it ran with.
+
+        Raises:
+            RuntimeError: linfkit, or the data set, is another here than where the task was made.
+        """
+        if library_hash() != self.library:
+            raise RuntimeError("linfkit is another on this worker than where the run was started")
+        if self.dataset and data_hash(self.dataset) != self.data:
+            raise RuntimeError(
+                f"{self.dataset} has other images on this worker than where the run was started"
+            )
 
 
 def source_hash(notebook: NotebookNode) -> str:
@@ -74,3 +92,12 @@ def library_hash() -> str:
         digest.update(source.relative_to(package).as_posix().encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def data_hash(name: str) -> str:
+    """The SHA-256 of a data set's images and labels, as they are now.
+
+    >>> data_hash("digits") == data_hash("digits")
+    True
+    """
+    return load_dataset(name).fingerprint

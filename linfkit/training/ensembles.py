@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from linfkit.arguments import check_count
 from linfkit.certificates import certify
 from linfkit.checkpoints import save_model
 from linfkit.data import Dataset, load_dataset
@@ -15,7 +16,8 @@ from linfkit.models import Members
 from linfkit.processes import is_first
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.fitting import as_the_recipe_asks, fit
-from linfkit.training.runs import Run, provenance, results_of
+from linfkit.training.members import Member, train_side_by_side
+from linfkit.training.runs import Run, RunFolder, provenance, results_of, run_key
 
 __all__ = ["EnsembleRun", "fit_ensemble"]
 
@@ -45,6 +47,8 @@ def fit_ensemble(
     out: str | Path | None = None,
     device: str | torch.device = "auto",
     progress: bool = True,
+    workers: int | None = 1,
+    scheduler: str | None = None,
 ) -> EnsembleRun:
     """Train a net for each of the recipe's seeds, and take the mean of their logits.
 
@@ -58,10 +62,18 @@ def fit_ensemble(
             default the members are in the cache, and the ensembles kept nowhere. A call that was
             interrupted goes on with the member that was under way.
         device: as for `fit`.
-        progress: show a bar for each member.
+        progress: show a bar for each member, or one for them all if workers train them.
+        workers: how many processes of this machine train members side by side, each with its share
+            of the cores and a GPU of its own; None for as many as there are GPUs, or else cores. By
+            default this process trains them one after the other.
+        scheduler: address of a Dask cluster whose workers train them instead, such as
+            `tcp://host:8786`. They need no folder in common with this process.
 
     Raises:
-        ValueError: the recipe has a single seed; else as for `fit`.
+        ValueError: the recipe has a single seed, `workers` is less than 1, or torchrun started this
+            process, which then has no workers of its own; else as for `fit`.
+        RuntimeError: a worker has another linfkit, or other data, than this process.
+        ConnectionError: no scheduler answers.
         TypeError, FileNotFoundError: as for `fit`.
 
     >>> tiny = load_recipe("digits-small").replace(epochs=1, width=8, seeds=[0, 1])
@@ -74,22 +86,31 @@ def fit_ensemble(
         raise ValueError(f"recipe must have two seeds or more; {recipe.name} has {recipe.seeds}")
     if not isinstance(out, str | Path | None):
         raise TypeError(f"out must be the path of a folder; got {out!r}")
+    _check_workers(workers, scheduler)
+    own_data = data is not None
     data = load_dataset(recipe.dataset) if data is None else data
+    tested = as_the_recipe_asks(data, recipe)
     folder = None if out is None else Path(out)
+    folders = {seed: folder and folder / f"seed-{seed}" for seed in recipe.seeds}
+    if workers != 1 or scheduler is not None:
+        members = [
+            Member(
+                recipe,
+                seed,
+                data=data if own_data else None,
+                device=device,
+                out=place.absolute() if place and scheduler is None else None,
+                folder=RunFolder.of(run_key(recipe, seed, tested), place),
+            )
+            for seed, place in folders.items()
+        ]
+        train_side_by_side(members, workers, scheduler, progress)
     runs = [
-        fit(
-            recipe,
-            data=data,
-            out=folder and folder / f"seed-{seed}",
-            device=device,
-            seed=seed,
-            progress=progress,
-        )
-        for seed in recipe.seeds
+        fit(recipe, data=data, out=place, device=device, seed=seed, progress=progress)
+        for seed, place in folders.items()
     ]
     raw = ensemble_of([run.model for run in runs]).eval()
     averaged = ensemble_of([run.ema_model for run in runs]).eval()
-    tested = as_the_recipe_asks(data, recipe)
     where = next(raw.parameters()).device
     images, labels = tested.test_x.to(where).float().div(255), tested.test_y.to(where)
     proved = certify(raw, images, labels), certify(averaged, images, labels)
@@ -99,3 +120,10 @@ def fit_ensemble(
         save_model(folder / "ema_model.safetensors", averaged, header)
         save_model(folder / "model.safetensors", raw, header)
     return EnsembleRun(runs, raw, averaged, results, folder)
+
+
+def _check_workers(workers: int | None, scheduler: str | None) -> None:
+    if workers is not None:
+        check_count("workers", workers)
+    if torch.distributed.is_torchelastic_launched() and (workers != 1 or scheduler is not None):
+        raise ValueError("workers must be 1 under torchrun, whose processes share each net's batch")

@@ -11,7 +11,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from linfkit.arguments import check_model, check_real, usable_device
-from linfkit.data import Dataset, cache_folder, load_dataset
+from linfkit.data import Dataset, load_dataset
 from linfkit.locks import held
 from linfkit.processes import anywhere, by_first, entered_by_first, is_first, join
 from linfkit.recipes import Recipe, load_recipe
@@ -96,8 +96,6 @@ def fit(
         raise TypeError(f"out must be the path of a folder; got {out!r}")
     device = _device(device)
     data = load_dataset(recipe.dataset) if data is None else data
-    if not isinstance(data, Dataset):
-        raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
     data = as_the_recipe_asks(data, recipe)
     own_model = model
     model = initial_model(recipe, data, seed) if own_model is None else own_model
@@ -105,11 +103,10 @@ def fit(
     if not is_first():
         progress, after_epoch = False, lambda row: None
     training = Training(recipe, seed, data, model, device)
-    key = run_key(recipe, seed, data, own_model)
     if out is None and own_model is not None:
         training.run(progress, after_epoch=after_epoch)
         return training.finished(folder=None)
-    folder = RunFolder(Path(out) if out is not None else cache_folder() / "runs" / key, key)
+    folder = RunFolder.of(run_key(recipe, seed, data, own_model), out)
     # in the cache, whoever comes second takes what is there
     with entered_by_first(held(folder.path, wait=out is None, otherwise=IN_USE)):
         return _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
@@ -190,12 +187,17 @@ def _fit_in(
 def as_the_recipe_asks(data: Dataset, recipe: Recipe) -> Dataset:
     """The images that the recipe counts, with the label noise that it asks for.
 
+    Raises:
+        TypeError: the data is no `Dataset`.
+
     >>> from linfkit.data import load_dataset
     >>> from linfkit.recipes import load_recipe
     >>> few = load_recipe("digits-small").replace(train_images=100)
     >>> len(as_the_recipe_asks(load_dataset("digits"), few).train_x)
     100
     """
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
     data = data.subset(train_images=recipe.train_images, test_images=recipe.test_images)
     if recipe.label_noise:
         data = data.with_label_noise(recipe.label_noise, seed=recipe.label_noise_seed)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from linfkit.certificates import Certificates
 from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
-from linfkit.data import Dataset
+from linfkit.data import Dataset, cache_folder
 from linfkit.layers import set_p
 from linfkit.machine import hardware
 from linfkit.recipes import Recipe
@@ -51,6 +51,11 @@ SOURCES = [
     "training",
     "units.py",
 ]
+
+#: The file of a run that is written last, and so marks it as finished.
+LAST = "model.safetensors"
+#: All files of a finished run, in the order in which they are written.
+FILES = ("recipe.toml", "history.jsonl", "history.csv", "ema_model.safetensors", LAST)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,15 @@ class RunFolder:
     path: Path
     key: str
 
+    @classmethod
+    def of(cls, key: str, out: str | Path | None) -> RunFolder:
+        """The folder of a run: the one that was asked for, or else its place in the cache.
+
+        >>> RunFolder.of("0123abcd", None).path.name
+        '0123abcd'
+        """
+        return cls(cache_folder() / "runs" / key if out is None else Path(out), key)
+
     @property
     def checkpoint(self) -> Path:
         """The state from which the run goes on."""
@@ -108,6 +122,20 @@ class RunFolder:
     def checkpoint_before(self) -> Path:
         """The state before that one, in case the newest is damaged."""
         return self.path / "checkpoint-before.safetensors"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a finished run is there."""
+        return (self.path / LAST).is_file()
+
+    def files(self) -> dict[str, bytes]:
+        """The contents of a finished run's files, by name."""
+        return {name: (self.path / name).read_bytes() for name in FILES}
+
+    def take(self, files: Mapping[str, bytes]) -> None:
+        """Write the files of a run that was finished elsewhere, the last one last."""
+        for name in FILES:
+            write_atomically(self.path / name, files[name])
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         """Write the state of a run under way, and keep the one before.
@@ -159,7 +187,7 @@ class RunFolder:
             table.write(_as_csv([row], head=table.tell() == 0))
 
     def save_run(self, run: Run, data: Dataset) -> None:
-        """Write a finished run; model.safetensors last, since it marks the run as finished."""
+        """Write a finished run."""
         header = {
             "key": self.key,
             "seed": run.seed,
@@ -168,7 +196,7 @@ class RunFolder:
         }
         self._write_history(run.history)
         save_model(self.path / "ema_model.safetensors", run.ema_model, header)
-        save_model(self.path / "model.safetensors", run.model, header)
+        save_model(self.path / LAST, run.model, header)
         self.checkpoint.unlink(missing_ok=True)
         self.checkpoint_before.unlink(missing_ok=True)
 
@@ -180,10 +208,9 @@ class RunFolder:
         Raises:
             ValueError: a file is damaged, or another run's.
         """
-        marker = self.path / "model.safetensors"
-        if not marker.is_file():
+        if not self.is_finished:
             return None
-        weights, header = read_tensors(marker)
+        weights, header = read_tensors(self.path / LAST)
         self._check_key(header, self.path)
         averaged, _ = read_tensors(self.path / "ema_model.safetensors")
         for net, tensors in [(model, weights), (ema_model, averaged)]:
@@ -233,8 +260,15 @@ def provenance(recipe: Recipe, data: Dataset, results: Mapping[str, float]) -> d
     }
 
 
-def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | None) -> str:
-    """Hash of everything that decides a run, the code that trains included."""
+def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | None = None) -> str:
+    """Hash of everything that decides a run, the code that trains included.
+
+    Args:
+        recipe: what is asked for.
+        seed: of the run.
+        data: what it is trained on, as the recipe asks.
+        own_model: the net in place of the recipe's, if any.
+    """
     parts = [recipe.fingerprint, str(seed), data.fingerprint, code_fingerprint()]
     if own_model is not None:
         parts.append(repr(own_model))

@@ -1,0 +1,110 @@
+"""The nets of an ensemble, each a task of its own, trained side by side by workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from tqdm.auto import tqdm
+
+from linfkit.data import Dataset, load_dataset
+from linfkit.recipes import Recipe
+from linfkit.training.fitting import as_the_recipe_asks, fit
+from linfkit.training.runs import RunFolder, run_key
+from linfkit.workers import Tell, carried_out, shown_in
+
+__all__ = ["Member", "train_side_by_side"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One net to be trained, as a worker is sent it.
+
+    Attributes:
+        recipe: what is asked for.
+        seed: of initial weights, batch order and augmentation.
+        data: what to train on; None for the recipe's data set, which the worker then reads.
+        device: as for `fit`.
+        out: the folder that the worker trains in; None for a place in its cache.
+        folder: where the process that asks keeps the finished run, by its own code and data.
+    """
+
+    recipe: Recipe
+    seed: int
+    data: Dataset | None
+    device: str | torch.device
+    out: Path | None
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """What its progress is told under."""
+        return f"seed {self.seed}"
+
+
+def train_side_by_side(
+    members: Sequence[Member], workers: int | None, scheduler: str | None, progress: bool
+) -> None:
+    """Train what is not finished yet, on workers; each run then is where `fit` finds it.
+
+    What a worker was interrupted in goes on from its checkpoint.
+
+    Args:
+        members: the nets.
+        workers: how many processes share them, as for `fit_ensemble`.
+        scheduler: address of the cluster that trains them instead.
+        progress: show one bar for them all.
+
+    Raises:
+        RuntimeError: a worker has another linfkit, or other data, than this process, or it died
+            again and again.
+        ConnectionError: no scheduler answers; and whatever `fit` raises.
+    """
+    left = [member for member in members if not member.folder.is_finished]
+    with tqdm(
+        desc="members",
+        total=len(members),
+        initial=len(members) - len(left),
+        unit="net",
+        disable=not progress,
+    ) as bar:
+        for member, files in carried_out(
+            left,
+            _train,
+            _lost,
+            workers=workers,
+            scheduler=scheduler,
+            tell=shown_in(bar, "epoch"),
+        ):
+            if not member.folder.is_finished:  # there is no folder in common
+                member.folder.take(files)
+            bar.update()
+
+
+def _train(member: Member, tell: Tell) -> dict[str, bytes]:
+    """Train a member, or go on with it; the answer is what is left in its folder."""
+    recipe, seed = member.recipe, member.seed
+    data = load_dataset(recipe.dataset) if member.data is None else member.data
+    folder = RunFolder.of(run_key(recipe, seed, as_the_recipe_asks(data, recipe)), member.out)
+    if folder.key != member.folder.key:
+        raise RuntimeError(
+            f"{member.name}: the worker has another linfkit than this process, or other images of "
+            f"{data.name}; install the same version, and bring the same files"
+        )
+    fit(
+        recipe,
+        data=data,
+        out=folder.path,
+        device=member.device,
+        seed=seed,
+        progress=False,
+        after_epoch=lambda row: tell(member.name, int(row["epoch"]), recipe.epochs),
+    )
+    return folder.files()
+
+
+def _lost(member: Member, error: BaseException) -> NoReturn:
+    raise error

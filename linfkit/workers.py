@@ -1,0 +1,210 @@
+"""Where tasks are carried out: here, one after the other, or side by side on Dask's workers.
+
+A task is anything that can be pickled and has a `name`: a notebook to run, a net to train. It takes
+along what it needs and its result comes back with it, so that workers and this process need no
+folder in common.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import torch
+from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = [
+    "Task",
+    "Tell",
+    "carried_out",
+    "cluster_at",
+    "default_workers",
+    "local_cluster",
+    "shown_in",
+]
+
+Tell = Callable[[str, int, int], None]
+"""Told of progress: a task's name, how many of its steps are done, and how many there are."""
+
+TOPIC = "linfkit"
+"""Under which workers tell of their progress."""
+
+SECONDS_TO_CONNECT = 10
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Task(Protocol):
+    """Something to carry out, under a name that no other of its kind has."""
+
+    @property
+    def name(self) -> str:
+        """What its progress is told under."""
+
+
+T = TypeVar("T", bound=Task)
+R = TypeVar("R")
+
+
+def carried_out(
+    tasks: Sequence[T],
+    execute: Callable[[T, Tell], R],
+    lost: Callable[[T, BaseException], R],
+    *,
+    workers: int | None,
+    scheduler: str | None,
+    tell: Tell,
+) -> Iterator[tuple[T, R]]:
+    """Carry tasks out, each of which comes back with its result as soon as it has one.
+
+    A task whose worker dies is given to another; after the third death it is lost.
+
+    Args:
+        tasks: in the order in which they begin.
+        execute: carries one out, and may tell of its progress; a function of a module, since
+            workers import it.
+        lost: what to take for the result of a task that raised an error or was lost on a worker; it
+            may raise it again. In this process errors are raised as they are.
+        workers: how many processes share the tasks; as many as there are GPUs, or else cores, if
+            None. With 1, they are carried out in this process.
+        scheduler: address of a Dask cluster to send them to instead.
+        tell: is told of their progress.
+
+    Raises:
+        ConnectionError: no scheduler answers.
+
+    >>> from pathlib import Path
+    >>> here = carried_out(
+    ...     [Path("a.txt")], lambda task, tell: len(task.name), lambda task, error: 0,
+    ...     workers=1, scheduler=None, tell=print,
+    ... )
+    >>> [length for _, length in here]
+    [5]
+    """
+    workers = min(workers or default_workers(), len(tasks))
+    if scheduler is None and workers <= 1:
+        for task in tasks:
+            yield task, execute(task, tell)
+        return
+    with local_cluster(workers) if scheduler is None else cluster_at(scheduler) as client:
+        yield from _side_by_side(tasks, execute, lost, client, tell)
+
+
+def shown_in(bar: tqdm, step: str) -> Tell:
+    """Shows, beside a bar, which step each task is in; of its name, what is before a `_`.
+
+    >>> with tqdm(total=8, disable=True) as bar:
+    ...     shown_in(bar, "cell")("03_hinge_vs_mixed", 4, 20)
+    """
+    running: dict[str, str] = {}
+
+    def tell(name: str, done: int, steps: int) -> None:
+        running.pop(name, None)
+        if done < steps:
+            running[name] = f"{name.partition('_')[0]} {step} {done + 1}/{steps}"
+        bar.set_postfix_str(", ".join(running.values()))
+
+    return tell
+
+
+def default_workers() -> int:
+    """One worker for each GPU, or where there is none, for each core that PyTorch would use.
+
+    >>> default_workers() >= 1
+    True
+    """
+    return torch.cuda.device_count() or torch.get_num_threads()
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[Client]:
+    """A cluster of worker processes on this machine; the cores are shared out, and so are the GPUs.
+
+    Args:
+        workers: how many; more than there are GPUs share them in turn.
+    """
+    import dask
+    from distributed import Client, Nanny, Scheduler, SpecCluster
+
+    here = {"host": "127.0.0.1", "port": 0, "dashboard_address": None, "dashboard": False}
+    with TemporaryDirectory(prefix="linfkit-workers-") as scratch:
+        alike = {"nthreads": 1, "memory_limit": 0, "local_directory": scratch, "host": "127.0.0.1"}
+        nannies = {
+            number: {"cls": Nanny, "options": alike | {"env": _gpu_of(number)}}
+            for number in range(workers)
+        }
+        # what a worker's libraries read when they are imported has to be set before it starts
+        with (
+            dask.config.set({"distributed.nanny.pre-spawn-environ": _share_of_cores(workers)}),
+            SpecCluster(
+                workers=nannies,
+                scheduler={"cls": Scheduler, "options": here},
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+
+@contextmanager
+def cluster_at(address: str) -> Iterator[Client]:
+    """The cluster whose scheduler listens at an address, such as `tcp://host:8786`.
+
+    Raises:
+        ConnectionError: nothing answers there.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=SECONDS_TO_CONNECT)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"scheduler: no Dask scheduler answers at {address}") from error
+    with client:
+        yield client
+
+
+def _side_by_side(
+    tasks: Sequence[T],
+    execute: Callable[[T, Tell], R],
+    lost: Callable[[T, BaseException], R],
+    client: Client,
+    tell: Tell,
+) -> Iterator[tuple[T, R]]:
+    from distributed import as_completed
+
+    client.subscribe_topic(TOPIC, lambda event: tell(*event[1]))
+    of_task = {client.submit(_execute_and_tell, execute, task, pure=False): task for task in tasks}
+    for future in as_completed(of_task):
+        task = of_task.pop(future)
+        error = future.exception()
+        yield task, future.result() if error is None else lost(task, error)
+        future.release()
+
+
+def _execute_and_tell(execute: Callable[[T, Tell], R], task: T) -> R:
+    """Carry a task out in a worker, which tells the cluster of its progress."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    return execute(task, lambda *progress: worker.log_event(TOPIC, progress))
+
+
+def _share_of_cores(workers: int) -> dict[str, str]:
+    """The environment of a worker that keeps to its part of the cores, and to itself."""
+    threads = max(1, torch.get_num_threads() // workers)
+    return dict.fromkeys(THREADS, str(threads)) | {"DASK_LOGGING__DISTRIBUTED": "critical"}
+
+
+def _gpu_of(number: int) -> dict[str, str]:
+    """The environment in which a worker sees one GPU of those that this process sees."""
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        return {}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+    return {"CUDA_VISIBLE_DEVICES": visible.split(",")[number % gpus]}

@@ -1,0 +1,110 @@
+"""Tested: that members trained by workers are those trained here, bit for bit on one thread each;
+that a worker's death loses nothing; that a cluster needs no folder in common with who asks.
+Not tested: GPUs, other machines, clusters that are not Dask's own (README); the ensemble itself
+(test_objectives.py)."""
+
+import psutil
+import pytest
+import torch
+
+import linfkit as lk
+from linfkit.checkpoints import read_tensors
+from linfkit.training import ensembles, members
+from linfkit.workers import local_cluster
+
+TINY = lk.load_recipe("digits-small").replace(epochs=3, width=16, train_images=400, seeds=[0, 1])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The ensemble's folder, its members trained in this process."""
+    folder = tmp_path_factory.mktemp("alone")
+    lk.fit_ensemble(TINY, out=folder, progress=False)
+    return folder
+
+
+def assert_alike(folder, other):
+    for file in ("ema_model.safetensors", "seed-0/model.safetensors", "seed-1/model.safetensors"):
+        ours, header = read_tensors(folder / file)
+        theirs, their_header = read_tensors(other / file)
+        assert header["results"] == their_header["results"]
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_two_workers_train_what_one_process_trains(alone, tmp_path, capfd):
+    run = lk.fit_ensemble(TINY, out=tmp_path, workers=2)
+    assert [member.seed for member in run.runs] == [0, 1]
+    assert_alike(tmp_path, alone)
+    assert "members: 100%" in capfd.readouterr().err
+
+
+def test_finished_members_are_not_trained_again(alone, monkeypatch):
+    monkeypatch.setattr(members, "_train", None)
+    run = lk.fit_ensemble(TINY, out=alone, workers=2, progress=False)
+    assert len(run.runs) == 2
+
+
+def test_a_member_whose_worker_is_killed_goes_on_elsewhere(alone, tmp_path, monkeypatch):
+    killed = []
+
+    def killing_once(bar, step):
+        def tell(name, done, steps):
+            if not killed:
+                workers = [
+                    process
+                    for process in psutil.Process().children(recursive=True)
+                    if "spawn_main" in " ".join(process.cmdline())
+                ]
+                killed.extend(workers)
+                for process in workers:
+                    process.kill()
+
+        return tell
+
+    monkeypatch.setattr(members, "shown_in", killing_once)
+    lk.fit_ensemble(TINY, out=tmp_path, workers=2, progress=False)
+    assert len(killed) == 2
+    assert_alike(tmp_path, alone)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The scheduler's address of a cluster of one worker, and the worker's cache."""
+    cache = tmp_path_factory.mktemp("of-the-worker")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LINFKIT_CACHE", str(cache))
+        workers = local_cluster(1)
+        client = workers.__enter__()
+    yield client.scheduler.address, cache
+    workers.__exit__(None, None, None)
+
+
+def test_a_cluster_brings_its_runs_back(cluster, alone, tmp_path, monkeypatch):
+    address, cache = cluster
+    monkeypatch.setenv("LINFKIT_CACHE", str(tmp_path / "cache"))
+    lk.fit_ensemble(TINY, out=tmp_path / "out", scheduler=address, progress=False)
+    assert_alike(tmp_path / "out", alone)
+    assert len(list((cache / "runs").iterdir())) == 2
+    assert not (tmp_path / "cache" / "runs").exists()
+
+
+def test_a_worker_of_other_code_or_data_is_refused(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(ensembles, "run_key", lambda *decided_by: "another")
+    with pytest.raises(RuntimeError, match=r"seed \d: the worker has another linfkit.* digits;"):
+        lk.fit_ensemble(TINY, out=tmp_path, scheduler=cluster[0], progress=False)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_what_goes_wrong_on_a_worker_is_raised_here(cluster, tmp_path):
+    diverging = TINY.replace(lr=1e30)
+    with pytest.raises(FloatingPointError, match="loss"):
+        lk.fit_ensemble(diverging, out=tmp_path, scheduler=cluster[0], progress=False)
