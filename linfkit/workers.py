@@ -88,7 +88,7 @@ def carried_out(
     [5]
     """
     workers = min(workers or default_workers(), len(tasks))
-    if scheduler is None and workers <= 1:
+    if workers == 0 or (workers == 1 and scheduler is None):
         for task in tasks:
             yield task, execute(task, tell)
         return
@@ -135,13 +135,14 @@ def local_cluster(workers: int) -> Iterator[Client]:
     here = {"host": "127.0.0.1", "port": 0, "dashboard_address": None, "dashboard": False}
     with TemporaryDirectory(prefix="linfkit-workers-") as scratch:
         alike = {"nthreads": 1, "memory_limit": 0, "local_directory": scratch, "host": "127.0.0.1"}
+        shared = _share_of_cores(workers)
         nannies = {
-            number: {"cls": Nanny, "options": alike | {"env": _gpu_of(number)}}
+            number: {"cls": Nanny, "options": alike | {"env": shared | _gpu_of(number)}}
             for number in range(workers)
         }
-        # what a worker's libraries read when they are imported has to be set before it starts
+        # what Dask would set before it starts a worker, it sets in this process
         with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": _share_of_cores(workers)}),
+            dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
             SpecCluster(
                 workers=nannies,
                 scheduler={"cls": Scheduler, "options": here},

@@ -3,6 +3,8 @@ that a worker's death loses nothing; that a cluster needs no folder in common wi
 Not tested: GPUs, other machines, clusters that are not Dask's own (README); the ensemble itself
 (test_objectives.py)."""
 
+import os
+
 import psutil
 import pytest
 import torch
@@ -74,6 +76,19 @@ def test_a_member_whose_worker_is_killed_goes_on_elsewhere(alone, tmp_path, monk
     lk.fit_ensemble(TINY, out=tmp_path, workers=2, progress=False)
     assert len(killed) == 2
     assert_alike(tmp_path, alone)
+
+
+def test_workers_share_the_cores_whatever_the_environment_says(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with local_cluster(2) as client:
+        threads = client.run(_threads)
+    assert list(threads.values()) == [1, 1]
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def _threads():
+    return torch.get_num_threads()
 
 
 @pytest.fixture(scope="module")

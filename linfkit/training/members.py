@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import NoReturn
 
 import torch
@@ -17,6 +18,10 @@ from linfkit.training.runs import RunFolder, run_key
 from linfkit.workers import Tell, carried_out, shown_in
 
 __all__ = ["Member", "train_side_by_side"]
+
+
+#: A process trains one net at a time, whatever its worker's threads: PyTorch's generator is one.
+ALONE = Lock()
 
 
 @dataclass(frozen=True)
@@ -94,15 +99,16 @@ def _train(member: Member, tell: Tell) -> dict[str, bytes]:
             f"{member.name}: the worker has another linfkit than this process, or other images of "
             f"{data.name}; install the same version, and bring the same files"
         )
-    fit(
-        recipe,
-        data=data,
-        out=folder.path,
-        device=member.device,
-        seed=seed,
-        progress=False,
-        after_epoch=lambda row: tell(member.name, int(row["epoch"]), recipe.epochs),
-    )
+    with ALONE:
+        fit(
+            recipe,
+            data=data,
+            out=folder.path,
+            device=member.device,
+            seed=seed,
+            progress=False,
+            after_epoch=lambda row: tell(member.name, int(row["epoch"]), recipe.epochs),
+        )
     return folder.files()
 
 
