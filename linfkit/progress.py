@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -25,11 +26,13 @@ class Progress:
         recipe: what was asked for.
         history: one row for each epoch that lies behind; see `linfkit.fit`.
         finished: whether the nets have been written, so that nothing more will come.
+        silence: seconds since the history was last written to.
     """
 
     recipe: Recipe
     history: list[dict[str, float]]
     finished: bool
+    silence: float = 0.0
 
     @classmethod
     def read(cls, folder: str | Path) -> Progress:
@@ -59,7 +62,8 @@ class Progress:
         # asked first: what is written before it is then there to be read
         finished = (folder / "model.safetensors").is_file()
         recipe = load_recipe(folder / "recipe.toml")
-        return cls(recipe, list(_rows(folder / "history.jsonl")), finished)
+        silence = max(time.time() - (folder / "history.jsonl").stat().st_mtime, 0.0)
+        return cls(recipe, list(_rows(folder / "history.jsonl")), finished, silence)
 
     @property
     def epochs(self) -> int:
@@ -67,15 +71,27 @@ class Progress:
         return len(self.history)
 
     @property
+    def seconds_an_epoch(self) -> float:
+        """The mean of the last ten epochs; ∞ as long as no epoch lies behind."""
+        recent = [row["seconds"] for row in islice(reversed(self.history), RECENT)]
+        return sum(recent) / len(recent) if recent else math.inf
+
+    @property
     def seconds_left(self) -> float:
         """How long the epochs that are left will take, if they take as long as the last ten did.
 
         ∞ as long as no epoch lies behind.
         """
-        recent = [row["seconds"] for row in islice(reversed(self.history), RECENT)]
-        if not recent:
-            return math.inf
-        return (self.recipe.epochs - self.epochs) * sum(recent) / len(recent)
+        left = self.recipe.epochs - self.epochs
+        return left * self.seconds_an_epoch if left else 0.0
+
+    @property
+    def seems_stopped(self) -> bool:
+        """Whether an epoch is so late that the run was probably interrupted: by two and a minute.
+
+        What trains may be on another machine, so that its process cannot be asked.
+        """
+        return not self.finished and self.silence > 3 * self.seconds_an_epoch + 60
 
     def column(self, name: str) -> list[float]:
         """One column of the history, epoch by epoch; NaN where a row has no such number."""

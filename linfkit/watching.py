@@ -61,6 +61,8 @@ class View:
             parts.append(f"p = {as_text(progress.column('p')[-1])}")
         if progress.finished:
             parts.append("finished")
+        elif progress.seems_stopped:
+            parts.append(f"nothing new for {duration(progress.silence)}: has it been stopped?")
         elif progress.history and progress.seconds_left:
             parts.append(f"about {duration(progress.seconds_left)} left")
         return ", ".join(parts)

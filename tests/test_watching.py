@@ -4,7 +4,9 @@ Not tested: the charts' dots (test_charts.py), how a terminal draws anew."""
 import io
 import json
 import math
+import os
 import shutil
+import time
 
 import pytest
 from rich.console import Console
@@ -105,6 +107,16 @@ class TestProgress:
         (folder / "history.jsonl").write_text("")
         progress = Progress.read(folder)
         assert (progress.epochs, progress.seconds_left) == (0, math.inf)
+
+    @pytest.mark.parametrize(("minutes", "stopped"), [(2, False), (3, True)])
+    def test_a_run_whose_epochs_do_not_come_seems_stopped(self, minutes, stopped, folder):
+        written = time.time() - 60 * minutes  # epochs took half a minute
+        os.utime(folder / "history.jsonl", (written, written))
+        progress = Progress.read(folder)
+        assert progress.seems_stopped is stopped
+        assert ("nothing new for 3 min: has it been stopped?" in shown(progress)) is stopped
+        (folder / "model.safetensors").touch()
+        assert not Progress.read(folder).seems_stopped
 
     @pytest.mark.parametrize("name", ["recipe.toml", "history.jsonl"])
     def test_what_is_missing_is_named(self, folder, name):
