@@ -79,7 +79,7 @@ def mixed_loss(
     """
     _check_lam(lam)
     _check_logit_scale(logit_scale)
-    clipped = _shortfall(logits, labels, theta).amax(dim=1).clamp(0, 1).mean()
+    clipped = _shortfall(logits, labels, theta).amax(dim=1).clamp(max=1).mean()
     return clipped + lam * F.cross_entropy(logit_scale * logits, labels)
 
 

@@ -193,7 +193,7 @@ def test_every_certificate_survives_random_corners_of_its_ball(net, digits, requ
             assert torch.equal(net(moved).argmax(dim=1), labels)
 
 
-def test_an_attack_far_above_the_radius_changes_predictions(trained_net, digits):
+def test_an_attack_far_above_the_radius_changes_predictions_of_a_trained_net(trained_net, digits):
     x, labels = digits
     radius = lk.certify(trained_net, x, labels).radius
     certified = radius > 0
@@ -202,7 +202,7 @@ def test_an_attack_far_above_the_radius_changes_predictions(trained_net, digits)
     assert survives.float().mean() < 0.5
 
 
-def test_training_certifies_what_chance_does_not(trained_net, random_net, digits):
+def test_a_trained_net_certifies_what_chance_does_not(trained_net, random_net, digits):
     assert lk.certify(trained_net, *digits).accuracy(0.1) > 0.4
     assert lk.certify(random_net, *digits).accuracy(0.1) < 0.2
 
@@ -220,6 +220,32 @@ def test_intervals_on_the_line_reach_to_the_point_between_two_classes():
     assert (radius <= torch.tensor([0.25, 0.375, -0.125])).all(), "rounded down"
 
 
+@pytest.mark.parametrize(("x", "weights"), [(0.9, [0.0, -0.5]), (0.1, [1.0, 1.5])])
+def test_intervals_end_where_pixels_do(x, weights):
+    net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False)
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor(weights)[:, None])
+    x, label = torch.tensor([[x]]), torch.tensor([0])
+    assert lk.certify(net, x, label).radius.item() == pytest.approx(0.25, abs=1e-5)
+    # at the end of its range the pixel is 1 from the label's weight, and 1.4 − ε from the other
+    assert interval_radius(net, x, label).item() == pytest.approx(0.4, abs=1e-5)
+
+
+def test_where_no_image_is_of_another_class_intervals_reach_across_the_whole_range():
+    net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False)
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor([[0.0], [9.0]]))
+    assert interval_radius(net, torch.tensor([[0.5]]), torch.tensor([0])) == 1 - 2**-20
+
+
+def test_interval_radii_are_multiples_of_2_to_the_minus_20(random_net, digits):
+    x, labels = digits
+    radius = interval_radius(random_net, x, labels)
+    multiple = radius[radius > 0].double() * 2**20
+    assert torch.equal(multiple, multiple.round())
+    assert (multiple % 2 == 1).any()
+
+
 @pytest.mark.parametrize("net", ["trained_net", "random_net"])
 def test_an_interval_radius_is_never_below_half_the_margin(net, digits, request):
     net, (x, labels) = request.getfixturevalue(net), digits
@@ -228,12 +254,14 @@ def test_an_interval_radius_is_never_below_half_the_margin(net, digits, request)
     assert torch.equal(intervals[radius < 0], radius[radius < 0])
 
 
-def test_an_interval_radius_is_above_half_the_margin_for_some(trained_net, digits):
+def test_an_interval_radius_of_a_trained_net_is_above_half_the_margin_for_some(trained_net, digits):
     radius = lk.certify(trained_net, *digits).radius
     assert (interval_radius(trained_net, *digits) > radius + 1e-3).any()
 
 
-def test_no_attack_and_no_random_point_beats_an_interval_radius(trained_net, digits):
+def test_no_attack_and_no_random_point_beats_an_interval_radius_of_a_trained_net(
+    trained_net, digits
+):
     x, labels = (rows[:100] for rows in digits)
     intervals = interval_radius(trained_net, x, labels)
     assert (smallest_perturbation(trained_net, x, labels, steps=30) >= intervals - 1e-6)[
@@ -278,13 +306,7 @@ def spoilt(value):
         (spoilt(math.nan), ValueError, "^x must hold finite pixels; it has NaN or infinite"),
         (spoilt(INF), ValueError, "^x must hold finite pixels"),
         (spoilt(-INF), ValueError, "^x must hold finite pixels"),
-        (spoilt(1.5), ValueError, r"^x must hold pixels in \[0, 1\]; got values from .* to 1.5"),
-        (
-            spoilt(-0.25),
-            ValueError,
-            r"^x must hold pixels in \[0, 1\]; got .* normalises .* itself",
-        ),
-        (images() * 255, ValueError, r"^x must hold pixels in \[0, 1\].* divide by 255"),
+        (spoilt(1.5), ValueError, r"^x must hold pixels in \[0, 1\]; got values from .* to 1.5$"),
         ((images() * 255).byte(), TypeError, "^x must hold floating-point pixels.*uint8"),
         (images()[:0], ValueError, r"^x must be a non-empty batch of images.*\(0, 12\)"),
         (images()[0], ValueError, r"^x must be a non-empty batch of images.*\(12,\)"),
@@ -296,6 +318,30 @@ def spoilt(value):
 def test_certify_refuses_images_that_do_not_fit(x, error, message, small_net):
     with pytest.raises(error, match=message):
         lk.certify(small_net, x, torch.zeros(len(x)).long())
+
+
+NORMALISED = r" \(a net normalises its images itself: give it pixels\)"
+GREY_LEVELS = r" \(are they in grey levels\? divide by 255\)"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "likely"),
+    [
+        (-0.25, 1, NORMALISED),
+        (-2, 255, NORMALISED),
+        (0, 255, GREY_LEVELS),
+        (0, 2.5, GREY_LEVELS),
+        (0.5, 255, GREY_LEVELS),
+        (0, 2, ""),
+        (0.5, 1.5, ""),
+    ],
+)
+def test_pixels_out_of_range_are_told_with_what_they_likely_are(low, high, likely, small_net):
+    x = torch.full((2, 12), float(low))
+    x[1] = high
+    message = rf"^x must hold pixels in \[0, 1\]; got values from {low:g} to {high:g}{likely}$"
+    with pytest.raises(ValueError, match=message):
+        lk.certify(small_net, x, torch.zeros(2).long())
 
 
 @pytest.mark.parametrize(
@@ -344,9 +390,27 @@ def test_accuracy_refuses_an_eps_that_is_not_in_pixels(eps):
         lk.Certificates(torch.zeros(3)).accuracy(eps)
 
 
-def test_accuracy_guesses_what_an_eps_in_grey_levels_meant():
-    with pytest.raises(ValueError, match=r"did you mean 8/255\?"):
-        lk.Certificates(torch.zeros(3)).accuracy(8)
+@pytest.mark.parametrize("eps", [1.5, 8, 255])
+def test_accuracy_guesses_what_an_eps_in_grey_levels_meant(eps):
+    with pytest.raises(ValueError, match=rf"; got {eps} \(did you mean {eps}/255\?\)$"):
+        lk.Certificates(torch.zeros(3)).accuracy(eps)
+
+
+@pytest.mark.parametrize("eps", [-0.1, 255.5, INF, math.nan])
+def test_accuracy_does_not_guess_what_is_no_grey_level(eps):
+    with pytest.raises(ValueError, match=f"; got {eps}$"):
+        lk.Certificates(torch.zeros(3)).accuracy(eps)
+
+
+@pytest.mark.parametrize("eps", ["8/255", True, None])
+def test_accuracy_refuses_an_eps_that_is_no_number(eps):
+    with pytest.raises(TypeError, match=rf"^eps must be in pixels of \[0, 1\].*; got {eps!r}$"):
+        lk.Certificates(torch.zeros(3)).accuracy(eps)
+
+
+def test_radii_are_a_tensor():
+    with pytest.raises(TypeError, match=r"^radius must be a torch.Tensor; got list"):
+        lk.Certificates([0.25, 0.125])
 
 
 # Models with a proof of their own, and with none

@@ -5,6 +5,7 @@ Not tested here: that servers still serve what they did, since no test uses the 
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -738,6 +739,20 @@ class TestFromArrays:
             self.make(**{argument: value})
         if said:
             assert str(fault.value).startswith(f"{argument}: ")
+
+    @pytest.mark.parametrize(
+        ("argument", "value", "said"),
+        [
+            ("train_x", IMAGES, "ndarray came; a torch tensor"),
+            ("test_x", torch.ones(3, 3, 4, 5), r"torch\.float32 came; torch\.uint8"),
+            ("train_y", LABELS, "ndarray came; a torch tensor"),
+            ("test_y", torch.zeros(3).int(), r"torch\.int32 came; torch\.int64"),
+            ("classes", ["cat"] * 5, "a tuple of strings"),
+        ],
+    )
+    def test_made_of_its_parts_refuses_what_is_not_as_it_keeps_them(self, argument, value, said):
+        with pytest.raises(TypeError, match=f"^{argument}: .*{said}"):
+            dataclasses.replace(self.make(), **{argument: value})
 
     def test_of_images_that_differ_in_shape(self):
         with pytest.raises(ValueError, match=r"test_x: .*\(3, 4, 5\) came; \(3, 3, 5\)"):

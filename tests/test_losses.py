@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import linfkit as lk
+from linfkit.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
 
 # Label 0; θ = 1 makes the shortfalls of the wrong classes 1 − (f_0 − f_j):
 LOGITS = torch.tensor(
@@ -108,6 +109,44 @@ def test_the_logit_scale_learns_through_the_cross_entropy():
     assert scale.grad.item() == pytest.approx(0.5 * slope, rel=1e-4)
 
 
+# --- worst cases
+
+
+def test_the_worst_logits_are_what_each_class_can_gain_on_the_label_within_eps():
+    gains = [[0.0, -1.5, 0.0], [0.0, 0.5, -2.5], [0.0, 3.5, 0.0], [0.0, -4.5, -3.5]]
+    assert worst_logits(LOGITS, LABELS, eps=0.25).tolist() == gains
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.1, 0.6])
+def test_the_worst_logits_are_negative_where_a_sample_is_certified(eps):
+    logits, labels = random_logits()
+    worst = worst_logits(logits, labels, eps).scatter(1, labels[:, None], -math.inf)
+    assert torch.equal(worst.amax(dim=1) < 0, lk.certified_radius(logits, labels) > eps)
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+@pytest.mark.parametrize("kappa", [0.0, 0.25, 1.0])
+def test_a_share_of_the_cross_entropy_is_of_the_worst_logits(kappa, scale):
+    worst = worst_logits(LOGITS, LABELS, 0.25)
+    loss = worst_cross_entropy(LOGITS, worst, LABELS, kappa, scale)
+    wanted = kappa * cross_entropy(worst, scale) + (1 - kappa) * cross_entropy(LOGITS, scale)
+    assert loss.item() == pytest.approx(wanted)
+
+
+def test_without_a_share_the_worst_logits_need_not_be_finite():
+    nothing_known = torch.full_like(LOGITS, math.inf)
+    loss = worst_cross_entropy(LOGITS, nothing_known, LABELS, 0.0, 1.0)
+    assert loss.item() == pytest.approx(cross_entropy(LOGITS))
+
+
+@pytest.mark.parametrize(("lam", "scale"), [(0.0, 1.0), (0.5, 1.0), (2, 0.5)])
+def test_the_hinge_of_the_worst_logits_is_of_what_is_classified_rightly(lam, scale):
+    worst = torch.tensor([[0.0, 0.5, -1.0], [0.0, -3.0, -1.0], [0.0, 9.0, 9.0], [0.0, -2.0, -2.5]])
+    hinge = (1.25 + 0.5 + 0 + 0) / 4  # the third is misclassified, the last beyond θ = 2
+    loss = worst_mixed_loss(LOGITS, worst, LABELS, 2.0, lam, torch.tensor(scale))
+    assert loss.item() == pytest.approx(hinge + lam * cross_entropy(LOGITS, scale))
+
+
 # --- the share of samples without hinge
 
 
@@ -199,13 +238,88 @@ def test_a_loss_refuses_what_does_not_fit(loss, logits, labels, theta, error, me
         loss(logits, labels, theta)
 
 
+def worst_mixed(worst=TWO, theta=1.0, lam=0.1, logit_scale=1.0):
+    return worst_mixed_loss(TWO, worst, torch.tensor([0, 1]), theta, lam, logit_scale)
+
+
+def worst_share(worst=TWO, kappa=0.5, logit_scale=1.0):
+    return worst_cross_entropy(TWO, worst, torch.tensor([0, 1]), kappa, logit_scale)
+
+
+def hinge(**arguments):
+    return lk.hinge_loss(TWO, torch.tensor([0, 1]), 1.0, **arguments)
+
+
+def mixed(theta=1.0, lam=0.1, logit_scale=1.0):
+    return lk.mixed_loss(TWO, torch.tensor([0, 1]), theta, lam, logit_scale)
+
+
+@pytest.mark.parametrize("loss", [hinge, worst_share])
 @pytest.mark.parametrize("kappa", [-0.1, 1.1, math.nan])
-def test_the_hinge_refuses_a_weight_outside_0_to_1(kappa):
-    with pytest.raises(ValueError, match=f"^kappa must be from 0 to 1; got {kappa}"):
-        lk.hinge_loss(LOGITS, LABELS, 1.0, kappa)
+def test_a_share_outside_0_to_1_is_refused(loss, kappa):
+    with pytest.raises(ValueError, match=f"^kappa must be from 0 to 1; got {kappa}$"):
+        loss(kappa=kappa)
 
 
+@pytest.mark.parametrize("loss", [mixed, worst_mixed])
 @pytest.mark.parametrize("lam", [-0.1, math.inf, math.nan])
-def test_the_mixed_loss_refuses_a_weight_below_0(lam):
-    with pytest.raises(ValueError, match=f"^lam must be a number of 0 or more; got {lam}"):
-        lk.mixed_loss(LOGITS, LABELS, 1.0, lam, 1.0)
+def test_a_weight_of_the_cross_entropy_below_0_is_refused(loss, lam):
+    with pytest.raises(ValueError, match=f"^lam must be a number of 0 or more; got {lam}$"):
+        loss(lam=lam)
+
+
+@pytest.mark.parametrize("loss", [mixed, worst_mixed])
+@pytest.mark.parametrize("theta", [0.0, -1.0, math.inf, math.nan])
+def test_a_margin_that_is_not_positive_is_refused(loss, theta):
+    with pytest.raises(ValueError, match=f"^theta must be a positive number; got {theta}$"):
+        loss(theta=theta)
+
+
+@pytest.mark.parametrize("loss", [mixed, worst_mixed, worst_share])
+@pytest.mark.parametrize(
+    ("logit_scale", "error", "message"),
+    [
+        (math.inf, ValueError, "^logit_scale must be a finite number or a tensor; got inf$"),
+        (math.nan, ValueError, "^logit_scale must be a finite number or a tensor; got nan$"),
+        ("2", TypeError, "^logit_scale must be a finite number or a tensor; got '2'$"),
+        (torch.ones(2), ValueError, r"^logit_scale must be one number; got shape \(2,\)$"),
+        (torch.ones(0), ValueError, r"^logit_scale must be one number; got shape \(0,\)$"),
+    ],
+)
+def test_a_logit_scale_that_is_no_number_is_refused(loss, logit_scale, error, message):
+    with pytest.raises(error, match=message):
+        loss(logit_scale=logit_scale)
+
+
+@pytest.mark.parametrize("loss", [worst_mixed, worst_share])
+@pytest.mark.parametrize(
+    ("worst", "error", "message"),
+    [
+        (TWO[:, :2], ValueError, r"^worst must have .* of logits, \(2, 3\); it has \(2, 2\)$"),
+        (TWO.long(), TypeError, "^worst must hold floating-point numbers"),
+        (None, TypeError, "^worst must be a torch.Tensor; got NoneType"),
+    ],
+)
+def test_worst_logits_that_do_not_fit_are_refused(loss, worst, error, message):
+    with pytest.raises(error, match=message):
+        loss(worst=worst)
+
+
+@pytest.mark.parametrize("eps", [-0.1, math.inf, math.nan])
+def test_the_worst_logits_refuse_an_eps_that_is_no_size(eps):
+    with pytest.raises(ValueError, match=f"^eps must be a number of pixels, 0 or more; got {eps}$"):
+        worst_logits(TWO, torch.tensor([0, 1]), eps)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda logits, labels: worst_logits(logits, labels, 0.1),
+        lambda logits, labels: worst_cross_entropy(logits, logits, labels, 0.5, 1.0),
+        lambda logits, labels: worst_mixed_loss(logits, logits, labels, 1.0, 0.1, 1.0),
+    ],
+    ids=["worst logits", "cross-entropy", "mixed"],
+)
+def test_worst_cases_refuse_labels_that_do_not_fit(loss):
+    with pytest.raises(ValueError, match=r"^labels must be from 0 to 2; got values from 0 to 3$"):
+        loss(TWO, torch.tensor([0, 3]))

@@ -2,6 +2,10 @@
 
 import re
 import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 
 import nbformat
 import plotly.graph_objects as go
@@ -79,6 +83,15 @@ def test_there_is_a_page_for_each_notebook_and_an_index(notebooks, tmp_path):
     index = (tmp_path / "site" / "index.html").read_text()
     assert '<a href="01_first.html">01 · First</a>' in index
     assert "How far is <math" in index
+
+
+def test_from_the_command_line_the_pages_are_those_of_the_folder_notebooks(notebooks):
+    command = [sys.executable, "-m", "linfkit.pages"]
+    run = partial(subprocess.run, command, cwd=notebooks.parent, capture_output=True, text=True)
+    assert run().stdout == f"3 pages; open {Path('_site/index.html')}\n"
+    shutil.rmtree(notebooks)
+    refused = run()
+    assert (refused.returncode, refused.stderr) == (1, "there is no .ipynb file in notebooks\n")
 
 
 def test_a_page_needs_no_network(first, tmp_path):

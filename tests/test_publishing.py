@@ -1,12 +1,14 @@
 """Published notebooks: what is kept, what is left out, what nbval then compares."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_output
 
 from linfkit.batch import Results, reproduce
 from linfkit.publishing import is_current, publish
@@ -92,3 +94,31 @@ def test_a_notebook_that_has_changed_is_not_published(run, tmp_path):
     changed = write_good_notebook(tmp_path / "notebooks", needed=1.5)
     with pytest.raises(ValueError, match="01_good has changed since"):
         publish(run / "run", changed.parent, tmp_path / "figures")
+
+
+def test_a_run_with_other_parameters_is_not_published(run, tmp_path):
+    shutil.copytree(run / "run", tmp_path / "run")
+    results = Results.load(tmp_path / "run")
+    results.notebooks[0].parameters["needed"] = 1.5
+    results.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="ran 01_good with other parameters than its own"):
+        publish(tmp_path / "run", run / "notebooks", tmp_path / "figures")
+
+
+def test_a_run_without_pictures_is_not_published(run, tmp_path):
+    shutil.copytree(run / "run", tmp_path / "run")
+    results = Results.load(tmp_path / "run")
+    results.notebooks[0].figures[:] = []
+    results.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="no PNG pictures of 01_good; is there a Chromium"):
+        publish(tmp_path / "run", run / "notebooks", tmp_path / "figures")
+
+
+def test_an_output_with_a_path_of_this_machine_is_not_published(run, tmp_path):
+    shutil.copytree(run / "run", tmp_path / "run")
+    executed = tmp_path / "run" / "notebooks" / "01_good.ipynb"
+    notebook = nbformat.read(executed, 4)
+    notebook.cells[-1].outputs = [new_output("stream", text=f"saved {Path.home()}/net")]
+    nbformat.write(notebook, executed)
+    with pytest.raises(ValueError, match="01_good: an output shows a path of this machine"):
+        publish(tmp_path / "run", run / "notebooks", tmp_path / "figures")

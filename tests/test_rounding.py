@@ -3,6 +3,7 @@ certified radius breaks it, and that without the correction some do.
 Not tested: margins and refusals (test_certificates.py), what a net may hold (test_soundness.py)."""
 
 import copy
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -15,7 +16,14 @@ from torch import nn
 import linfkit as lk
 from linfkit.certificates import interval_radius
 from linfkit.convnets import Conv, LpDistConvNet, Pool
-from linfkit.rounding import Rounded, normalised, roundings_of, through
+from linfkit.rounding import (
+    Rounded,
+    is_plain,
+    normalised,
+    rounded_down,
+    roundings_of,
+    through,
+)
 
 UNIT = 2.0**-24
 seeds = st.integers(0, 2**32 - 1)
@@ -90,6 +98,35 @@ def test_one_rounding_of_a_unit_in_the_last_place():
     assert at.after(at.value, roundings=0).error == at.error
     assert at.times(0.5).error == at.error / 2
     assert at.times(0.5).reach == 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_bound_is_the_formula_of_the_module_s_docstring(dtype):
+    before, reach, largest, c = 0.5, 2.0, 3.0, 3
+    at = Rounded(torch.zeros(1, 2, dtype=dtype), torch.tensor([before]).double(), reach)
+    u, tiny = Fraction(torch.finfo(dtype).eps) / 2, Fraction(torch.finfo(dtype).tiny)
+    g = c * u / (1 - 2 * c * u)
+    error = (Fraction(before) + g * Fraction(largest + reach) + 4 * c * tiny) / (1 - 2 * g)
+    value = torch.tensor([[-largest, 2.0]], dtype=dtype)
+    assert at.after(value, c).error.item() == pytest.approx(float(error), rel=1e-12)
+    nothing = replace(Rounded.of(torch.zeros(1, 2, dtype=dtype)), reach=0.0).after(0 * value, c)
+    assert nothing.error.item() == pytest.approx(float(4 * c * tiny / (1 - 2 * g)), rel=1e-12)
+
+
+def test_images_are_without_error_where_they_are():
+    at = Rounded.of(torch.empty(5, 3, device="meta"))
+    assert (at.error.dtype, at.error.device.type, at.reach) == (torch.float64, "meta", 1.0)
+    assert not Rounded.of(torch.rand(5, 3)).error.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rounded_down_is_below_and_no_further_than_it_has_to_be(dtype):
+    value = torch.cat([random_images(500, 1).double().flatten() - 0.5, torch.zeros(1).double()])
+    down = rounded_down(value, dtype)
+    assert down.dtype == dtype
+    assert (down.double() < value).all()
+    upwards = torch.tensor(math.inf, dtype=dtype)
+    assert (down.nextafter(upwards).nextafter(upwards).double() >= value).all()
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
@@ -194,6 +231,53 @@ def test_a_bias_that_cancels_the_distance_is_counted_with_what_it_cancels():
     assert (error <= at.error).all()
 
 
+def far_shift(mean):
+    layer = lk.MeanShift(1).eval()
+    layer.running_mean.fill_(mean)
+    return layer
+
+
+def test_members_that_cancel_in_a_mean_are_counted_with_what_they_cancel():
+    ensemble = lk.Ensemble([far_shift(mean) for mean in [-4096.0] * 64 + [4096.0] * 64]).eval()
+    x = random_images(500, 1)
+    at = logits_of(ensemble, x)
+    error = (at.value - copy_in_float64(ensemble)(x.double())).abs().squeeze(1)
+    assert error.max() > 100 * UNIT * at.value.abs().max()
+    assert (error <= at.error).all()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_mean_is_as_far_off_as_its_worst_member(order):
+    exact, far = nn.Flatten(), nn.Sequential(far_shift(4096.0), far_shift(-4096.0))
+    ensemble, x = lk.Ensemble([exact, far][::order]).eval(), random_images(500, 1)
+    at = logits_of(ensemble, x)
+    error = (at.value - copy_in_float64(ensemble)(x.double())).abs().squeeze(1)
+    assert error.max() > 100 * UNIT
+    assert (error <= at.error).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        (nn.Flatten(), 0),
+        (nn.MaxPool2d(2), 0),
+        (nn.Tanh(), 8),
+        (nn.AvgPool2d(2), 4 + 2),
+        (nn.AvgPool2d((1, 2)), 2 + 2),
+        (lk.MeanShift(1).eval(), 1),
+        (lk.LpDistConv2d(1, 3, 2), 1),
+        (lk.Ensemble([nn.Flatten()]), 1 + 1),
+        (lk.Ensemble([nn.Flatten(), nn.Flatten(), nn.Flatten()]), 3 + 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_roundings_are_counted_as_the_module_s_docstring_counts_them(layer, count):
+    x = torch.ones(5, 1, 4, 4)
+    at = logits_of(layer, x)
+    within_reach = at.value.abs().max().item() + 1
+    assert at.error.tolist() == pytest.approx([count * UNIT * within_reach] * 5, rel=1e-5)
+
+
 def test_numbers_that_a_processor_puts_to_0_are_counted():
     layer, x = lk.LpDist(3, 2).eval(), 1e-39 * random_images(20, 3)
     with torch.no_grad():
@@ -221,8 +305,9 @@ def test_every_type_has_its_own_unit(dtype):
     assert unit < logits.error.max() < 200 * unit
 
 
-def test_the_bound_does_not_depend_on_the_batch():
-    net, x = conv_net(), random_images(5, 1, 4, 4)
+@pytest.mark.parametrize("net", [conv_net(), lk.Ensemble([conv_net(1), conv_net(2)]).eval()])
+def test_the_bound_does_not_depend_on_the_batch(net):
+    x = random_images(5, 1, 4, 4)
     together = logits_of(net, x).error
     assert torch.equal(torch.cat([logits_of(net, row[None]).error for row in x]), together)
 
@@ -246,6 +331,13 @@ def test_a_layer_with_a_forward_of_its_own_has_to_state_its_roundings_anew():
     patched = lk.LpDist(2, 3)
     patched.forward = lambda x: 2 * x
     assert roundings_of(patched) is None
+
+
+def test_a_forward_put_into_a_module_is_seen():
+    net = random_net()
+    assert is_plain(net, type(net))
+    net.forward = lambda x: 2 * x
+    assert not is_plain(net, type(net))
 
 
 def test_a_layer_that_states_nothing_is_refused():
@@ -294,6 +386,46 @@ def test_intervals_hold_as_well_where_all_the_margin_is_rounded():
     right = radius > 0
     assert right.float().mean() > 0.5
     assert misclassified(net, x[right], labels[right], radius[right], tries=2) == 0
+
+
+def far_net(mean, weights, bias, scale=1.0):
+    """Two classes on the line that meet at 1/2, by means or weights in thousands."""
+    net = lk.LpDistNet(1, 1, 1, 2, mean=mean, scale=scale, identity_start=False).eval()
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor(weights)[:, None] / scale)
+        net.layers[0].bias.copy_(torch.tensor([0.0, bias]) / scale)
+    return net
+
+
+FAR_WEIGHTS = {"mean": 0.0, "weights": [-3000.0, 5000.0], "bias": -1999.0}
+FAR_MEAN = {"mean": 4000.0, "weights": [-4000.0, -3999.0], "bias": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("far", "inside", "distance"), [(FAR_WEIGHTS, 0.75, 3000.75), (FAR_MEAN, 3999.25, 0.75)]
+)
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_what_is_taken_off_can_be_counted_by_hand(far, inside, distance, scale):
+    net = far_net(**far, scale=scale)
+    rounding = lk.certify(net, torch.tensor([[0.75]]), torch.tensor([1])).rounding
+    # the normalisation, the distance and its bias, the scale and the margin; each within reach
+    roundings = 3 * (inside + 1) + 2 * (distance - far["bias"] + 1) + 2 * (distance + 1)
+    assert rounding.item() == pytest.approx(2 * UNIT * roundings, rel=1e-5)
+    assert rounding.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("far", "inside", "distance"), [(FAR_WEIGHTS, 0.5, 3000.5), (FAR_MEAN, 3999.5, 0.5)]
+)
+@pytest.mark.parametrize(("label", "side"), [(1, 1), (0, -1)])
+def test_what_intervals_take_off_can_be_counted_by_hand(far, inside, distance, label, side):
+    from_the_middle = 0.01 + 0.1 * random_images(4000, 1)
+    x, labels = 0.5 + side * from_the_middle, torch.full((4000,), label)
+    radius = interval_radius(far_net(**far), x, labels)
+    taken_off = (from_the_middle.squeeze(1) - radius).mean().item()
+    roundings = 3 * inside + 2 * (distance - far["bias"]) + 2 * distance
+    # the bounds that are compared are themselves in steps of a tenth of this
+    assert taken_off == pytest.approx(2 * UNIT * roundings, rel=0.1)
 
 
 def test_what_is_taken_off_is_what_certificates_say():

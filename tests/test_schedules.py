@@ -133,6 +133,11 @@ def test_a_start_that_is_not_smooth_is_a_line(ratio):
     assert smooth_start(ratio, 0.0) == pytest.approx(ratio)
 
 
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+def test_a_start_that_is_smooth_throughout_is_a_quartic(ratio):
+    assert smooth_start(ratio, 1.0) == ratio**4
+
+
 @given(ratio=st.floats(0, 1), share=st.floats(0, 1))
 def test_a_smooth_start_stays_within_its_ramp(ratio, share):
     assert -1e-9 <= smooth_start(ratio, share) <= 1 + 1e-9

@@ -218,7 +218,12 @@ def test_what_is_1_lipschitz_is_certified(model):
 
 def test_a_forward_of_ones_own_is_taken_at_its_word_with_a_warning():
     model, x, labels = Steeper(16, 8, 2, 3).eval(), torch.rand(4, 16), torch.zeros(4).long()
-    with pytest.warns(UserWarning, match="^the forward of Steeper is taken at its word"):
+    warned = (
+        "^the forward of Steeper is taken at its word: it must only connect its layers, and then "
+        r"its logits are 1-Lipschitz; rounding is not counted in\. nn\.Sequential or a method "
+        "certified_radius would say more$"
+    )
+    with pytest.warns(UserWarning, match=warned):
         certificates = lk.certify(model, x, labels)
     with torch.no_grad():
         assert torch.equal(certificates.radius, lk.certified_radius(model(x), labels))
@@ -233,3 +238,12 @@ def test_a_model_with_a_proof_of_its_own_is_taken_at_its_word():
     model, x, labels = Proved(), torch.rand(4, 16), torch.zeros(4).long()
     with torch.no_grad():
         assert torch.equal(lk.certify(model, x, labels).radius, model.certified_radius(x, labels))
+
+
+def test_a_proof_of_radius_0_is_of_a_prediction_that_is_right():
+    class Unproved(Residual):
+        def certified_radius(self, x, labels):
+            return torch.zeros(len(x))
+
+    certificates = lk.certify(Unproved(), torch.rand(4, 16), torch.zeros(4).long())
+    assert (certificates.clean_accuracy, certificates.accuracy(0)) == (1, 0)
