@@ -125,13 +125,11 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _is_packed(path: Path) -> bool:
     """Whether the file is an archive that would be larger when it is read."""
-    if not zipfile.is_zipfile(path):
-        return False
     try:
         with zipfile.ZipFile(path) as archive:
             return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False  # torch.load will say that it is damaged
+        return False  # it is none, or torch.load will say that it is damaged
 
 
 def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:
