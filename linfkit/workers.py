@@ -134,7 +134,13 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
     here = {"host": "127.0.0.1", "port": 0, "dashboard_address": None, "dashboard": False}
     with TemporaryDirectory(prefix="linfkit-workers-") as scratch:
-        alike = {"nthreads": 1, "memory_limit": 0, "local_directory": scratch, "host": "127.0.0.1"}
+        alike = {
+            "nthreads": 1,
+            "memory_limit": 0,
+            "local_directory": scratch,
+            "host": "127.0.0.1",
+            "silence_logs": logging.CRITICAL,
+        }
         shared = _share_of_cores(workers)
         nannies = {
             number: {"cls": Nanny, "options": alike | {"env": shared | _gpu_of(number)}}
@@ -197,9 +203,9 @@ def _execute_and_tell(execute: Callable[[T, Tell], R], task: T) -> R:
 
 
 def _share_of_cores(workers: int) -> dict[str, str]:
-    """The environment of a worker that keeps to its part of the cores, and to itself."""
+    """The environment of a worker that keeps to its part of the cores."""
     threads = max(1, torch.get_num_threads() // workers)
-    return dict.fromkeys(THREADS, str(threads)) | {"DASK_LOGGING__DISTRIBUTED": "critical"}
+    return dict.fromkeys(THREADS, str(threads))
 
 
 def _gpu_of(number: int) -> dict[str, str]:
