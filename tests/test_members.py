@@ -125,3 +125,9 @@ def test_what_goes_wrong_on_a_worker_is_raised_here(cluster, tmp_path):
     diverging = TINY.replace(lr=1e30)
     with pytest.raises(FloatingPointError, match="loss"):
         lk.fit_ensemble(diverging, out=tmp_path, scheduler=cluster[0], progress=False)
+
+
+def test_processes_of_torchrun_have_no_workers_of_their_own(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "0")
+    with pytest.raises(ValueError, match=r"^workers must be 1 under torchrun"):
+        lk.fit_ensemble(TINY, workers=2)

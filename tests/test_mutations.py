@@ -89,6 +89,7 @@ def test_nine_in_ten_faults_are_found_and_the_others_are_none(mutmut):
         re.findall(r"^ *(\S+): (.+)$", mutmut("results", "--all", "true"), re.MULTILINE)
     )
     missed = [name for name in verdicts if verdicts[name] not in ("killed", "timeout")]
+    print(f"\n{len(verdicts) - len(missed)} of {len(verdicts)} faults found")
     assert len(verdicts) > 1000
     assert len(missed) <= 0.1 * len(verdicts)
     lines = {name: new_line(mutmut("show", name)) for name in missed}
