@@ -248,7 +248,7 @@ def rounded_down(value: Tensor, dtype: torch.dtype) -> Tensor:
     >>> bool(rounded_down(torch.tensor(0.1, dtype=torch.float64), torch.float32) < 0.1)
     True
     """
-    return value.to(dtype).nextafter(torch.tensor(-math.inf, device=value.device))
+    return value.to(dtype).nextafter(torch.tensor(-math.inf, dtype=dtype, device=value.device))
 
 
 def window_size(pool: nn.AvgPool2d) -> int:

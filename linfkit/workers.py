@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol, TypeVar
+from uuid import uuid4
 
 import torch
 from tqdm.auto import tqdm
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Task",
     "Tell",
+    "WorkerError",
     "carried_out",
     "cluster_at",
     "default_workers",
@@ -32,9 +34,6 @@ __all__ = [
 
 Tell = Callable[[str, int, int], None]
 """Told of progress: a task's name, how many of its steps are done, and how many there are."""
-
-TOPIC = "linfkit"
-"""Under which workers tell of their progress."""
 
 SECONDS_TO_CONNECT = 10
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -46,6 +45,10 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """What its progress is told under."""
+
+
+class WorkerError(OSError):
+    """A worker was lost with its task, or is not one that may carry it out."""
 
 
 T = TypeVar("T", bound=Task)
@@ -63,14 +66,16 @@ def carried_out(
 ) -> Iterator[tuple[T, R]]:
     """Carry tasks out, each of which comes back with its result as soon as it has one.
 
-    A task whose worker dies is given to another; after the third death it is lost.
+    A task whose worker dies is given to another; after the fourth death it is lost. Workers on this
+    machine import the program that starts them: a script of your own must call this under
+    ``if __name__ == "__main__":``.
 
     Args:
         tasks: in the order in which they begin.
         execute: carries one out, and may tell of its progress; a function of a module, since
             workers import it.
-        lost: what to take for the result of a task that raised an error or was lost on a worker; it
-            may raise it again. In this process errors are raised as they are.
+        lost: what to take for the result of a task that raised an error on a worker, or was lost
+            with it, a `WorkerError`; it may raise it again. In this process errors are raised.
         workers: how many processes share the tasks; as many as there are GPUs, or else cores, if
             None. With 1, they are carried out in this process.
         scheduler: address of a Dask cluster to send them to instead.
@@ -129,10 +134,9 @@ def local_cluster(workers: int) -> Iterator[Client]:
     Args:
         workers: how many; more than there are GPUs share them in turn.
     """
-    import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
-    here = {"host": "127.0.0.1", "port": 0, "dashboard_address": None, "dashboard": False}
+    here = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0", "dashboard": False}
     with TemporaryDirectory(prefix="linfkit-workers-") as scratch:
         alike = {
             "nthreads": 1,
@@ -141,14 +145,13 @@ def local_cluster(workers: int) -> Iterator[Client]:
             "host": "127.0.0.1",
             "silence_logs": logging.CRITICAL,
         }
-        shared = _share_of_cores(workers)
         nannies = {
-            number: {"cls": Nanny, "options": alike | {"env": shared | _gpu_of(number)}}
+            number: {"cls": Nanny, "options": alike | {"env": _gpu_of(number)}}
             for number in range(workers)
         }
-        # what Dask would set before it starts a worker, it sets in this process
+        # what a worker's libraries read as they are imported is there before it starts, from here
         with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),
+            _environment(_share_of_cores(workers)),
             SpecCluster(
                 workers=nannies,
                 scheduler={"cls": Scheduler, "options": here},
@@ -183,23 +186,46 @@ def _side_by_side(
     client: Client,
     tell: Tell,
 ) -> Iterator[tuple[T, R]]:
-    from distributed import as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
-    client.subscribe_topic(TOPIC, lambda event: tell(*event[1]))
-    of_task = {client.submit(_execute_and_tell, execute, task, pure=False): task for task in tasks}
+    topic = f"linfkit-{uuid4()}"  # others may use the cluster too
+    client.subscribe_topic(topic, lambda event: tell(*event[1]))
+    of_task = {
+        client.submit(_execute_and_tell, execute, task, topic, pure=False): task for task in tasks
+    }
     for future in as_completed(of_task):
         task = of_task.pop(future)
-        error = future.exception()
-        yield task, future.result() if error is None else lost(task, error)
+        try:
+            result = future.result()
+        except (KilledWorker, CancelledError) as error:
+            result = lost(task, WorkerError(f"{task.name} was lost with its worker: {error}"))
+        except Exception as error:
+            result = lost(task, error)
+        yield task, result
         future.release()
 
 
-def _execute_and_tell(execute: Callable[[T, Tell], R], task: T) -> R:
+def _execute_and_tell(execute: Callable[[T, Tell], R], task: T, topic: str) -> R:
     """Carry a task out in a worker, which tells the cluster of its progress."""
     from distributed import get_worker
 
     worker = get_worker()
-    return execute(task, lambda *progress: worker.log_event(TOPIC, progress))
+    return execute(task, lambda *progress: worker.log_event(topic, progress))
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Within the block, this process and those that it starts have these variables."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _share_of_cores(workers: int) -> dict[str, str]:

@@ -4,6 +4,10 @@ Not tested: GPUs, other machines, clusters that are not Dask's own (README); the
 (test_objectives.py)."""
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,7 +16,7 @@ import torch
 import linfkit as lk
 from linfkit.checkpoints import read_tensors
 from linfkit.training import ensembles, members
-from linfkit.workers import local_cluster
+from linfkit.workers import WorkerError, local_cluster
 
 TINY = lk.load_recipe("digits-small").replace(epochs=3, width=16, train_images=400, seeds=[0, 1])
 
@@ -57,6 +61,16 @@ def test_finished_members_are_not_trained_again(alone, monkeypatch):
     assert len(run.runs) == 2
 
 
+def test_a_folder_of_another_run_is_refused_before_anything_is_trained(alone, tmp_path):
+    shutil.copytree(alone / "seed-1", tmp_path / "seed-1")
+    with pytest.raises(ValueError, match=r"seed-1 holds a run of another recipe"):
+        lk.fit_ensemble(TINY.replace(width=8), out=tmp_path, workers=2, progress=False)
+    (tmp_path / "seed-1" / "model.safetensors").rename(tmp_path / "seed-1/checkpoint.safetensors")
+    with pytest.raises(ValueError, match=r"checkpoint.* holds a run of another recipe"):
+        lk.fit_ensemble(TINY.replace(width=8), out=tmp_path, workers=2, progress=False)
+    assert not (tmp_path / "seed-0").exists()
+
+
 def test_a_member_whose_worker_is_killed_goes_on_elsewhere(alone, tmp_path, monkeypatch):
     killed = []
 
@@ -80,17 +94,31 @@ def test_a_member_whose_worker_is_killed_goes_on_elsewhere(alone, tmp_path, monk
     assert_alike(tmp_path, alone)
 
 
-def test_workers_share_the_cores_whatever_the_environment_says(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+SHARING = """
+import os
+import torch
+from linfkit.workers import local_cluster
+
+if __name__ == "__main__":
     with local_cluster(2) as client:
-        threads = client.run(_threads)
-    assert list(threads.values()) == [1, 1]
-    assert os.environ["OMP_NUM_THREADS"] == "2"
+        print(torch.get_num_threads(), *client.run(torch.get_num_threads).values())
+    print(os.environ["OMP_NUM_THREADS"])
+"""
 
 
-def _threads():
-    return torch.get_num_threads()
+def test_workers_share_the_cores_whatever_the_environment_says(tmp_path):
+    script = tmp_path / "sharing.py"  # which workers import before anything else
+    script.write_text(SHARING)
+    ran = subprocess.run(
+        [sys.executable, script],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.split() == ["2", "1", "1", "2"], ran.stderr
+    assert "distributed" not in ran.stderr
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +144,7 @@ def test_a_cluster_brings_its_runs_back(cluster, alone, tmp_path, monkeypatch):
 
 def test_a_worker_of_other_code_or_data_is_refused(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(ensembles, "run_key", lambda *decided_by: "another")
-    with pytest.raises(RuntimeError, match=r"seed \d: the worker has another linfkit.* digits;"):
+    with pytest.raises(WorkerError, match=r"seed \d: the worker has another linfkit.* digits;"):
         lk.fit_ensemble(TINY, out=tmp_path, scheduler=cluster[0], progress=False)
     assert not list(tmp_path.rglob("*.safetensors"))
 

@@ -1,4 +1,5 @@
-"""Tested: that mutmut's faults in certificates, losses and schedules are found by their tests.
+"""Tested: that mutmut's faults in certificates, rounding, losses and schedules are found by their
+tests.
 Not tested: faults in other modules, and outside functions, where mutmut puts none."""
 
 import ast
@@ -31,6 +32,7 @@ NO_FAULTS = {
     r"replace\(Rounded\.of\(x\), (reach=1\.0)?\)": "likewise, of what is within reach",
     r"times\((1 \*|2 /) model\.scale": "likewise, in the net's units",
     r"rounded_size\(layer, None, after\)": "an LpDistNet has no pool, which alone asks for it",
+    r"math\.inf, (dtype=None, )?device=value": "a batch's own type decides where there is a batch",
     r"rounding <= others": "the two are never equal to the last bit",
     r"^return$": "as `break` there, it leads to None",
     r"math\.inf, (device=None)?\)": "a number on the CPU would do beside tensors that are there",

@@ -22,6 +22,7 @@ from linfkit.batch.records import Record
 from linfkit.batch.tasks import Task, library_hash
 from linfkit.claims import CLAIMS_MIME
 from linfkit.locks import held
+from linfkit.workers import WorkerError
 from tests.small_notebooks import PARAMETERS, write_good_notebook, write_notebook
 
 
@@ -264,9 +265,9 @@ def test_a_notebook_whose_worker_is_killed_runs_again_on_another(cluster_run):
 )
 def test_a_worker_with_another_library_or_data_set_runs_nothing(elsewhere, refusal, notebooks):
     task = Task("01_first", (notebooks / "01_first.ipynb").read_text(), {}, {}, 60, library_hash())
-    with pytest.raises(RuntimeError, match=refusal):
+    with pytest.raises(WorkerError, match=refusal):
         execute(replace(task, **elsewhere), print)
-    assert lost(task, RuntimeError(refusal)).status == "lost"
+    assert lost(task, WorkerError(refusal)).status == "lost"
 
 
 def test_no_scheduler_is_an_error_of_one_line(notebooks, monkeypatch):

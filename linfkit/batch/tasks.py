@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 
 from linfkit.data import load_dataset
 from linfkit.version import __version__
+from linfkit.workers import WorkerError
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,13 @@ class Task:
         """Refuse to run where what it is filed under would not be what it ran with.
 
         Raises:
-            RuntimeError: linfkit, or the data set, is another here than where the task was made.
+            WorkerError: linfkit, or the data set, is another here than where the task was made.
+            FileNotFoundError: the data set is not here.
         """
         if library_hash() != self.library:
-            raise RuntimeError("linfkit is another on this worker than where the run was started")
+            raise WorkerError("linfkit is another on this worker than where the run was started")
         if self.dataset and data_hash(self.dataset) != self.data:
-            raise RuntimeError(
+            raise WorkerError(
                 f"{self.dataset} has other images on this worker than where the run was started"
             )
 

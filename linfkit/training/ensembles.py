@@ -61,18 +61,20 @@ def fit_ensemble(
         out: folder for the ensembles, the members' folders in it as ``seed-0`` and so on; by
             default the members are in the cache, and the ensembles kept nowhere. A call that was
             interrupted goes on with the member that was under way.
-        device: as for `fit`.
+        device: as for `fit`. A worker of this machine sees one GPU, as "cuda".
         progress: show a bar for each member, or one for them all if workers train them.
         workers: how many processes of this machine train members side by side, each with its share
             of the cores and a GPU of its own; None for as many as there are GPUs, or else cores. By
-            default this process trains them one after the other.
+            default this process trains them one after the other. With more, a script of your own
+            must call this under ``if __name__ == "__main__":``, since each worker imports it.
         scheduler: address of a Dask cluster whose workers train them instead, such as
             `tcp://host:8786`. They need no folder in common with this process.
 
     Raises:
         ValueError: the recipe has a single seed, `workers` is less than 1, or torchrun started this
             process, which then has no workers of its own; else as for `fit`.
-        RuntimeError: a worker has another linfkit, or other data, than this process.
+        WorkerError: a worker has another linfkit, or other data, than this process, or four died
+            with the same member.
         ConnectionError: no scheduler answers.
         TypeError, FileNotFoundError: as for `fit`.
 
@@ -125,5 +127,10 @@ def fit_ensemble(
 def _check_workers(workers: int | None, scheduler: str | None) -> None:
     if workers is not None:
         check_count("workers", workers)
-    if torch.distributed.is_torchelastic_launched() and (workers != 1 or scheduler is not None):
-        raise ValueError("workers must be 1 under torchrun, whose processes share each net's batch")
+    if torch.distributed.is_torchelastic_launched():
+        if workers != 1:
+            raise ValueError(
+                f"workers must be 1 under torchrun, whose processes share each batch; got {workers}"
+            )
+        if scheduler is not None:
+            raise ValueError(f"scheduler must be None under torchrun; got {scheduler!r}")

@@ -15,7 +15,7 @@ from linfkit.data import Dataset, load_dataset
 from linfkit.recipes import Recipe
 from linfkit.training.fitting import as_the_recipe_asks, fit
 from linfkit.training.runs import RunFolder, run_key
-from linfkit.workers import Tell, carried_out, shown_in
+from linfkit.workers import Tell, WorkerError, carried_out, shown_in
 
 __all__ = ["Member", "train_side_by_side"]
 
@@ -64,11 +64,14 @@ def train_side_by_side(
         progress: show one bar for them all.
 
     Raises:
-        RuntimeError: a worker has another linfkit, or other data, than this process, or it died
-            again and again.
+        ValueError: a member's folder holds another run.
+        WorkerError: a worker has another linfkit, or other data, than this process, or four died
+            with a member.
         ConnectionError: no scheduler answers; and whatever `fit` raises.
     """
     left = [member for member in members if not member.folder.is_finished]
+    for member in left:
+        member.folder.load_checkpoint()  # another run's is refused now, not when all are trained
     with tqdm(
         desc="members",
         total=len(members),
@@ -95,7 +98,7 @@ def _train(member: Member, tell: Tell) -> dict[str, bytes]:
     data = load_dataset(recipe.dataset) if member.data is None else member.data
     folder = RunFolder.of(run_key(recipe, seed, as_the_recipe_asks(data, recipe)), member.out)
     if folder.key != member.folder.key:
-        raise RuntimeError(
+        raise WorkerError(
             f"{member.name}: the worker has another linfkit than this process, or other images of "
             f"{data.name}; install the same version, and bring the same files"
         )
@@ -103,7 +106,7 @@ def _train(member: Member, tell: Tell) -> dict[str, bytes]:
         fit(
             recipe,
             data=data,
-            out=folder.path,
+            out=member.out,
             device=member.device,
             seed=seed,
             progress=False,

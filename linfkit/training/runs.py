@@ -19,7 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from linfkit.certificates import Certificates
-from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
+from linfkit.checkpoints import (
+    read_header,
+    read_tensors,
+    save_model,
+    write_atomically,
+    write_tensors,
+)
 from linfkit.data import Dataset, cache_folder
 from linfkit.layers import set_p
 from linfkit.machine import hardware
@@ -125,8 +131,15 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether a finished run is there."""
-        return (self.path / LAST).is_file()
+        """Whether the finished run is there.
+
+        Raises:
+            ValueError: a finished run is there, but it is another; or its file is damaged.
+        """
+        if not (self.path / LAST).is_file():
+            return False
+        self._check_key(read_header(self.path / LAST), self.path)
+        return True
 
     def files(self) -> dict[str, bytes]:
         """The contents of a finished run's files, by name."""
@@ -136,6 +149,7 @@ class RunFolder:
         """Write the files of a run that was finished elsewhere, the last one last."""
         for name in FILES:
             write_atomically(self.path / name, files[name])
+        self._remove_checkpoints()
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         """Write the state of a run under way, and keep the one before.
@@ -197,8 +211,7 @@ class RunFolder:
         self._write_history(run.history)
         save_model(self.path / "ema_model.safetensors", run.ema_model, header)
         save_model(self.path / LAST, run.model, header)
-        self.checkpoint.unlink(missing_ok=True)
-        self.checkpoint_before.unlink(missing_ok=True)
+        self._remove_checkpoints()
 
     def load_run(
         self, recipe: Recipe, seed: int, model: nn.Module, ema_model: nn.Module
@@ -211,7 +224,6 @@ class RunFolder:
         if not self.is_finished:
             return None
         weights, header = read_tensors(self.path / LAST)
-        self._check_key(header, self.path)
         averaged, _ = read_tensors(self.path / "ema_model.safetensors")
         for net, tensors in [(model, weights), (ema_model, averaged)]:
             net.load_state_dict(tensors)
@@ -224,6 +236,10 @@ class RunFolder:
         """Remove an earlier run, so that one can start anew."""
         for name in ["checkpoint", "checkpoint-before", "model", "ema_model"]:
             (self.path / f"{name}.safetensors").unlink(missing_ok=True)
+
+    def _remove_checkpoints(self) -> None:
+        self.checkpoint.unlink(missing_ok=True)
+        self.checkpoint_before.unlink(missing_ok=True)
 
     def _write_history(self, history: list[dict[str, float]]) -> None:
         lines = "".join(_as_json_line(row) for row in history)
