@@ -35,7 +35,7 @@ NO_FAULTS = {
     r"math\.inf, (dtype=None, )?device=value": "a batch's own type decides where there is a batch",
     r"rounding <= others": "the two are never equal to the last bit",
     r"^return$": "as `break` there, it leads to None",
-    r"math\.inf, (device=None)?\)": "a number on the CPU would do beside tensors that are there",
+    r"math\.inf, (dtype=dtype, )?(device=None)?\)": "a number on the CPU would do beside tensors",
     r"if 1 <= eps <= 255": "an ε of 1 is none of those that are refused",
 }
 NO_FAULT = re.compile("|".join(NO_FAULTS))
