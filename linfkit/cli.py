@@ -46,6 +46,20 @@ app = typer.Typer(
 )
 
 
+RecipeOrFile = Annotated[str, typer.Argument(help="A recipe's name, or the path of its TOML file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="How many run side by side.", show_default="one a GPU, or a core"),
+]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="TCP://HOST:PORT", help="A Dask cluster to run on.")
+]
+
+
 @app.callback()
 def commands(
     debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback.")] = False,
@@ -71,15 +85,8 @@ def reproduce(
     notebooks: Annotated[
         Path | None, typer.Option(help="A folder of notebooks of your own to run instead.")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="How many notebooks run side by side.", show_default="one a GPU, or a core"
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="TCP://HOST:PORT", help="A Dask cluster to run on.")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     force: Annotated[
         bool, typer.Option("--force", help="Run also what is finished and has not changed.")
     ] = False,
@@ -122,14 +129,11 @@ def reproduce(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of its TOML file.")],
+    recipe: RecipeOrFile,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the nets.", show_default="runs/RECIPE")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
+    settings: Settings = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed.", show_default="the recipe's first")
     ] = None,
@@ -161,23 +165,13 @@ def train(
 
 @app.command()
 def ensemble(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of its TOML file.")],
+    recipe: RecipeOrFile,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the nets.", show_default="runs/RECIPE-ensemble")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe."),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="How many nets train side by side.", show_default="one a GPU, or a core"
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="TCP://HOST:PORT", help="A Dask cluster to train on.")
-    ] = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Train a net for each of a recipe's seeds, and take the mean of their logits.
 

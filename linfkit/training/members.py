@@ -87,13 +87,13 @@ def train_side_by_side(
             scheduler=scheduler,
             tell=shown_in(bar, "epoch"),
         ):
-            if not member.folder.is_finished:  # there is no folder in common
+            if not member.folder.is_finished:  # it was trained in another machine's cache
                 member.folder.take(files)
             bar.update()
 
 
 def _train(member: Member, tell: Tell) -> dict[str, bytes]:
-    """Train a member, or go on with it; the answer is what is left in its folder."""
+    """Train a member, or go on with it; the answer is its files, if it was in the cache."""
     recipe, seed = member.recipe, member.seed
     data = load_dataset(recipe.dataset) if member.data is None else member.data
     folder = RunFolder.of(run_key(recipe, seed, as_the_recipe_asks(data, recipe)), member.out)
@@ -112,7 +112,7 @@ def _train(member: Member, tell: Tell) -> dict[str, bytes]:
             progress=False,
             after_epoch=lambda row: tell(member.name, int(row["epoch"]), recipe.epochs),
         )
-    return folder.files()
+    return folder.files() if member.out is None else {}
 
 
 def _lost(member: Member, error: BaseException) -> NoReturn:

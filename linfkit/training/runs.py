@@ -234,8 +234,9 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove an earlier run, so that one can start anew."""
-        for name in ["checkpoint", "checkpoint-before", "model", "ema_model"]:
-            (self.path / f"{name}.safetensors").unlink(missing_ok=True)
+        self._remove_checkpoints()
+        for name in (LAST, "ema_model.safetensors"):
+            (self.path / name).unlink(missing_ok=True)
 
     def _remove_checkpoints(self) -> None:
         self.checkpoint.unlink(missing_ok=True)
