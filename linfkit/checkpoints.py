@@ -23,6 +23,8 @@ from linfkit.shapes import ShapesAlone
 from linfkit.sortnet import SortNet
 
 __all__ = [
+    "AVERAGED",
+    "RAW",
     "file_of",
     "load_model",
     "read_header",
@@ -31,6 +33,11 @@ __all__ = [
     "write_atomically",
     "write_tensors",
 ]
+
+#: The nets in a run's folder: with the raw weights, whose file is written last and so marks the run
+#: as finished, and with their moving average.
+RAW = "model.safetensors"
+AVERAGED = "ema_model.safetensors"
 
 #: Key of the JSON header in safetensors' own metadata.
 HEADER = "linfkit"
@@ -200,7 +207,7 @@ def file_of(path: str | Path) -> Path:
     'net.safetensors'
     """
     path = Path(path)
-    return path / "ema_model.safetensors" if path.is_dir() else path
+    return path / AVERAGED if path.is_dir() else path
 
 
 def _built_of(architecture: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:

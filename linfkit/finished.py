@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, field_validator
 
 from linfkit.certificates import Certificates, certify
-from linfkit.checkpoints import read_header
+from linfkit.checkpoints import AVERAGED, RAW, read_header
 from linfkit.data import is_at_hand
 from linfkit.evaluation import DataIdentity, load_trained
 from linfkit.recipes import Recipe
@@ -16,7 +16,7 @@ from linfkit.recipes import Recipe
 __all__ = ["FinishedRun"]
 
 #: The two nets of a run, by the weights that they have.
-NETS = {"moving average": "ema_model.safetensors", "raw weights": "model.safetensors"}
+NETS = {"moving average": AVERAGED, "raw weights": RAW}
 
 
 class FinishedRun(BaseModel, frozen=True):
@@ -70,7 +70,7 @@ class FinishedRun(BaseModel, frozen=True):
         for file in NETS.values():
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"run: {folder} holds no finished run: it has no {file}")
-        header = read_header(folder / NETS["raw weights"])
+        header = read_header(folder / RAW)
         if "history" not in header:
             raise ValueError(f"run: {folder} holds a net without a history; one run is wanted")
         return cls(**{**header, "folder": folder})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from linfkit.checkpoints import RAW
 from linfkit.recipes import Recipe, load_recipe
 
 __all__ = ["Progress"]
@@ -60,7 +61,7 @@ class Progress:
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"run: {folder} holds no run, for it has no {name}")
         # asked first: what is written before it is then there to be read
-        finished = (folder / "model.safetensors").is_file()
+        finished = (folder / RAW).is_file()
         recipe = load_recipe(folder / "recipe.toml")
         silence = max(time.time() - (folder / "history.jsonl").stat().st_mtime, 0.0)
         return cls(recipe, list(_rows(folder / "history.jsonl")), finished, silence)

@@ -1,8 +1,8 @@
 """Where tasks are carried out: here, one after the other, or side by side on Dask's workers.
 
-A task is anything that can be pickled and has a `name`: a notebook to run, a net to train. It takes
-along what it needs and its result comes back with it, so that workers and this process need no
-folder in common.
+A task is anything that can be pickled, has a `name` and can say where it must not run: a notebook,
+a net to train. It takes along what it needs and its result comes back with it, so that workers and
+this process need no folder in common.
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ class Task(Protocol):
     def name(self) -> str:
         """What its progress is told under."""
 
+    def check_here(self) -> None:
+        """Refuse a worker where its result would not be the one that is asked for.
+
+        Raises:
+            WorkerError: linfkit, or the data, is another here than where the task was made.
+        """
+
 
 class WorkerError(OSError):
     """A worker was lost with its task, or is not one that may carry it out."""
@@ -84,9 +91,14 @@ def carried_out(
     Raises:
         ConnectionError: no scheduler answers.
 
-    >>> from pathlib import Path
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Count:
+    ...     name: str
+    ...     def check_here(self):
+    ...         "It counts alike everywhere."
     >>> here = carried_out(
-    ...     [Path("a.txt")], lambda task, tell: len(task.name), lambda task, error: 0,
+    ...     [Count("words")], lambda task, tell: len(task.name), lambda task, error: 0,
     ...     workers=1, scheduler=None, tell=print,
     ... )
     >>> [length for _, length in here]
@@ -206,9 +218,10 @@ def _side_by_side(
 
 
 def _execute_and_tell(execute: Callable[[T, Tell], R], task: T, topic: str) -> R:
-    """Carry a task out in a worker, which tells the cluster of its progress."""
+    """Carry a task out in a worker, if it may be; the worker tells the cluster of its progress."""
     from distributed import get_worker
 
+    task.check_here()
     worker = get_worker()
     return execute(task, lambda *progress: worker.log_event(topic, progress))
 

@@ -17,7 +17,7 @@ import pytest
 
 from linfkit import workers
 from linfkit.batch import Profile, Results, Row, reproduce, reproduction
-from linfkit.batch.execution import Execution, execute, lost
+from linfkit.batch.execution import Execution, lost
 from linfkit.batch.records import Record
 from linfkit.batch.tasks import Task, library_hash
 from linfkit.claims import CLAIMS_MIME
@@ -266,7 +266,7 @@ def test_a_notebook_whose_worker_is_killed_runs_again_on_another(cluster_run):
 def test_a_worker_with_another_library_or_data_set_runs_nothing(elsewhere, refusal, notebooks):
     task = Task("01_first", (notebooks / "01_first.ipynb").read_text(), {}, {}, 60, library_hash())
     with pytest.raises(WorkerError, match=refusal):
-        execute(replace(task, **elsewhere), print)
+        replace(task, **elsewhere).check_here()
     assert lost(task, WorkerError(refusal)).status == "lost"
 
 

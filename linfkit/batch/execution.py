@@ -49,20 +49,14 @@ class Execution:
 def execute(task: Task, tell: Tell) -> Execution:
     """Run a notebook in a fresh kernel of this Python.
 
-    Whatever becomes of the notebook is told in the answer; an interrupt is raised, and what forbids
-    to begin. (What papermill notes in the cells is not to be trusted: after a kernel's death, all
-    are "completed".)
+    Whatever becomes of the notebook is told in the answer; only an interrupt is raised. (What
+    papermill notes in the cells is not to be trusted: after a kernel's death, all are "completed".)
 
     Args:
         task: the notebook, and what to run it with.
         tell: is told the task's name, the cells done and the cells in all, as each begins and at
             the end.
-
-    Raises:
-        WorkerError: linfkit, or the data set, is another here than where the task was made.
-        FileNotFoundError: the data set is not here.
     """
-    task.check_here()
     notebook = nbformat.reads(task.notebook, as_version=4)
     progress = _Progress(task, len(notebook.cells), tell)
     with TemporaryDirectory(prefix="linfkit-") as folder:

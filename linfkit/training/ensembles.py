@@ -9,7 +9,7 @@ import torch
 
 from linfkit.arguments import check_count
 from linfkit.certificates import certify
-from linfkit.checkpoints import save_model
+from linfkit.checkpoints import AVERAGED, RAW, save_model
 from linfkit.data import Dataset, load_dataset
 from linfkit.hybrid import ensemble_of
 from linfkit.models import Members
@@ -119,8 +119,8 @@ def fit_ensemble(
     results = results_of(*proved, recipe.eps)
     if folder and is_first():
         header = {"seeds": list(recipe.seeds), **provenance(recipe, tested, results)}
-        save_model(folder / "ema_model.safetensors", averaged, header)
-        save_model(folder / "model.safetensors", raw, header)
+        save_model(folder / AVERAGED, averaged, header)
+        save_model(folder / RAW, raw, header)
     return EnsembleRun(runs, raw, averaged, results, folder)
 
 

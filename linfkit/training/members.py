@@ -49,6 +49,27 @@ class Member:
         """What its progress is told under."""
         return f"seed {self.seed}"
 
+    def load_data(self) -> Dataset:
+        """What to train on, as it is here."""
+        return load_dataset(self.recipe.dataset) if self.data is None else self.data
+
+    def check_here(self) -> None:
+        """Refuse a worker that would train another run than the one that is asked for.
+
+        Raises:
+            WorkerError: linfkit, or the data set, is another here than where the member was made.
+            FileNotFoundError: the data set is not here.
+        """
+        data = self.load_data()
+        if (
+            run_key(self.recipe, self.seed, as_the_recipe_asks(data, self.recipe))
+            != self.folder.key
+        ):
+            raise WorkerError(
+                f"{self.name}: the worker has another linfkit than this process, or other images "
+                f"of {data.name}; install the same version, and bring the same files"
+            )
+
 
 def train_side_by_side(
     members: Sequence[Member], workers: int | None, scheduler: str | None, progress: bool
@@ -94,25 +115,17 @@ def train_side_by_side(
 
 def _train(member: Member, tell: Tell) -> dict[str, bytes]:
     """Train a member, or go on with it; the answer is its files, if it was in the cache."""
-    recipe, seed = member.recipe, member.seed
-    data = load_dataset(recipe.dataset) if member.data is None else member.data
-    folder = RunFolder.of(run_key(recipe, seed, as_the_recipe_asks(data, recipe)), member.out)
-    if folder.key != member.folder.key:
-        raise WorkerError(
-            f"{member.name}: the worker has another linfkit than this process, or other images of "
-            f"{data.name}; install the same version, and bring the same files"
-        )
     with ALONE:
         fit(
-            recipe,
-            data=data,
+            member.recipe,
+            data=member.load_data(),
             out=member.out,
             device=member.device,
-            seed=seed,
+            seed=member.seed,
             progress=False,
-            after_epoch=lambda row: tell(member.name, int(row["epoch"]), recipe.epochs),
+            after_epoch=lambda row: tell(member.name, int(row["epoch"]), member.recipe.epochs),
         )
-    return folder.files() if member.out is None else {}
+    return RunFolder.of(member.folder.key, member.out).files() if member.out is None else {}
 
 
 def _lost(member: Member, error: BaseException) -> NoReturn:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from linfkit.certificates import Certificates
 from linfkit.checkpoints import (
+    AVERAGED,
+    RAW,
     read_header,
     read_tensors,
     save_model,
@@ -58,10 +60,8 @@ SOURCES = [
     "units.py",
 ]
 
-#: The file of a run that is written last, and so marks it as finished.
-LAST = "model.safetensors"
 #: All files of a finished run, in the order in which they are written.
-FILES = ("recipe.toml", "history.jsonl", "history.csv", "ema_model.safetensors", LAST)
+FILES = ("recipe.toml", "history.jsonl", "history.csv", AVERAGED, RAW)
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class RunFolder:
         Raises:
             ValueError: a finished run is there, but it is another; or its file is damaged.
         """
-        if not (self.path / LAST).is_file():
+        if not (self.path / RAW).is_file():
             return False
-        self._check_key(read_header(self.path / LAST), self.path)
+        self._check_key(read_header(self.path / RAW), self.path)
         return True
 
     def files(self) -> dict[str, bytes]:
@@ -209,8 +209,8 @@ class RunFolder:
             **provenance(run.recipe, data, run.results),
         }
         self._write_history(run.history)
-        save_model(self.path / "ema_model.safetensors", run.ema_model, header)
-        save_model(self.path / LAST, run.model, header)
+        save_model(self.path / AVERAGED, run.ema_model, header)
+        save_model(self.path / RAW, run.model, header)
         self._remove_checkpoints()
 
     def load_run(
@@ -221,10 +221,11 @@ class RunFolder:
         Raises:
             ValueError: a file is damaged, or another run's.
         """
-        if not self.is_finished:
+        if not (self.path / RAW).is_file():
             return None
-        weights, header = read_tensors(self.path / LAST)
-        averaged, _ = read_tensors(self.path / "ema_model.safetensors")
+        weights, header = read_tensors(self.path / RAW)
+        self._check_key(header, self.path)
+        averaged, _ = read_tensors(self.path / AVERAGED)
         for net, tensors in [(model, weights), (ema_model, averaged)]:
             net.load_state_dict(tensors)
             set_p(net, float(header["p"]))
@@ -235,7 +236,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove an earlier run, so that one can start anew."""
         self._remove_checkpoints()
-        for name in (LAST, "ema_model.safetensors"):
+        for name in (RAW, AVERAGED):
             (self.path / name).unlink(missing_ok=True)
 
     def _remove_checkpoints(self) -> None:
