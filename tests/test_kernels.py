@@ -375,6 +375,6 @@ def test_a_second_process_compiles_nothing():
 
 
 def test_the_reference_bounds_its_intermediate(monkeypatch):
-    monkeypatch.setattr(reference, "INTERMEDIATE_BYTES", 1)
+    monkeypatch.setattr(reference, "BYTES_ON_CPU", 1)
     x, w = draw(5, 7, seed=1), draw(3, 7, seed=2)
     assert relative(reference.lp_dist(x, w, 3.0), definition(x, w, 3.0)) < 2e-6

@@ -149,7 +149,7 @@ def test_the_reference_computes_a_few_rows_at_a_time(monkeypatch):
         )
 
     whole = all_at_once_or_not()
-    monkeypatch.setattr(reference, "INTERMEDIATE_BYTES", 3 * w.numel() * 8)
+    monkeypatch.setattr(reference, "BYTES_ON_CPU", 3 * w.numel() * 8)
     torch.testing.assert_close(all_at_once_or_not(), whole)
 
 

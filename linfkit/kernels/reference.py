@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-INTERMEDIATE_BYTES = 64 * 2**20
+#: What the intermediate may take: on a CPU what its cache holds, on a GPU what is worth a call.
+BYTES_ON_CPU = 4 * 2**20
+BYTES_ON_GPU = 64 * 2**20
 
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
@@ -122,8 +124,9 @@ def sorted_dist_backward(
 
 
 def _batches(x: Tensor, w: Tensor) -> Iterator[slice]:
-    """Slices of the rows of x whose differences from all of w fit in INTERMEDIATE_BYTES."""
-    rows = max(1, INTERMEDIATE_BYTES // (w.numel() * w.element_size()))
+    """Slices of the rows of x, so many that their differences from all of w may be held at once."""
+    allowed = BYTES_ON_CPU if w.device.type == "cpu" else BYTES_ON_GPU
+    rows = max(1, allowed // (w.numel() * w.element_size()))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
