@@ -17,8 +17,8 @@ from linfkit.functional import linf_interval
 from linfkit.layers import DistanceLayer, LpDist, distance_layers
 from linfkit.losses import check_logits
 from linfkit.models import LpDistNet
-from linfkit.rounding import Rounded, rounded_down, rounded_size, roundings_of, through
-from linfkit.soundness import has_own_forward, require_one_lipschitz
+from linfkit.rounding import Rounded, after_layer, rounded_down, through, unit_of
+from linfkit.soundness import has_own_forward, require_one_lipschitz, require_plain
 
 __all__ = [
     "Certificates",
@@ -112,13 +112,14 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     Half the margin, less what rounding can have added to it, rounded down: within that radius, and
     within the range of a pixel, the prediction stands, both that of the net of real numbers and
     that of the net as it is executed (`linfkit.rounding` has the proof). The model's own p and mode
-    are put back afterwards.
+    are put back afterwards; autocast is off meanwhile.
 
     Args:
         model: takes images in [0, 1], gives logits that are 1-Lipschitz in pixels at p=∞; or has a
             proof of its own, as a method ``certified_radius(images, labels)``, such as a
-            `linfkit.HybridNet`. What a ``forward`` of your own does with its layers is taken on
-            trust, with a warning, and rounding then left out.
+            `linfkit.HybridNet`, and then says itself of which net its radii are. What a ``forward``
+            of your own does with its layers is taken on trust, with a warning, and rounding then
+            left out.
         x: images, (B, ...), floating point, in [0, 1].
         labels: whole numbers, (B,).
         batch_size: samples that pass through the model at once.
@@ -153,7 +154,7 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
         )
     batches = list(zip(x.split(batch_size), labels.split(batch_size), strict=True))
     if own_proof := getattr(model, "certified_radius", None):
-        with evaluating_at(model, math.inf):
+        with _as_certified(model, x):
             radius = torch.cat([own_proof(*batch) for batch in batches])
         return Certificates(radius, correct=radius >= 0)
     require_one_lipschitz(model)
@@ -164,10 +165,10 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
             "nn.Sequential or a method certified_radius would say more",
             stacklevel=3,  # beyond no_grad
         )
-        with evaluating_at(model, math.inf):
+        with _as_certified(model, x):
             radius = torch.cat([certified_radius(model(x), labels) for x, labels in batches])
         return Certificates(radius)
-    with evaluating_at(model, math.inf):
+    with _as_certified(model, x):
         parts = [_certified(model, *batch) for batch in batches]
     return Certificates(*(torch.cat(of_batches) for of_batches in zip(*parts, strict=True)))
 
@@ -207,19 +208,19 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
         misclassified.
 
     Raises:
-        TypeError, ValueError: images or labels are not as above, or the model is no `LpDistNet`.
+        TypeError, ValueError: images or labels are not as above, or the model is no `LpDistNet`, or
+            one whose layers are others than its class makes.
 
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(5, 4)
     >>> labels = net(x).argmax(dim=1)
     >>> bool((interval_radius(net, x, labels) >= certify(net, x, labels).radius - 1e-4).all())
     True
     """
-    if not isinstance(model, LpDistNet):
-        raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
+    require_plain(model)
     check_images(x)
     certificates = certify(model, x, labels, batch_size)
     below = torch.zeros_like(certificates.radius)
-    with evaluating_at(model, math.inf):
+    with _as_certified(model, x):
         for halving in range(1, HALVINGS + 1):
             tried = below + 0.5**halving
             holds = [
@@ -234,15 +235,13 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
 
 def _intervals_certify(model: LpDistNet, x: Tensor, labels: Tensor, eps: Tensor) -> Tensor:
     """Whether each label's lowest logit over its clipped box is above all others' highest, (B,)."""
-    eps = eps.view(-1, *[1] * (x.dim() - 1))
-    ends = torch.stack([(x - eps).clamp(min=0), (x + eps).clamp(max=1)], dim=1)
+    wide, eps = x.double(), eps.double().view(-1, *[1] * (x.dim() - 1))
+    ends = torch.stack([(wide - eps).clamp(min=0), (wide + eps).clamp(max=1)], dim=1).to(x.dtype)
     # no image of interest is outside the box, so that nothing is within reach but its values
     at = replace(Rounded.of(x), reach=0.0).after(ends, roundings=1)
     inside = torch.stack([model.normalise(end) for end in ends.unbind(dim=1)], dim=1)
-    at = at.times(1 / model.scale.item()).after(inside, roundings=3)
+    at = at.times(1 / unit_of(model)).after(inside, roundings=3)
     for layer in model.layers:
-        roundings = roundings_of(layer)
-        assert roundings is not None  # `certify` has seen to it
         lower, upper = at.value.unbind(dim=1)
         if isinstance(layer, LpDist):
             bounds = linf_interval(lower, upper, layer.weight)
@@ -250,8 +249,7 @@ def _intervals_certify(model: LpDistNet, x: Tensor, labels: Tensor, eps: Tensor)
                 bounds = bounds[0] + layer.bias, bounds[1] + layer.bias
         else:  # a shift moves both bounds alike
             bounds = layer(lower), layer(upper)
-        after = torch.stack(bounds, dim=1)
-        at = at.after(after, roundings, rounded_size(layer, at.value, after))
+        at = after_layer(layer, at, torch.stack(bounds, dim=1))
     lower, upper = at.value.unbind(dim=1)
     # a logit is minus a distance, times the scale: the label's is lowest where that is largest
     of_label = upper.gather(1, labels[:, None]).squeeze(1)
@@ -259,6 +257,13 @@ def _intervals_certify(model: LpDistNet, x: Tensor, labels: Tensor, eps: Tensor)
     # of the bounds, and of the net as it is executed: each twice, for two logits
     rounding = 4 * at.after(at.value, roundings=2).error * (1 + 2**-20)
     return of_label.double() + rounding < others.amin(dim=1).double()
+
+
+@contextmanager
+def _as_certified(model: nn.Module, x: Tensor) -> Iterator[None]:
+    """Within the block, the model is the one that is certified: at p=∞, in its own arithmetic."""
+    with evaluating_at(model, math.inf), torch.autocast(x.device.type, enabled=False):
+        yield
 
 
 @contextmanager

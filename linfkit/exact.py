@@ -27,6 +27,7 @@ from linfkit.arguments import check_real
 from linfkit.certificates import check_images
 from linfkit.layers import LpDist, MeanShift
 from linfkit.models import LpDistNet
+from linfkit.soundness import require_plain
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -107,8 +108,7 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
     >>> exact.lower >= (margin[0, 0] - margin[0, 1]).item() / 2 - 1e-5
     True
     """
-    if not isinstance(model, LpDistNet):
-        raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
+    require_plain(model)
     if not isinstance(x, Tensor) or x.numel() != model.in_features:
         raise ValueError(f"x must be one image of {model.in_features} pixels")
     check_images(x.reshape(1, -1))

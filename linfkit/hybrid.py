@@ -16,7 +16,8 @@ from linfkit.certificates import certified_radius, check_images
 from linfkit.layers import DistanceLayer
 from linfkit.losses import check_logits
 from linfkit.models import DistanceNet, Ensemble, Members, SharedExponent
-from linfkit.rounding import Rounded, normalised, rounded_down, through
+from linfkit.rounding import Rounded, has_hooks, is_plain, normalised, rounded_down, through
+from linfkit.soundness import require_one_lipschitz
 from linfkit.units import PixelUnits
 
 __all__ = [
@@ -256,7 +257,14 @@ class HybridNet(IntervalCertified, PixelUnits):
         return u
 
     def rounded_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The features, and how far from those of real numbers, in pixels, (B,), float64."""
+        """The features, and how far from those of real numbers, in pixels, (B,), float64.
+
+        Raises:
+            ValueError: they are not 1-Lipschitz, for a layer, or a method, is not as it was made.
+        """
+        if not is_plain(self, HybridNet) or any(map(has_hooks, self.mlp.modules())):
+            raise ValueError("model must be a plain HybridNet; it has a hook or methods of its own")
+        require_one_lipschitz(self.layers)
         u = through(self.layers, normalised(self, Rounded.of(x)))
         return u.value, u.error * self.scale.item()
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from linfkit.arguments import check_count, check_model, check_real
 from linfkit.certificates import check_eps, check_images
-from linfkit.hybrid import ScaledLinear
 from linfkit.layers import DistanceLayer, distance_layers
 from linfkit.models import Members, VotingEnsemble
+from linfkit.soundness import check_lipschitz
 
 __all__ = [
     "LayerConstant",
@@ -41,12 +41,13 @@ def neuron_bound(fan_in: int, p: float) -> float:
 
 
 def lipschitz_bound(model: nn.Module) -> float:
-    """The product over the model's distance layers of their neurons' bounds, at its present p.
+    """The product over the model's layers of their bounds; of its distances, at its present p.
 
-    An upper bound of every logit's Lipschitz constant, in pixels. Mean shifts, flattening,
-    max-pooling and the normalisation that the model undoes count 1; the linear layers of a hybrid's
-    MLP count their norms in ℓ∞, the largest sum of absolute weights along a row. For several
-    members, the mean over them; for a `VotingEnsemble`, s/2 times that.
+    An upper bound of every logit's Lipschitz constant, in pixels, if the model connects its layers
+    in a row. Layers that are no distances count as `linfkit.check_lipschitz` has it: mean shifts,
+    flattening, max-pooling and the normalisation that the model undoes 1, the linear layers of a
+    hybrid's MLP the largest sum of absolute weights along a row, and one that nothing is known of
+    ∞. For several members, the mean over them; for a `VotingEnsemble`, s/2 times that.
 
     Raises:
         ValueError: the model holds no distance layer.
@@ -61,13 +62,16 @@ def lipschitz_bound(model: nn.Module) -> float:
         of_logits = sum(lipschitz_bound(member) for member in model.models) / len(model.models)
         # |∂softmaxᵢ/∂zⱼ| sums over j to 2·pᵢ(1 − pᵢ), at most 1/2
         return model.logit_scale / 2 * of_logits if isinstance(model, VotingEnsemble) else of_logits
-    layers = list(distance_layers(model))
-    if not layers:
+    if not any(distance_layers(model)):
         raise ValueError("model must hold ℓp-distance layers; it has none")
-    of_distances = math.prod(neuron_bound(layer.fan_in, layer.p) for layer in layers)
-    linear = (module for module in model.modules() if isinstance(module, ScaledLinear))
-    norms = (layer.scaled_weight.abs().sum(dim=1).max().item() for layer in linear)
-    return of_distances * math.prod(norms)
+    bound, modules = 1.0, dict(model.named_modules())
+    for row in check_lipschitz(model):
+        layer = modules[row.name]
+        if isinstance(layer, DistanceLayer):
+            bound *= row.constant * neuron_bound(layer.fan_in, layer.p)
+        elif not any(layer.children()):  # what connects layers is taken at its word
+            bound *= row.constant
+    return bound
 
 
 def lipschitz_estimate(

@@ -23,7 +23,15 @@ where Δ bounds the error after the layer at both; from Δ = Δ_before + g·(|v�
 
     Δ = (Δ_before + g·(max|v̂(x)| + R) + 4cη) / (1 − 2g),
 
-the maximum being one over the sample's values, which the forward pass has at hand.
+the maximum being one over the sample's values, which the forward pass has at hand. Where cu ≥ 1/4,
+and so 2g ≥ 1, nothing is known of the error, and Δ = ∞.
+
+**Nothing overflows**, or Δ = ∞: c·(max|v̂(x)| + R + 2Δ) is below the largest number. What a layer
+computes on its way to a value v is at most cv: a window's sum before it is divided, and a SortNet's
+largest difference, whose weight is at least one over the number of its terms.
+
+**More than one type.** Where a layer's input, weights and output are not all of one floating-point
+type, its roundings may be any one's: u, η and the largest number are the worst of them.
 
 **One net.** (x − mean)/scale is rounded twice, and counted thrice, as some processors multiply by
 1/scale; it makes errors of its input 1/scale as large. −scale·u makes them as large again as they
@@ -41,8 +49,11 @@ above depends on the order in which it computes. 2δ is the `rounding` of `linfk
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
+from types import FunctionType
 from typing import TypeGuard, TypeVar
 
 import torch
@@ -54,13 +65,15 @@ from linfkit.units import PixelUnits
 
 __all__ = [
     "Rounded",
+    "after_layer",
+    "has_hooks",
     "is_plain",
     "largest",
     "normalised",
     "rounded_down",
-    "rounded_size",
     "roundings_of",
     "through",
+    "unit_of",
     "window_size",
 ]
 
@@ -107,7 +120,13 @@ class Rounded:
         """Error and reach in units `factor` times as small; the values are left to be computed."""
         return replace(self, error=self.error * factor, reach=self.reach * factor)
 
-    def after(self, value: Tensor, roundings: int, size: Tensor | None = None) -> Rounded:
+    def after(
+        self,
+        value: Tensor,
+        roundings: int,
+        size: Tensor | None = None,
+        dtypes: Iterable[torch.dtype] = (),
+    ) -> Rounded:
         """What a 1-Lipschitz map made of it, rounding so many times.
 
         Args:
@@ -115,16 +134,20 @@ class Rounded:
             roundings: c of the module's docstring.
             size: of the values that were rounded on the way, (B,), where they can be larger than
                 those that came out.
+            dtypes: what else than the value's own type was computed in, if anything.
         """
         if not roundings:
             return replace(self, value=value)
         size = largest(value) if size is None else size
-        of_dtype = torch.finfo(value.dtype)
-        in_all = roundings * of_dtype.eps / 2
+        limits = [torch.finfo(dtype) for dtype in {value.dtype, *dtypes}]
+        in_all = roundings * max(of.eps for of in limits) / 2
+        if in_all >= 1 / 4:
+            return replace(self, value=value, error=torch.full_like(self.error, math.inf))
         share = in_all / (1 - 2 * in_all)
-        unchanging = share * self.reach + 4 * roundings * of_dtype.tiny
+        unchanging = share * self.reach + 4 * roundings * max(of.tiny for of in limits)
         error = (self.error + unchanging + share * size) / (1 - 2 * share)
-        return Rounded(value, error, self.reach)
+        fits = roundings * (size + self.reach + 2 * error) < min(of.max for of in limits)
+        return Rounded(value, error.where(fits, math.inf), self.reach)
 
 
 def through(module: nn.Module, at: Rounded) -> Rounded:
@@ -152,20 +175,37 @@ def through(module: nn.Module, at: Rounded) -> Rounded:
         return reduce(lambda so_far, layer: through(layer, so_far), module, at)
     if is_plain(module, DistanceNet):
         inside = through(module.layers, normalised(module, at))
-        scale = module.scale.item()
-        return inside.times(scale).after(-module.scale * inside.value, roundings=1)
+        logits = -module.scale * inside.value
+        dtypes = [inside.value.dtype]
+        return inside.times(unit_of(module)).after(logits, roundings=1, dtypes=dtypes)
     if is_plain(module, Ensemble):
         return _mean([through(member, at) for member in module.models])
     if is_plain(module, AveragedModel):
         return through(module.module, at)
-    roundings = roundings_of(module)
+    return after_layer(module, at, module(at.value))
+
+
+def after_layer(layer: nn.Module, at: Rounded, value: Tensor) -> Rounded:
+    """What one layer made of values, with the error that it adds.
+
+    Args:
+        layer: no net: it holds no layers.
+        at: what came in.
+        value: what came out; where bounds of the values came in, their bounds.
+
+    Raises:
+        ValueError: nobody has stated its roundings.
+    """
+    roundings = roundings_of(layer)
     if roundings is None:
         raise ValueError(
             f"model must be made of layers whose roundings are known; those of a "
-            f"{type(module).__name__} are not"
+            f"{type(layer).__name__} are not"
         )
-    value = module(at.value)
-    return at.after(value, roundings, rounded_size(module, at.value, value))
+    own = chain(layer.parameters(), layer.buffers())
+    dtypes = {tensor.dtype for tensor in own if tensor.is_floating_point()}
+    size = _rounded_size(layer, at.value, value)
+    return at.after(value, roundings, size, dtypes | {at.value.dtype})
 
 
 def normalised(net: PixelUnits, at: Rounded) -> Rounded:
@@ -177,7 +217,19 @@ def normalised(net: PixelUnits, at: Rounded) -> Rounded:
     >>> torch.equal(inside.value, net.normalise(x)), inside.reach
     (True, 2.0)
     """
-    return at.times(1 / net.scale.item()).after(net.normalise(at.value), roundings=3)
+    return at.times(1 / unit_of(net)).after(net.normalise(at.value), roundings=3)
+
+
+def unit_of(net: PixelUnits) -> float:
+    """The net's scale, as the unit of what is inside it, in pixels.
+
+    Raises:
+        ValueError: it is no positive number, for somebody has changed it.
+    """
+    scale = net.scale.item()
+    if not 0 < scale < math.inf:
+        raise ValueError(f"model must have a scale that is a positive number; its scale is {scale}")
+    return scale
 
 
 def _mean(members: list[Rounded]) -> Rounded:
@@ -188,11 +240,11 @@ def _mean(members: list[Rounded]) -> Rounded:
     return worst.after(logits.mean(dim=0), roundings=len(members) + 1, size=size)
 
 
-def rounded_size(module: nn.Module, before: Tensor, after: Tensor) -> Tensor | None:
+def _rounded_size(layer: nn.Module, before: Tensor, after: Tensor) -> Tensor | None:
     """Where values larger than those that come out are rounded on the way, how large, (B,)."""
-    if isinstance(module, nn.AvgPool2d):
+    if isinstance(layer, nn.AvgPool2d):
         return largest(before)  # of one window, values can cancel
-    if isinstance(bias := getattr(module, "bias", None), Tensor):
+    if isinstance(bias := getattr(layer, "bias", None), Tensor):
         return largest(after) + bias.abs().max().double()  # the distance, before it is added
     return None
 
@@ -202,8 +254,9 @@ def roundings_of(layer: nn.Module) -> int | None:
 
     A layer states it as its class's attribute or property `roundings`, and states by it that it is
     1-Lipschitz in ℓ∞ at p=∞ in evaluation mode, sample by sample, and that none of the values it
-    rounds, except for a `bias` added last, cancel. A subclass with a `forward` of its own has to
-    state it anew.
+    rounds, except for a `bias` added last, cancel, or are larger than `roundings` times its output.
+    A subclass that overrides what the class computes with has to state it anew. A layer that mixes
+    samples, or has a hook, is not known.
 
     >>> from linfkit.layers import LpDist, MeanShift
     >>> [roundings_of(layer) for layer in (LpDist(2, 3), LpDist(2, 3, bias=True), MeanShift(3))]
@@ -213,19 +266,26 @@ def roundings_of(layer: nn.Module) -> int | None:
     """
     if is_plain(layer, nn.AvgPool2d):
         return window_size(layer) + 2  # a sum, and a product with 1/count
-    for kind in type(layer).__mro__ if "forward" not in vars(layer) else ():
+    if _mixes_samples(layer):
+        return None
+    for kind in type(layer).__mro__:
+        if kind in OF_TORCH:
+            return OF_TORCH[kind] if is_plain(layer, kind) else None
         if "roundings" in vars(kind):
             stated: int = layer.roundings  # type: ignore[assignment]
-            return stated
-        if kind in OF_TORCH:
-            return OF_TORCH[kind]
-        if "forward" in vars(kind):
-            break
+            return stated if is_plain(layer, kind) else None
     return None
 
 
+def _mixes_samples(layer: nn.Module) -> bool:
+    """Whether a layer of PyTorch's reshapes the batch's own dimension, or may."""
+    if isinstance(layer, nn.Flatten):
+        return layer.start_dim < 1
+    return isinstance(layer, nn.Unflatten) and not (isinstance(layer.dim, int) and layer.dim >= 1)
+
+
 def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
-    """Whether a module computes what that class does: with its `forward`, and no other.
+    """Whether a module computes what that class does: by its functions, and without a hook.
 
     >>> class Steeper(nn.Sequential):
     ...     def forward(self, x):
@@ -233,7 +293,37 @@ def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
     >>> is_plain(nn.Sequential(), nn.Sequential), is_plain(Steeper(), nn.Sequential)
     (True, False)
     """
-    return "forward" not in vars(module) and type(module).forward is kind.forward
+    return (
+        isinstance(module, kind)
+        and not has_hooks(module)
+        and all(
+            name not in vars(module) and getattr(type(module), name) is getattr(kind, name)
+            for name in _computing(kind)
+        )
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a hook sees, and so may change, what goes into a module or comes out.
+
+    >>> layer = nn.ReLU()
+    >>> hook = layer.register_forward_hook(lambda layer, inputs, output: 2 * output)
+    >>> has_hooks(layer), hook.remove(), has_hooks(layer)
+    (True, None, False)
+    """
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _computing(kind: type[nn.Module]) -> set[str]:
+    """Names of the methods that a class computes with: its own, and its bases'."""
+    bases = [base for base in kind.__mro__ if base not in nn.Module.__mro__]
+    methods = {
+        name
+        for base in bases
+        for name, value in vars(base).items()
+        if isinstance(value, FunctionType) and not name.startswith("__")
+    }
+    return methods - {"extra_repr"} | {"forward", "__call__"}
 
 
 def largest(values: Tensor) -> Tensor:
@@ -254,4 +344,5 @@ def rounded_down(value: Tensor, dtype: torch.dtype) -> Tensor:
 def window_size(pool: nn.AvgPool2d) -> int:
     """How many values a pool looks at for each of its outputs."""
     size = pool.kernel_size
-    return size**2 if isinstance(size, int) else math.prod(size)
+    sides = [size] if isinstance(size, int) else list(size)  # PyTorch takes (k,) for (k, k)
+    return math.prod(sides if len(sides) > 1 else 2 * sides)

@@ -14,11 +14,17 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import AveragedModel
 
 from linfkit.arguments import check_model
-from linfkit.layers import DistanceLayer
-from linfkit.models import DistanceNet, Ensemble, VotingEnsemble
-from linfkit.rounding import is_plain, roundings_of, window_size
+from linfkit.layers import DistanceLayer, LpDist, MeanShift
+from linfkit.models import DistanceNet, Ensemble, LpDistNet, VotingEnsemble
+from linfkit.rounding import has_hooks, is_plain, roundings_of, unit_of, window_size
 
-__all__ = ["LayerCheck", "check_lipschitz", "has_own_forward", "require_one_lipschitz"]
+__all__ = [
+    "LayerCheck",
+    "check_lipschitz",
+    "has_own_forward",
+    "require_one_lipschitz",
+    "require_plain",
+]
 
 #: Modules that only pass values from layer to layer, in a way that adds nothing to them.
 HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble, AveragedModel)
@@ -85,6 +91,31 @@ def require_one_lipschitz(model: nn.Module) -> None:
             raise ValueError(f"model must give logits that are 1-Lipschitz; {layer} {row.why}")
 
 
+def require_plain(model: nn.Module) -> None:
+    """Refuse what is no `LpDistNet`, or one that is not made of the layers that its class makes.
+
+    For proofs that go through these layers one by one.
+
+    Raises:
+        TypeError: it is no `LpDistNet`.
+        ValueError: a layer is of another kind, or has a hook or a ``forward`` of its own, as the
+            net itself may have; or its scale is no positive number.
+
+    >>> require_plain(LpDistNet(4, width=8, depth=2, classes=3))
+    """
+    if not isinstance(model, LpDistNet):
+        raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
+    if not is_plain(model, LpDistNet):
+        raise ValueError("model must be a plain LpDistNet; it has a hook or methods of its own")
+    for place, layer in enumerate(model.layers):
+        if not is_plain(layer, MeanShift if place % 2 else LpDist):
+            raise ValueError(
+                "model must be a plain LpDistNet, distances and mean shifts in turn; its layer "
+                f"'layers.{place}', a {type(layer).__name__}, is not"
+            )
+    unit_of(model)
+
+
 def has_own_forward(model: nn.Module) -> bool:
     """Whether a model connects its layers in a way of its own, which cannot be seen.
 
@@ -95,7 +126,8 @@ def has_own_forward(model: nn.Module) -> bool:
     (True, False)
     """
     held = any(is_plain(model, kind) for kind in (*HOLDING, VotingEnsemble))
-    return any(model.children()) and not held and roundings_of(model) is None
+    own = not (held or has_hooks(model))  # what a hook does is nobody's word
+    return any(model.children()) and own and roundings_of(model) is None
 
 
 def _rows(name: str, module: nn.Module) -> Iterator[LayerCheck]:
@@ -113,10 +145,15 @@ def _roundings(module: nn.Module) -> int | None:
 @torch.no_grad()
 def _constant(module: nn.Module) -> tuple[float, str]:
     """An upper bound of a layer's Lipschitz constant in ℓ∞, and the reason."""
+    if has_hooks(module):
+        return math.inf, (
+            "has a hook, which can change what it is given and what it gives, so that half the "
+            "margin may be no radius: remove the hook"
+        )
     if isinstance(module, DistanceLayer) and roundings_of(module) is not None:
         return 1.0, "is a distance in ℓ∞"
     if is_plain(module, nn.AvgPool2d):
-        constant = window_size(module) / (module.divisor_override or window_size(module))
+        constant = window_size(module) / abs(module.divisor_override or window_size(module))
         if constant > 1:
             return constant, f"sums a window, {_steeper(constant)}"
         return constant, "averages a window"

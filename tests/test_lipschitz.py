@@ -247,6 +247,23 @@ def test_images_that_do_not_fit_are_refused(measure, x, error, message):
         measure(random_net(), x)
 
 
+@pytest.mark.parametrize(
+    ("layer", "factor"),
+    [
+        (nn.Linear(3, 2), 30),
+        (nn.ReLU(), 1),
+        (nn.Softplus(), INF),
+        (nn.Sequential(nn.Unflatten(1, (1, 1, 3)), nn.AvgPool2d((1, 3), divisor_override=1)), 3),
+    ],
+)
+def test_what_is_no_distance_counts_as_it_is_known_to(layer, factor):
+    if isinstance(layer, nn.Linear):
+        nn.init.constant_(layer.weight, -10.0)
+    net = nn.Sequential(lk.LpDist(256, 3), layer)
+    net[0].p = 8
+    assert lk.lipschitz_bound(net) == pytest.approx(2 * factor)
+
+
 def test_a_model_without_distance_layers_has_no_bound():
     with pytest.raises(ValueError, match=r"^model must hold ℓp-distance layers"):
         lk.lipschitz_bound(nn.Linear(2, 2))

@@ -26,6 +26,7 @@ from linfkit.rounding import (
 )
 
 UNIT = 2.0**-24
+INF = math.inf
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -303,6 +304,72 @@ def test_every_type_has_its_own_unit(dtype):
     assert (difference <= logits.error).all()
     unit = torch.finfo(dtype).eps / 2
     assert unit < logits.error.max() < 200 * unit
+
+
+def pooled(dtype, side):
+    """Two classes, the mean of an image and 1 less it, that change places at 0.5."""
+    net = nn.Sequential(nn.AvgPool2d(side), nn.Flatten(), lk.LpDist(1, 2)).eval()
+    with torch.no_grad():
+        net[2].weight.copy_(torch.tensor([[0.0], [1.0]]))
+    return net.to(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 8), (torch.float16, 32)])
+def test_where_roundings_are_too_many_for_the_type_nothing_is_proved(dtype, side):
+    x = torch.full((1, 1, side, side), 0.25, dtype=dtype)
+    certificates = lk.certify(pooled(dtype, side), x, torch.tensor([1]))
+    assert certificates.correct.item()
+    assert (certificates.radius.item(), certificates.rounding.item()) == (0, INF)
+    assert lk.certify(pooled(dtype, 2), x[..., :2, :2], torch.tensor([1])).radius.item() > 0.1
+
+
+def near_overflow(dtype, scale, weights, bias):
+    net = lk.LpDistNet(1, 1, 1, 2, scale=scale, identity_start=False).to(dtype).eval()
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor(weights)[:, None])
+        net.layers[0].bias.copy_(torch.tensor(bias))
+    return net
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        near_overflow(torch.float16, 1e-4, [-60000.0, -56000.0], [-40000.0, 0.0]),
+        near_overflow(torch.float32, 1e-37, [-3.35e38, -3.0e38], [-3e38, 0.0]),
+    ],
+    ids=["float16", "float32"],
+)
+def test_where_an_image_within_reach_may_overflow_nothing_is_proved(net):
+    x = torch.tensor([[0.4]]).to(net.mean.dtype)
+    with torch.no_grad():
+        assert net(x).isfinite().all()
+        assert not net(x + 0.3).isfinite().all()
+    assert lk.certify(net, x, torch.tensor([0])).radius.item() == 0
+
+
+def test_types_that_are_mixed_round_as_the_coarsest():
+    net = lk.LpDistNet(1, 1, 1, 2, identity_start=False).half().eval()
+    with torch.no_grad():
+        net.layers[0].weight.copy_(torch.tensor([[-300.0], [1.0]]))
+    net.layers[0].bias = nn.Parameter(torch.tensor([0.0, 300.0]))  # in float32, as many keep it
+    x = torch.linspace(0, 1, 99)[:, None].half()
+    logits, exact = logits_of(net, x), copy_in_float64(net)
+    with torch.no_grad():
+        difference = (logits.value.double() - exact(x.double())).abs().amax(dim=1)
+    assert difference.max() > 1000 * UNIT
+    assert (difference <= logits.error).all()
+
+
+def test_a_net_is_certified_in_its_own_arithmetic_whatever_autocast_would_do():
+    net, x = random_net().bfloat16(), random_images(50, 6).bfloat16()
+    labels = torch.zeros(50).long()
+    alone = lk.certify(net, x, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = lk.certify(net, x, labels)
+        intervals = interval_radius(net, x, labels)
+    assert torch.equal(cast.radius, alone.radius)
+    assert torch.equal(cast.rounding, alone.rounding)
+    assert torch.equal(intervals, interval_radius(net, x, labels))
 
 
 @pytest.mark.parametrize("net", [conv_net(), lk.Ensemble([conv_net(1), conv_net(2)]).eval()])

@@ -9,6 +9,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import linfkit as lk
+from linfkit.certificates import interval_radius
+from linfkit.exact import exact_radius
 from linfkit.hybrid import ScaledLinear
 
 INF = math.inf
@@ -45,6 +47,27 @@ class Steeper(lk.LpDistNet):
 
     def forward(self, x):
         return 2 * super().forward(x)
+
+
+class Brighter(lk.LpDistNet):
+    """A net that takes its images ten times as bright."""
+
+    def normalise(self, x):
+        return super().normalise(10 * x)
+
+
+class Weighed(lk.Ensemble):
+    """Members whose logits are multiplied before their mean is taken."""
+
+    def logits(self, x):
+        return 10 * super().logits(x)
+
+
+class Called(lk.LpDistNet):
+    """A net that does more when it is called."""
+
+    def __call__(self, x):
+        return 10 * super().__call__(x)
 
 
 class Rotated(nn.Module):
@@ -92,7 +115,9 @@ def batch_norm():
         (nn.AvgPool2d((2, 3), stride=1, padding=1), (2, 4, 4), 1),
         (nn.AvgPool2d(2, padding=1, count_include_pad=False), (2, 4, 4), 1),
         (nn.AvgPool2d(3, stride=2, ceil_mode=True), (2, 4, 4), 1),
+        (nn.AvgPool2d((3,), stride=1), (2, 4, 4), 1),
         (nn.AvgPool2d(2, divisor_override=8), (2, 4, 4), 0.5),
+        (nn.AvgPool2d(3, stride=1, divisor_override=-4), (2, 4, 4), 2.25),
         (nn.AvgPool2d(3, stride=1, divisor_override=4), (2, 4, 4), 2.25),
         (filled(nn.Linear(4, 3), -0.5), (4,), 2),
         (filled(ScaledLinear(4, 3), -0.5), (4,), 1),
@@ -150,6 +175,31 @@ def in_front(layer):
     return nn.Sequential(layer, distances())
 
 
+def hooked(net, name=""):
+    """The net, one of whose modules is given ten times what comes in."""
+    module = net.get_submodule(name)
+    module.register_forward_pre_hook(lambda module, inputs: (10 * inputs[0],))
+    return net
+
+
+def listened(net):
+    net.register_forward_hook(lambda module, inputs, output: 10 * output)
+    return net
+
+
+def in_another_unit(scale):
+    net = distances()
+    net.scale.fill_(scale)
+    return net
+
+
+def hybrid_of(*first):
+    """A hybrid whose features come from layers that somebody has put before its own."""
+    net = distances()
+    net.layers = nn.Sequential(nn.Unflatten(1, (1, 4, 4)), *first, nn.Flatten(), *net.layers)
+    return lk.HybridNet(net, hidden=6)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -186,6 +236,22 @@ def in_front(layer):
             r"a VotingEnsemble gives mean probabilities, .* half their difference is no radius",
         ),
         (lk.Ensemble([hybrid()]), r"its layer 'models.0.mlp.hidden', a ScaledLinear, multiplies"),
+        (hooked(distances(), "layers.0"), r"its layer 'layers.0', a LpDist, has a hook, which can"),
+        (hooked(distances(), "layers"), r"its layer 'layers', a Sequential, has a hook"),
+        (listened(distances()), r"a LpDistNet has a hook, .* so that .*: remove the hook"),
+        (hooked(lk.Ensemble([distances()]), "models.0"), r"its layer 'models.0', a LpDistNet, has"),
+        (
+            in_front(nn.Unflatten(0, (2, 2))),
+            r"its layer '0', a Unflatten, is not known to lengthen",
+        ),
+        (in_front(nn.Flatten(0)), r"its layer '0', a Flatten, is not known to lengthen nothing"),
+        (nn.Sequential(Brighter(16, 8, 2, 3)), r"its layer '0', a Brighter, has a forward of its"),
+        (nn.Sequential(Weighed([distances()])), r"its layer '0', a Weighed, has a forward of its"),
+        (nn.Sequential(Called(16, 8, 2, 3)), r"its layer '0', a Called, has a forward of its own"),
+        (
+            hybrid_of(nn.AvgPool2d(3, 1, padding=1, divisor_override=4)),
+            r"its layer '1', a AvgPool2d, sums a window, and is up to 2\.25 times as steep",
+        ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
@@ -194,6 +260,72 @@ def test_what_would_make_the_number_meaningless_is_named(model, message):
     lipschitz = "model must give logits that are 1-Lipschitz"
     with pytest.raises(ValueError, match=f"^{lipschitz}; {message}"):
         lk.certify(model, x, torch.zeros(4).long())
+
+
+@pytest.mark.parametrize("scale", [-1.0, 0.0, INF, math.nan])
+@pytest.mark.parametrize("of", [lambda net: net, nn.Sequential, lambda net: lk.Ensemble([net])])
+def test_a_scale_that_is_no_unit_is_refused(scale, of):
+    with pytest.raises(ValueError, match=r"^model must have a scale that is a positive number"):
+        lk.certify(of(in_another_unit(scale)), torch.rand(4, 16), torch.zeros(4).long())
+
+
+@pytest.mark.parametrize(
+    "model", [Brighter(16, 8, 2, 3), Weighed([distances()]), Called(16, 8, 2, 3)]
+)
+def test_a_method_of_ones_own_is_a_forward_of_ones_own(model):
+    with pytest.warns(UserWarning, match="is taken at its word"):
+        certificates = lk.certify(model, torch.rand(4, 16), torch.zeros(4).long())
+    assert certificates.rounding is None
+
+
+@pytest.mark.parametrize("change", [hooked, lambda net: hooked(net, "mlp.last"), listened])
+def test_a_hybrid_with_a_hook_is_refused(change):
+    with pytest.raises(ValueError, match=r"has a hook"):
+        lk.certify(change(hybrid()), torch.rand(4, 16), torch.zeros(4).long())
+
+
+def test_what_only_shows_a_layer_changes_nothing():
+    class Shown(lk.LpDist):
+        def extra_repr(self):
+            return "of mine"
+
+    net = nn.Sequential(nn.Flatten(), Shown(16, 3))
+    assert lk.certify(net, torch.rand(4, 1, 4, 4), torch.zeros(4).long()).rounding is not None
+
+
+# --- the plain net that some proofs are of
+
+
+def edited(change):
+    net = distances()
+    change(net)
+    return net
+
+
+@pytest.mark.parametrize(
+    "proof", [interval_radius, lambda net, x, labels: exact_radius(net, x[0], 0)]
+)
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (edited(lambda net: net.layers.insert(2, nn.ReLU())), r"'layers.2', a ReLU, is not"),
+        (edited(lambda net: net.layers.insert(0, lk.MeanShift(16))), r"'layers.0', a MeanShift"),
+        (edited(lambda net: net.layers.append(lk.SortDist(3, 3, 0.0))), r"'layers.3', a SortDist"),
+        (edited(lambda net: hooked(net, "layers.1")), r"'layers.1', a MeanShift, is not"),
+        (
+            edited(listened),
+            r"^model must be a plain LpDistNet; it has a hook or methods of its own",
+        ),
+        (
+            Steeper(16, 8, 2, 3),
+            r"^model must be a plain LpDistNet; it has a hook or methods of its",
+        ),
+        (in_another_unit(-1.0), r"^model must have a scale that is a positive number"),
+    ],
+)
+def test_layer_by_layer_only_the_plain_net_is_proved(proof, model, message):
+    with pytest.raises(ValueError, match=message):
+        proof(model.eval(), torch.rand(4, 16), torch.zeros(4).long())
 
 
 @pytest.mark.parametrize(
