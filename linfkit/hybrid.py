@@ -32,8 +32,6 @@ __all__ = [
 
 #: Halvings of the bisection on ε: from the whole range of a pixel down to 2⁻³⁰ ≈ 1e-9.
 HALVINGS = 30
-#: How far below 0 worst logits have to be, for what float64 rounds.
-SLACK = 2.0**-40
 
 
 class ScaledLinear(nn.Linear):
@@ -112,6 +110,27 @@ class IntervalMLP(nn.Module):
         beyond = torch.einsum("bch,bh->bc", differences.abs(), (high - low) / 2)
         return at_centre + beyond + self.last.bias - self.last.bias[labels].unsqueeze(1)
 
+    def worst_rounding(self, u: Tensor, radius: Tensor) -> Tensor:
+        """How far `worst_logits` can be from those of real numbers, whatever the label, (B,).
+
+        A sum of n products, in whichever order, is off by at most about n·v times the sum of their
+        sizes, v the unit of rounding. So a tanh's argument is off by (in_features + 8)·v·A, where A
+        is |W||u| + |b| + r·Σ|W|, and what follows, S being the largest Σ|W_j − W_y|, by
+        S·(that + 8v) and (hidden + 8)·v·(S + |b_j − b_y|). Twice as much is taken for what products
+        of such terms add.
+
+        Args:
+            u: features, (B, in_features).
+            radius: half-width of each sample's box, (B,) or a scalar; of smaller ones it holds too.
+        """
+        weights, unit = self.hidden.scaled_weight.abs(), torch.finfo(u.dtype).eps / 2
+        inside = F.linear(u.abs(), weights, self.hidden.bias.abs())
+        inside = (inside + radius.view(-1, 1) * weights.sum(dim=1)).amax(dim=1)
+        of_rows = 2 * self.last.scaled_weight.abs().sum(dim=1).max()
+        of_biases = 2 * self.last.bias.abs().max()
+        terms = self.hidden.in_features + self.hidden.out_features + 24
+        return 2 * terms * unit * (of_rows * (inside + 1) + of_biases)
+
 
 class IntervalCertified(SharedExponent, ABC):
     """A net whose logits are bounded over a box around its features, by interval arithmetic.
@@ -140,6 +159,10 @@ class IntervalCertified(SharedExponent, ABC):
     @abstractmethod
     def worst_logits_at(self, u: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
         """The `worst_logits` of features u, (B, classes)."""
+
+    @abstractmethod
+    def worst_rounding_at(self, u: Tensor, eps: float | Tensor) -> Tensor:
+        """How far worst logits, at up to that ε, can be from those of real numbers, (B,)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
@@ -180,8 +203,8 @@ class IntervalCertified(SharedExponent, ABC):
 
         The radius is one of the net of real numbers. The box around the features is wider by what
         rounding can have moved them (`linfkit.rounding`); what follows them is computed in float64,
-        where the worst logits have to be below −2⁻⁴⁰ ≈ −1e-12: not a bound of what its sums are
-        rounded by, but some hundred times what that comes to.
+        where the worst logits have to be further below 0 than its rounding can have taken them
+        (`IntervalMLP.worst_rounding`).
 
         Returns:
             Radii in pixels, (B,), at most 1; where misclassified, negative: minus the radius at
@@ -192,11 +215,15 @@ class IntervalCertified(SharedExponent, ABC):
         logits = rest.logits_at(u)
         correct = certified_radius(logits, labels) >= 0  # of the margin only the sign counts here
         predicted = torch.where(correct, labels, logits.argmax(dim=1))
+        # where nothing is known of the features' rounding, this is ∞, which nothing is below
+        needed = rest.worst_rounding_at(u, 1 + rounding)[:, None]
+        wider = rounding.where(rounding.isfinite(), 0)
         certified, refuted = torch.zeros_like(logits[:, 0]), torch.ones_like(logits[:, 0])
         for _ in range(HALVINGS):
             middle = (certified + refuted) / 2
-            worst = rest.worst_logits_at(u, predicted, middle + rounding)
-            stands = worst.scatter(1, predicted[:, None], -math.inf).amax(dim=1) < -SLACK
+            worst = rest.worst_logits_at(u, predicted, middle + wider)
+            others = worst.scatter(1, predicted[:, None], -math.inf)
+            stands = (others < -needed).all(dim=1)
             certified = torch.where(stands, middle, certified)
             refuted = torch.where(stands, refuted, middle)
         radius = rounded_down(certified, features.dtype).clamp(min=0)
@@ -287,6 +314,11 @@ class HybridNet(IntervalCertified, PixelUnits):
             raise ValueError(f"eps must be finite, 0 or more, in pixels; got {eps}")
         return self.scale * self.mlp.worst_logits(u, labels, radius / self.scale)
 
+    def worst_rounding_at(self, u: Tensor, eps: float | Tensor) -> Tensor:
+        """How far worst logits, at up to that ε, can be from those of real numbers, (B,)."""
+        radius = torch.as_tensor(eps, dtype=u.dtype, device=u.device) / self.scale
+        return self.scale * self.mlp.worst_rounding(u, radius)
+
 
 class HybridEnsemble(IntervalCertified, Members):
     """The mean of several hybrids' logits, certified by the mean of their worst logits.
@@ -338,6 +370,14 @@ class HybridEnsemble(IntervalCertified, Members):
         """Mean worst logits, (B, classes)."""
         each = [model.worst_logits_at(of, labels, eps) for model, of in self._by_member(u)]
         return torch.stack(each).mean(dim=0)
+
+    def worst_rounding_at(self, u: Tensor, eps: float | Tensor) -> Tensor:
+        """How far worst logits, at up to that ε, can be from those of real numbers, (B,).
+
+        The sum of the members', which is more than their mean by what taking a mean rounds.
+        """
+        each = [model.worst_rounding_at(of, eps) for model, of in self._by_member(u)]
+        return torch.stack(each).sum(dim=0)
 
     def _members(self) -> Iterator[HybridNet]:
         return (model for model in self.models if isinstance(model, HybridNet))  # as all are

@@ -237,6 +237,41 @@ def test_within_the_radius_no_perturbation_changes_the_prediction(seed):
             assert torch.equal(net(moved).argmax(dim=1), labels)
 
 
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(seed=seeds, size=st.sampled_from([1e-3, 1.0, 1e3]))
+def test_worst_logits_are_no_further_from_real_numbers_than_their_rounding(seed, size):
+    mlp = random_net(seed).float().mlp
+    torch.manual_seed(seed)
+    u, labels, radius = size * torch.randn(8, mlp.hidden.in_features), labels_of(8), torch.rand(8)
+    worst, bound = mlp.worst_logits(u, labels, radius), mlp.worst_rounding(u, radius)
+    mlp.double()
+    exact = mlp.worst_logits(u.double(), labels, radius.double())
+    assert ((worst - exact).abs().amax(dim=1) <= bound).all()
+    assert (mlp.worst_rounding(u.double(), radius.double()) < 1e-8 * bound).all()
+    assert (mlp.worst_rounding(u.double(), radius.double() / 2) < bound).all()
+
+
+def test_worst_logits_that_rounding_can_have_made_prove_nothing(monkeypatch):
+    net, x = random_net(), random_images(20, 6)
+    labels = net(x).argmax(dim=1)
+    assert (interval_radius(net, x, labels) > 0).all()
+    worst = net.double().worst_logits(x.double(), labels, 0.0)
+    needed = -worst.scatter(1, labels[:, None], -INF).amax(dim=1)
+    monkeypatch.setattr(lk.HybridNet, "worst_rounding_at", lambda net, u, eps: needed)
+    assert (interval_radius(net, x, labels) == 0).all()
+
+
+def test_where_the_features_rounding_is_unknown_nothing_is_proved():
+    net, x = random_net().bfloat16(), random_images(20, 6).bfloat16()
+    net.layers = nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)), nn.AvgPool2d(9, stride=1, padding=4), nn.Flatten(), *net.layers
+    )
+    labels = net.eval()(x).argmax(dim=1)
+    certificates = lk.certify(net, x, labels)
+    assert certificates.correct.all()
+    assert not certificates.radius.any()
+
+
 def test_wrong_predictions_have_minus_the_radius_of_what_is_predicted():
     net, x = random_net(), random_images(20, 6)
     predicted = net(x).argmax(dim=1)
