@@ -77,9 +77,9 @@ def usable_device(name: str | torch.device) -> torch.device:
     device(type='cpu')
     >>> usable_device("tpu9")
     Traceback (most recent call last):
-    ValueError: device must be one that PyTorch finds here, such as 'cpu' or 'cuda'; got 'tpu9'
+    ValueError: device must be one that PyTorch finds here, as it does 'cpu'; got 'tpu9'
     """
-    wanted = "device must be one that PyTorch finds here, such as 'cpu' or 'cuda'"
+    wanted = "device must be one that PyTorch finds here, as it does 'cpu'"
     if not isinstance(name, str | torch.device):
         raise TypeError(f"{wanted}; got {name!r}")
     try:

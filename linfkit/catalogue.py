@@ -27,8 +27,8 @@ def recipes_table(recipes: Iterable[Recipe]) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
         caption=f"Time: of one seed, on {MACHINE}, estimated at {PAIRS_PER_SECOND / 1e9:g}·10⁹ "
-        f"pairs of an input and a weight a second, and {1000 * SECONDS_A_STEP:g} ms a step. "
-        "Published: certified accuracy at ε.",
+        f"pairs of an input and a weight a second, and {1000 * SECONDS_A_STEP:g} ms a step; "
+        "nets of convolutions take several times as long. Published: certified accuracy at ε.",
         caption_justify="left",
     )
     table.add_column("recipe\ndata, net: width × depth", overflow="fold")

@@ -124,7 +124,9 @@ def read_header(path: Path) -> dict[str, Any]:
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """The file, to read tensors from, and what its header holds; any damage is a ValueError."""
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        under_way = path.name in (RAW, AVERAGED) and (path.parent / "recipe.toml").is_file()
+        why = ": the run in its folder is not finished" if under_way else ""
+        raise FileNotFoundError(f"no checkpoint at {path}{why}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -17,10 +17,11 @@ def findings() -> dict[str, str]:
     ['cache', 'data', 'hardware', 'kernels', 'threads', 'versions']
     """
     hardware = machine.hardware()
+    cores = "one core" if hardware["cores"] == 1 else f"{hardware['cores']} cores"
     return {
         "versions": ", ".join(f"{name} {version}" for name, version in machine.versions().items()),
         "hardware": f"{machine.operating_system()}, {hardware['processor']}, "
-        f"{hardware['cores']} cores, {hardware.get('gpu', 'no CUDA device')}",
+        f"{cores}, {hardware.get('gpu', 'no CUDA device')}",
         "threads": str(torch.get_num_threads()),
         "kernels": f"{_kernels()} on the CPU",
         "cache": str(cache_folder()),

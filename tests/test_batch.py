@@ -237,7 +237,7 @@ class TestRefused:
             reproduce(out=tmp_path, notebooks=notebooks, parameters={"epochs": 2.5})
 
     def test_an_unknown_profile(self):
-        with pytest.raises(ValueError, match=r"'quikc' is none of ours; did you mean 'quick'\?"):
+        with pytest.raises(ValueError, match=r"'quikc' is none of ours: quick, mnist"):
             reproduce("quikc")
 
     def test_an_unknown_notebook(self, notebooks, tmp_path):

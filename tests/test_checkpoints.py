@@ -177,6 +177,12 @@ def test_a_folder_without_a_run_names_the_file_that_is_missing(tmp_path):
         lk.load_model(tmp_path)
 
 
+def test_a_run_that_is_not_finished_is_called_so(tmp_path):
+    (tmp_path / "recipe.toml").touch()
+    with pytest.raises(FileNotFoundError, match=r"ema_.*: the run in its folder is not finished$"):
+        lk.load_model(tmp_path)
+
+
 class Bomb:
     """What runs when it is unpickled."""
 

@@ -178,7 +178,7 @@ class TestStandardFiles:
 
     def test_missing_below_root_say_what_to_do(self, tmp_path):
         with pytest.raises(
-            FileNotFoundError, match=r"cifar10: root is .*no .*data_batch_1\.bin.*without root"
+            FileNotFoundError, match=r"cifar10: root is .*no .*data_batch_1\.bin.*leave root out"
         ):
             load_dataset("cifar10", root=tmp_path)
 

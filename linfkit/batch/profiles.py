@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from importlib import resources
 from typing import Any
@@ -53,14 +52,13 @@ def load_profile(name: str) -> Profile:
     """The profile of that name.
 
     Raises:
-        ValueError: there is none; the message names the nearest.
+        ValueError: there is none; the message names those there are.
 
     >>> load_profile("quik")
     Traceback (most recent call last):
-    ValueError: profile: 'quik' is none of ours; did you mean 'quick'?
+    ValueError: profile: 'quik' is none of ours: quick, mnist, cifar10, paper
     """
     profiles = load_profiles()
     if name not in profiles:
-        nearest = difflib.get_close_matches(name, profiles, 1, cutoff=0)[0]
-        raise ValueError(f"profile: {name!r} is none of ours; did you mean {nearest!r}?")
+        raise ValueError(f"profile: {name!r} is none of ours: {', '.join(profiles)}")
     return profiles[name]

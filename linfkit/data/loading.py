@@ -93,9 +93,9 @@ def _what_to_do(
     if name not in SOURCES:
         way_out = ""
     elif given:
-        way_out = f", or call load_dataset({name!r}) without root, and with LINFKIT_DATA unset,"
+        way_out = ", or leave root out and unset LINFKIT_DATA"
     else:
-        way_out = f", or unset LINFKIT_DATA and call load_dataset({name!r})"
+        way_out = ", or unset LINFKIT_DATA and try again,"
     return (
         f"{name}: {'root' if given else 'LINFKIT_DATA'} is {folder}, but there is no "
         f"{', no '.join(missing)} in it. Put {files.description} there"

@@ -253,7 +253,7 @@ class RunFolder:
         if header.get("key") != self.key:
             raise ValueError(
                 f"{place} holds a run of another recipe, seed or data set, or of other code: "
-                "choose another folder, or resume=False to train anew there"
+                "choose another folder, or remove what is in it (in Python: resume=False)"
             )
 
 
