@@ -281,6 +281,8 @@ def evaluating_at(model: nn.Module, p: float) -> Iterator[nn.Module]:
     exponents: list[tuple[DistanceLayer, float]] = [(at, at.p) for at in distance_layers(model)]
     try:
         model.eval()
+        if any(module.training for module in model.modules()):
+            raise ValueError("model must go into evaluation mode; its train() keeps it in training")
         for layer, _ in exponents:
             layer.p = p
         yield model

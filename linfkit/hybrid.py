@@ -16,7 +16,8 @@ from linfkit.certificates import certified_radius, check_images
 from linfkit.layers import DistanceLayer
 from linfkit.losses import check_logits
 from linfkit.models import DistanceNet, Ensemble, Members, SharedExponent
-from linfkit.rounding import Rounded, has_hooks, is_plain, normalised, rounded_down, through
+from linfkit.plain import is_plain
+from linfkit.rounding import Rounded, normalised, rounded_down, through
 from linfkit.soundness import require_one_lipschitz
 from linfkit.units import PixelUnits
 
@@ -117,7 +118,7 @@ class IntervalMLP(nn.Module):
         sizes, v the unit of rounding. So a tanh's argument is off by (in_features + 8)·v·A, where A
         is |W||u| + |b| + r·Σ|W|, and what follows, S being the largest Σ|W_j − W_y|, by
         S·(that + 8v) and (hidden + 8)·v·(S + |b_j − b_y|). Twice as much is taken for what products
-        of such terms add.
+        of such terms add; weights so small that products underflow are left out.
 
         Args:
             u: features, (B, in_features).
@@ -289,7 +290,9 @@ class HybridNet(IntervalCertified, PixelUnits):
         Raises:
             ValueError: they are not 1-Lipschitz, for a layer, or a method, is not as it was made.
         """
-        if not is_plain(self, HybridNet) or any(map(has_hooks, self.mlp.modules())):
+        mlp = self.mlp
+        linear = all(is_plain(layer, ScaledLinear) for layer in (mlp.hidden, mlp.last))
+        if not (is_plain(self, HybridNet) and is_plain(mlp, IntervalMLP) and linear):
             raise ValueError("model must be a plain HybridNet; it has a hook or methods of its own")
         require_one_lipschitz(self.layers)
         u = through(self.layers, normalised(self, Rounded.of(x)))
@@ -356,7 +359,15 @@ class HybridEnsemble(IntervalCertified, Members):
         return torch.stack([model.features(x) for model in self._members()], dim=1)
 
     def rounded_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Each member's features, and how far any of them is from those of real numbers."""
+        """Each member's features, and how far any of them is from those of real numbers.
+
+        Raises:
+            ValueError: a member's are not 1-Lipschitz, or a method is not as it was made.
+        """
+        if not is_plain(self, HybridEnsemble):
+            raise ValueError(
+                "model must be a plain HybridEnsemble; it has a hook or methods of its own"
+            )
         each = [model.rounded_features(x) for model in self._members()]
         u, rounding = zip(*each, strict=True)
         return torch.stack(u, dim=1), torch.stack(rounding).amax(dim=0)

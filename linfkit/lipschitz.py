@@ -58,20 +58,25 @@ def lipschitz_bound(model: nn.Module) -> float:
     >>> round(lipschitz_bound(net))
     568
     """
-    if isinstance(model, Members):
-        of_logits = sum(lipschitz_bound(member) for member in model.models) / len(model.models)
-        # |∂softmaxᵢ/∂zⱼ| sums over j to 2·pᵢ(1 − pᵢ), at most 1/2
-        return model.logit_scale / 2 * of_logits if isinstance(model, VotingEnsemble) else of_logits
     if not any(distance_layers(model)):
         raise ValueError("model must hold ℓp-distance layers; it has none")
-    bound, modules = 1.0, dict(model.named_modules())
-    for row in check_lipschitz(model):
-        layer = modules[row.name]
-        if isinstance(layer, DistanceLayer):
-            bound *= row.constant * neuron_bound(layer.fan_in, layer.p)
-        elif not any(layer.children()):  # what connects layers is taken at its word
-            bound *= row.constant
-    return bound
+    return _bound(model)
+
+
+def _bound(module: nn.Module) -> float:
+    if isinstance(module, Members):
+        of_logits = sum(map(_bound, module.models)) / len(module.models)
+        # |∂softmaxᵢ/∂zⱼ| sums over j to 2·pᵢ(1 − pᵢ), at most 1/2
+        if not isinstance(module, VotingEnsemble):
+            return of_logits
+        return module.logit_scale / 2 * of_logits
+    if isinstance(module, DistanceLayer):
+        return check_lipschitz(module)[-1].constant * neuron_bound(module.fan_in, module.p)
+    if inside := list(module._modules.values()):  # with repetitions, which children() leaves out
+        factors = [_bound(child) for child in inside if child is not None]
+    else:
+        factors = [row.constant for row in check_lipschitz(module)]
+    return math.inf if math.inf in factors else math.prod(factors)
 
 
 def lipschitz_estimate(

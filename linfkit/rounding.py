@@ -53,22 +53,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain
-from types import FunctionType
-from typing import TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from linfkit.models import DistanceNet, Ensemble
+from linfkit.plain import is_plain
 from linfkit.units import PixelUnits
 
 __all__ = [
     "Rounded",
     "after_layer",
-    "has_hooks",
-    "is_plain",
     "largest",
+    "may_mix_samples",
     "normalised",
     "rounded_down",
     "roundings_of",
@@ -76,8 +74,6 @@ __all__ = [
     "unit_of",
     "window_size",
 ]
-
-Kind = TypeVar("Kind", bound=nn.Module)
 
 #: Roundings of PyTorch's layers; what is 0 moves, selects or forgets values.
 OF_TORCH: dict[type[nn.Module], int] = {
@@ -176,8 +172,7 @@ def through(module: nn.Module, at: Rounded) -> Rounded:
     if is_plain(module, DistanceNet):
         inside = through(module.layers, normalised(module, at))
         logits = -module.scale * inside.value
-        dtypes = [inside.value.dtype]
-        return inside.times(unit_of(module)).after(logits, roundings=1, dtypes=dtypes)
+        return inside.times(unit_of(module)).after(logits, roundings=1)
     if is_plain(module, Ensemble):
         return _mean([through(member, at) for member in module.models])
     if is_plain(module, AveragedModel):
@@ -266,64 +261,27 @@ def roundings_of(layer: nn.Module) -> int | None:
     """
     if is_plain(layer, nn.AvgPool2d):
         return window_size(layer) + 2  # a sum, and a product with 1/count
-    if _mixes_samples(layer):
+    if may_mix_samples(layer):
         return None
     for kind in type(layer).__mro__:
         if kind in OF_TORCH:
             return OF_TORCH[kind] if is_plain(layer, kind) else None
         if "roundings" in vars(kind):
-            stated: int = layer.roundings  # type: ignore[assignment]
-            return stated if is_plain(layer, kind) else None
+            stated = layer.roundings
+            known = isinstance(stated, int) and stated >= 0 and is_plain(layer, kind)
+            return stated if known else None  # type: ignore[return-value]
     return None
 
 
-def _mixes_samples(layer: nn.Module) -> bool:
-    """Whether a layer of PyTorch's reshapes the batch's own dimension, or may."""
+def may_mix_samples(layer: nn.Module) -> bool:
+    """Whether a layer reshapes the batch's own dimension, as one counted from the end may be.
+
+    >>> [may_mix_samples(nn.Flatten(start_dim)) for start_dim in (1, 0, -2)]
+    [False, True, True]
+    """
     if isinstance(layer, nn.Flatten):
         return layer.start_dim < 1
     return isinstance(layer, nn.Unflatten) and not (isinstance(layer.dim, int) and layer.dim >= 1)
-
-
-def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
-    """Whether a module computes what that class does: by its functions, and without a hook.
-
-    >>> class Steeper(nn.Sequential):
-    ...     def forward(self, x):
-    ...         return 2 * super().forward(x)
-    >>> is_plain(nn.Sequential(), nn.Sequential), is_plain(Steeper(), nn.Sequential)
-    (True, False)
-    """
-    return (
-        isinstance(module, kind)
-        and not has_hooks(module)
-        and all(
-            name not in vars(module) and getattr(type(module), name) is getattr(kind, name)
-            for name in _computing(kind)
-        )
-    )
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether a hook sees, and so may change, what goes into a module or comes out.
-
-    >>> layer = nn.ReLU()
-    >>> hook = layer.register_forward_hook(lambda layer, inputs, output: 2 * output)
-    >>> has_hooks(layer), hook.remove(), has_hooks(layer)
-    (True, None, False)
-    """
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _computing(kind: type[nn.Module]) -> set[str]:
-    """Names of the methods that a class computes with: its own, and its bases'."""
-    bases = [base for base in kind.__mro__ if base not in nn.Module.__mro__]
-    methods = {
-        name
-        for base in bases
-        for name, value in vars(base).items()
-        if isinstance(value, FunctionType) and not name.startswith("__")
-    }
-    return methods - {"extra_repr"} | {"forward", "__call__"}
 
 
 def largest(values: Tensor) -> Tensor:

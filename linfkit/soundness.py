@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 from linfkit.arguments import check_model
 from linfkit.layers import DistanceLayer, LpDist, MeanShift
 from linfkit.models import DistanceNet, Ensemble, LpDistNet, VotingEnsemble
-from linfkit.rounding import has_hooks, is_plain, roundings_of, unit_of, window_size
+from linfkit.plain import has_hooks, is_plain
+from linfkit.rounding import may_mix_samples, roundings_of, unit_of, window_size
 
 __all__ = [
     "LayerCheck",
@@ -105,7 +106,7 @@ def require_plain(model: nn.Module) -> None:
     """
     if not isinstance(model, LpDistNet):
         raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
-    if not is_plain(model, LpDistNet):
+    if not (is_plain(model, LpDistNet) and is_plain(model.layers, nn.Sequential)):
         raise ValueError("model must be a plain LpDistNet; it has a hook or methods of its own")
     for place, layer in enumerate(model.layers):
         if not is_plain(layer, MeanShift if place % 2 else LpDist):
@@ -148,7 +149,12 @@ def _constant(module: nn.Module) -> tuple[float, str]:
     if has_hooks(module):
         return math.inf, (
             "has a hook, which can change what it is given and what it gives, so that half the "
-            "margin may be no radius: remove the hook"
+            "margin may be no radius: remove the hook (that of a pruned layer by prune.remove)"
+        )
+    if may_mix_samples(module):
+        return math.inf, (
+            "may mix the samples of a batch, so that a radius may be of no one of them: let its "
+            "dimensions be counted from the front, from 1 on"
         )
     if isinstance(module, DistanceLayer) and roundings_of(module) is not None:
         return 1.0, "is a distance in ℓ∞"

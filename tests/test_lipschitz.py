@@ -264,6 +264,16 @@ def test_what_is_no_distance_counts_as_it_is_known_to(layer, factor):
     assert lk.lipschitz_bound(net) == pytest.approx(2 * factor)
 
 
+def test_the_bound_of_what_is_nested_and_of_what_comes_twice():
+    net, steep = lk.LpDistNet(4, 8, 2, 3), nn.Linear(3, 3)
+    nn.init.constant_(steep.weight, 2.0)
+    assert lk.lipschitz_bound(nn.Sequential(net, steep, steep)) == pytest.approx(6 * 6)
+    assert lk.lipschitz_bound(nn.Sequential(lk.VotingEnsemble([net], logit_scale=100))) == 50
+    unknown = nn.Sequential(net, nn.Softplus(), nn.Linear(3, 3))
+    nn.init.zeros_(unknown[2].weight)
+    assert lk.lipschitz_bound(unknown) == INF
+
+
 def test_a_model_without_distance_layers_has_no_bound():
     with pytest.raises(ValueError, match=r"^model must hold ℓp-distance layers"):
         lk.lipschitz_bound(nn.Linear(2, 2))

@@ -31,12 +31,13 @@ NO_FAULTS = {
     r"\(ends, roundings=(None|2)\)": "one rounding of a pixel is below the bisection's 2⁻²⁰",
     r"replace\(Rounded\.of\(x\), (reach=1\.0)?\)": "likewise, of what is within reach",
     r"times\((1 \*|2 /) model\.scale": "likewise, in the net's units",
-    r"rounded_size\(layer, None, after\)": "an LpDistNet has no pool, which alone asks for it",
     r"math\.inf, (dtype=None, )?device=value": "a batch's own type decides where there is a batch",
     r"rounding <= others": "the two are never equal to the last bit",
     r"^return$": "as `break` there, it leads to None",
     r"math\.inf, (dtype=dtype, )?(device=None)?\)": "a number on the CPU would do beside tensors",
     r"if 1 <= eps <= 255": "an ε of 1 is none of those that are refused",
+    r"if in_all > 1 / 4": "at a quarter the formula divides by 0, and is ∞ too",
+    r"\* error\) <= min": "the two are never equal to the last bit",
 }
 NO_FAULT = re.compile("|".join(NO_FAULTS))
 
@@ -95,4 +96,6 @@ def test_nine_in_ten_faults_are_found_and_the_others_are_none(mutmut):
     assert len(verdicts) > 1000
     assert len(missed) <= 0.1 * len(verdicts)
     lines = {name: new_line(mutmut("show", name)) for name in missed}
-    assert not {name: line for name, line in lines.items() if not NO_FAULT.search(line)}
+    unexplained = [f"{name}: {lines[name]}" for name in lines if not NO_FAULT.search(lines[name])]
+    print(*unexplained, sep="\n")
+    assert not unexplained

@@ -18,7 +18,7 @@ from linfkit.certificates import interval_radius
 from linfkit.convnets import Conv, LpDistConvNet, Pool
 from linfkit.rounding import (
     Rounded,
-    is_plain,
+    after_layer,
     normalised,
     rounded_down,
     roundings_of,
@@ -112,6 +112,55 @@ def test_the_bound_is_the_formula_of_the_module_s_docstring(dtype):
     assert at.after(value, c).error.item() == pytest.approx(float(error), rel=1e-12)
     nothing = replace(Rounded.of(torch.zeros(1, 2, dtype=dtype)), reach=0.0).after(0 * value, c)
     assert nothing.error.item() == pytest.approx(float(4 * c * tiny / (1 - 2 * g)), rel=1e-12)
+
+
+def test_from_a_quarter_on_roundings_are_too_many():
+    at = Rounded.of(torch.ones(1, 2, dtype=torch.bfloat16))
+    bounded = at.after(at.value, roundings=63)  # of 2⁻⁸ each
+    assert bounded.error.item() == pytest.approx(2 * (63 / 130) / (4 / 130), rel=1e-3)
+    assert at.after(at.value, roundings=64).error.item() == INF
+    assert bounded.after(bounded.value, roundings=65).error.item() == INF
+
+
+@pytest.mark.parametrize(("factor", "fits"), [(1 - 1e-6, True), (1 + 1e-6, False)])
+def test_the_largest_number_is_reached_by_no_image_within_reach(factor, fits):
+    before, reach, c, most = 500.0, 3000.0, 3, torch.finfo(torch.float16).max
+    g = c * 2.0**-11 / (1 - 2 * c * 2.0**-11)
+    # c(size + R + 2Δ) = most, solved for the size
+    size = most / c * (1 - 2 * g) - 2 * before - reach
+    at = Rounded(torch.zeros(1, 2).half(), torch.tensor([before]).double(), reach)
+    after = at.after(at.value, c, size=torch.tensor([factor * size]).double())
+    assert after.error.isfinite().item() is fits
+
+
+def test_of_several_types_the_worst_unit_and_the_worst_range_count():
+    at, value = Rounded.of(torch.rand(1, 2)), torch.tensor([[-3.0, 2.0]])
+    for dtype in (torch.float16, torch.bfloat16):
+        alone = at.after(value.to(dtype), roundings=3)
+        assert torch.equal(at.after(value, roundings=3, dtypes=[dtype]).error, alone.error)
+    assert at.after(1e5 * value, roundings=3).error.isfinite()
+    assert at.after(1e5 * value, roundings=3, dtypes=[torch.float16]).error.item() == INF
+
+
+@pytest.mark.parametrize(
+    ("layer", "dtype"),
+    [(lk.MeanShift(2).half(), torch.float32), (lk.MeanShift(2), torch.float16)],
+    ids=["a buffer's", "the input's"],
+)
+def test_a_layer_s_types_are_those_of_its_input_and_of_what_it_holds(layer, dtype):
+    at = replace(Rounded.of(torch.rand(1, 2).to(dtype)), reach=0.5)
+    value = torch.tensor([[-3.0, 2.0]])
+    assert torch.equal(after_layer(layer, at, value).error, at.after(value.half(), 1).error)
+
+
+def test_a_parameter_s_type_counts_too():
+    layer = lk.LpDist(2, 2, bias=True)
+    layer.bias = nn.Parameter(layer.bias.half())
+    at = Rounded.of(torch.rand(1, 2))
+    value = layer(at.value).detach()
+    size = value.abs().amax(dim=1).double()
+    expected = at.after(value, 2, size=size, dtypes=[torch.float16])
+    assert torch.equal(after_layer(layer, at, value).error, expected.error)
 
 
 def test_images_are_without_error_where_they_are():
@@ -265,6 +314,7 @@ def test_a_mean_is_as_far_off_as_its_worst_member(order):
         (nn.Tanh(), 8),
         (nn.AvgPool2d(2), 4 + 2),
         (nn.AvgPool2d((1, 2)), 2 + 2),
+        (nn.AvgPool2d((2,)), 4 + 2),
         (lk.MeanShift(1).eval(), 1),
         (lk.LpDistConv2d(1, 3, 2), 1),
         (lk.Ensemble([nn.Flatten()]), 1 + 1),
@@ -369,6 +419,7 @@ def test_a_net_is_certified_in_its_own_arithmetic_whatever_autocast_would_do():
         intervals = interval_radius(net, x, labels)
     assert torch.equal(cast.radius, alone.radius)
     assert torch.equal(cast.rounding, alone.rounding)
+    assert (alone.rounding > 1e-3).all()
     assert torch.equal(intervals, interval_radius(net, x, labels))
 
 
@@ -398,13 +449,6 @@ def test_a_layer_with_a_forward_of_its_own_has_to_state_its_roundings_anew():
     patched = lk.LpDist(2, 3)
     patched.forward = lambda x: 2 * x
     assert roundings_of(patched) is None
-
-
-def test_a_forward_put_into_a_module_is_seen():
-    net = random_net()
-    assert is_plain(net, type(net))
-    net.forward = lambda x: 2 * x
-    assert not is_plain(net, type(net))
 
 
 def test_a_layer_that_states_nothing_is_refused():

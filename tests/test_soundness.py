@@ -2,16 +2,19 @@
 Not tested: how often layers round (test_rounding.py), certificates (test_certificates.py)."""
 
 import math
+from functools import partialmethod
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.swa_utils import AveragedModel
 
 import linfkit as lk
 from linfkit.certificates import interval_radius
 from linfkit.exact import exact_radius
-from linfkit.hybrid import ScaledLinear
+from linfkit.hybrid import IntervalMLP, ScaledLinear
+from linfkit.rounding import roundings_of
 
 INF = math.inf
 
@@ -242,9 +245,9 @@ def hybrid_of(*first):
         (hooked(lk.Ensemble([distances()]), "models.0"), r"its layer 'models.0', a LpDistNet, has"),
         (
             in_front(nn.Unflatten(0, (2, 2))),
-            r"its layer '0', a Unflatten, is not known to lengthen",
+            r"its layer '0', a Unflatten, may mix the samples of a",
         ),
-        (in_front(nn.Flatten(0)), r"its layer '0', a Flatten, is not known to lengthen nothing"),
+        (in_front(nn.Flatten(-3)), r"its layer '0', a Flatten, may mix the samples of a batch"),
         (nn.Sequential(Brighter(16, 8, 2, 3)), r"its layer '0', a Brighter, has a forward of its"),
         (nn.Sequential(Weighed([distances()])), r"its layer '0', a Weighed, has a forward of its"),
         (nn.Sequential(Called(16, 8, 2, 3)), r"its layer '0', a Called, has a forward of its own"),
@@ -265,7 +268,9 @@ def test_what_would_make_the_number_meaningless_is_named(model, message):
 @pytest.mark.parametrize("scale", [-1.0, 0.0, INF, math.nan])
 @pytest.mark.parametrize("of", [lambda net: net, nn.Sequential, lambda net: lk.Ensemble([net])])
 def test_a_scale_that_is_no_unit_is_refused(scale, of):
-    with pytest.raises(ValueError, match=r"^model must have a scale that is a positive number"):
+    with pytest.raises(
+        ValueError, match=r"^model must have a scale that is a positive number; its scale is -?\w"
+    ):
         lk.certify(of(in_another_unit(scale)), torch.rand(4, 16), torch.zeros(4).long())
 
 
@@ -278,10 +283,149 @@ def test_a_method_of_ones_own_is_a_forward_of_ones_own(model):
     assert certificates.rounding is None
 
 
-@pytest.mark.parametrize("change", [hooked, lambda net: hooked(net, "mlp.last"), listened])
-def test_a_hybrid_with_a_hook_is_refused(change):
-    with pytest.raises(ValueError, match=r"has a hook"):
-        lk.certify(change(hybrid()), torch.rand(4, 16), torch.zeros(4).long())
+class SteeperLinear(ScaledLinear):
+    def forward(self, x):
+        return 50 * super().forward(x)
+
+
+class Surer(IntervalMLP):
+    def worst_logits(self, u, labels, radius):
+        return super().worst_logits(u, labels, radius) - 1
+
+
+class Turned(lk.HybridEnsemble):
+    def forward(self, x):
+        return -super().forward(x)
+
+
+def with_part(name, part):
+    net = hybrid()
+    net.set_submodule(name, part)
+    return net
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        hooked(hybrid()),
+        listened(hybrid()),
+        hooked(hybrid(), "mlp.last"),
+        with_part("mlp.hidden", SteeperLinear(8, 6)),
+        with_part("mlp", Surer(8, 6, 3)),
+        listened(lk.HybridEnsemble([hybrid()])),
+        Turned([hybrid()]),
+        lk.HybridEnsemble([listened(hybrid())]),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_hybrid_that_is_not_as_it_was_made_is_refused(model):
+    with pytest.raises(ValueError, match=r"^model must be a plain Hybrid\w+; it has a hook or"):
+        lk.certify(model, torch.rand(4, 16), torch.zeros(4).long())
+
+
+def test_a_hook_of_all_modules_is_seen():
+    hook = register_module_forward_hook(lambda module, inputs, output: 10 * output)
+    try:
+        with pytest.raises(ValueError, match=r"a LpDist, has a hook"):
+            lk.certify(distances(), torch.rand(4, 16), torch.zeros(4).long())
+    finally:
+        hook.remove()
+
+
+def test_a_net_that_does_not_leave_training_is_refused():
+    class Restless(lk.MeanShift):
+        def train(self, mode=True):
+            return super().train()
+
+    net = nn.Sequential(lk.LpDist(16, 3), Restless(3))
+    told = r"^model must go into evaluation mode; its train\(\) keeps it in training$"
+    with pytest.raises(ValueError, match=told):
+        lk.certify(net, torch.rand(4, 16), torch.zeros(4).long())
+
+
+# --- what a class computes with
+
+
+class Core(nn.Module):
+    roundings = 0
+
+    def forward(self, x):
+        return self.helped(x)
+
+    @staticmethod
+    def helped(x):
+        return x
+
+
+class OtherHelp(Core):
+    @staticmethod
+    def helped(x):
+        return 10 * x
+
+
+class Between(Core):
+    def forward(self, x):
+        return 10 * super().forward(x)
+
+
+class Above(Core):
+    roundings = 0
+
+    def forward(self, x):
+        return super().forward(x)
+
+
+class Mixed(Above, Between):
+    """Above's super() is Between."""
+
+
+class Fixed(lk.LpDist):
+    p = 8.0
+
+
+class CalledElsewhere(nn.Identity):
+    def _call_impl(self, x):
+        return 10 * x
+
+
+class Partly(nn.Module):
+    roundings = 0
+
+    def times(self, x, factor):
+        return factor * x
+
+    forward = partialmethod(times, factor=1)
+
+
+class Fewer(nn.Identity):
+    roundings = -5
+
+
+def patched(name):
+    layer = Core()
+    setattr(layer, name, lambda x: 10 * x)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "known"),
+    [
+        (Core(), True),
+        (Above(), True),
+        (Partly(), True),
+        (OtherHelp(), False),
+        (Between(), False),
+        (Mixed(), False),
+        (Fixed(2, 3), False),
+        (CalledElsewhere(), False),
+        (Fewer(), False),
+        (patched("forward"), False),
+        (patched("helped"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_a_layer_is_known_where_nothing_that_it_computes_with_is_another(layer, known):
+    assert (roundings_of(layer) is not None) is known
 
 
 def test_what_only_shows_a_layer_changes_nothing():
@@ -312,6 +456,10 @@ def edited(change):
         (edited(lambda net: net.layers.insert(0, lk.MeanShift(16))), r"'layers.0', a MeanShift"),
         (edited(lambda net: net.layers.append(lk.SortDist(3, 3, 0.0))), r"'layers.3', a SortDist"),
         (edited(lambda net: hooked(net, "layers.1")), r"'layers.1', a MeanShift, is not"),
+        (
+            edited(lambda net: hooked(net, "layers")),
+            r"^model must be a plain LpDistNet; it has a hook or methods of its own",
+        ),
         (
             edited(listened),
             r"^model must be a plain LpDistNet; it has a hook or methods of its own",

@@ -50,6 +50,7 @@ SOURCES = [
     "losses.py",
     "models.py",
     "optim.py",
+    "plain.py",
     "processes.py",
     "recentring.py",
     "rounding.py",

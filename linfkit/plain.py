@@ -1,0 +1,66 @@
+"""Whether a module computes what its class does, and nothing else."""
+
+from __future__ import annotations
+
+from functools import partialmethod
+from types import FunctionType
+from typing import TypeGuard, TypeVar
+
+from torch import nn
+from torch.nn.modules import module as of_all_modules
+
+__all__ = ["has_hooks", "is_plain"]
+
+Kind = TypeVar("Kind", bound=nn.Module)
+
+#: What a class can define to compute with: anything but plain values.
+DEFINITIONS = (FunctionType, classmethod, partialmethod, property, staticmethod)
+
+#: Definitions that compute nothing.
+DESCRIBING = {"architecture", "extra_repr", "roundings"}
+
+#: How a module is called, whatever its class.
+CALLING = {"__call__", "_call_impl", "_wrapped_call_impl", "forward"}
+
+
+def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
+    """Whether a module computes what that class does: by its definitions, and without a hook.
+
+    Of dunders only ``__call__`` is looked at: what a class does on being made, shown or copied is
+    its own affair.
+
+    >>> class Steeper(nn.Sequential):
+    ...     def forward(self, x):
+    ...         return 2 * super().forward(x)
+    >>> is_plain(nn.Sequential(), nn.Sequential), is_plain(Steeper(), nn.Sequential)
+    (True, False)
+    """
+    if not isinstance(module, kind) or has_hooks(module):
+        return False
+    names = _computing(kind)
+    places = [module, *(base for base in type(module).__mro__ if base not in kind.__mro__)]
+    return all(names.isdisjoint(vars(place)) for place in places)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a hook sees, and so may change, what goes into a module or comes out.
+
+    >>> layer = nn.ReLU()
+    >>> hook = layer.register_forward_hook(lambda layer, inputs, output: 2 * output)
+    >>> has_hooks(layer), hook.remove(), has_hooks(layer)
+    (True, None, False)
+    """
+    of_all = (of_all_modules._global_forward_hooks, of_all_modules._global_forward_pre_hooks)
+    return any((module._forward_hooks, module._forward_pre_hooks, *of_all))
+
+
+def _computing(kind: type[nn.Module]) -> set[str]:
+    """Names of what a class computes with: its own definitions, and its bases'."""
+    bases = [base for base in kind.__mro__ if base not in nn.Module.__mro__]
+    defined = {
+        name
+        for base in bases
+        for name, value in vars(base).items()
+        if isinstance(value, DEFINITIONS) and not name.startswith("__")
+    }
+    return defined - DESCRIBING | CALLING
