@@ -30,7 +30,7 @@ NO_FAULTS = {
     r"3\*\*-20|2\*\*-21|1 - 2\*\*-20|/ \(1 \+ 2\*\*-20": "float64's own rounding: never seen",
     r"\(ends, roundings=(None|2)\)": "one rounding of a pixel is below the bisection's 2⁻²⁰",
     r"replace\(Rounded\.of\(x\), (reach=1\.0)?\)": "likewise, of what is within reach",
-    r"times\((1 \*|2 /) model\.scale": "likewise, in the net's units",
+    r"times\((1 \*|2 /) unit_of\(model": "likewise, in the net's units",
     r"math\.inf, (dtype=None, )?device=value": "a batch's own type decides where there is a batch",
     r"rounding <= others": "the two are never equal to the last bit",
     r"^return$": "as `break` there, it leads to None",

@@ -421,6 +421,10 @@ def test_a_net_is_certified_in_its_own_arithmetic_whatever_autocast_would_do():
     assert torch.equal(cast.rounding, alone.rounding)
     assert (alone.rounding > 1e-3).all()
     assert torch.equal(intervals, interval_radius(net, x, labels))
+    with torch.no_grad():
+        half_margin = lk.certified_radius(net(x).double(), labels).float()
+    assert (half_margin < 0).any()
+    assert torch.equal(alone.radius[half_margin < 0], half_margin[half_margin < 0])
 
 
 @pytest.mark.parametrize("net", [conv_net(), lk.Ensemble([conv_net(1), conv_net(2)]).eval()])

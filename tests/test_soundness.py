@@ -419,6 +419,7 @@ def patched(name):
         (Fixed(2, 3), False),
         (CalledElsewhere(), False),
         (Fewer(), False),
+        (nn.Flatten(0), False),
         (patched("forward"), False),
         (patched("helped"), False),
     ],
