@@ -1,6 +1,8 @@
 """pyproject.toml, environment.yml, the lock and the citation say the same; profiles are whole."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -80,3 +82,15 @@ def test_every_make_target_says_what_it_does():
     described = set(re.findall(r"^([a-z-]+):.*## \w", makefile, re.MULTILINE))
     assert targets == described
     assert {"setup", "reproduce", "test", "test-long", "lint", "lab", "notebooks"} <= described
+
+
+def test_what_notebooks_import_waits_for_nothing_that_is_used_later_if_at_all():
+    sources = "".join(path.read_text() for path in (ROOT / "notebooks").glob("*.ipynb"))
+    imports = sorted(set(re.findall(r'"((?:import|from) [^"]+?)(?:\\n)?"', sources)))
+    assert "import linfkit as lk" in imports
+    later = ["distributed", "numba", "papermill", "scipy", "sklearn", "torch._dynamo", "triton"]
+    asked = [*imports, "import sys", f"print([name for name in {later} if name in sys.modules])"]
+    answer = subprocess.run(
+        [sys.executable, "-c", "\n".join(asked)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (answer.returncode, answer.stdout.strip()) == (0, "[]"), answer.stderr

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import plotly.graph_objects as go
 
-from linfkit.bench.results import Results
 from linfkit.figures.template import COLOURS, new_figure
+
+if TYPE_CHECKING:  # what measures is compiled by Numba, which a figure has no need of
+    from linfkit.bench.results import Results
 
 __all__ = ["pairs_per_second"]
 

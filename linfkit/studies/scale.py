@@ -9,7 +9,6 @@ from itertools import pairwise
 from statistics import mean
 
 import numpy as np
-from scipy import stats
 
 from linfkit.data import Dataset
 from linfkit.published import Result, TrainingCurve
@@ -153,6 +152,8 @@ def extrapolate(rows: Sequence[AtScale], target: float) -> Extrapolation:
     """
     if len(rows) < 3 or len({row.scale for row in rows}) < 2:
         raise ValueError(f"rows must be three runs of two scales at least; got {len(rows)}")
+    from scipy import stats  # a second, which nobody should wait for who imports linfkit
+
     x = np.array([math.log10(row.scale) for row in rows])
     y = np.array([row.certified for row in rows])
     line = stats.linregress(x, y)
