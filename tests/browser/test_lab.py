@@ -18,14 +18,23 @@ RUN_ALL = """async () => {
   await notebook.sessionContext.ready;
   app.shell.collapseLeft();
   // The widget manager first asks the kernel for widgets of before, and then must not find ours.
-  await notebook.sessionContext.session.kernel.requestExecute({code: ''}).done;
-  await new Promise(resolve => setTimeout(resolve, 1500));
+  const manager = await managerOf(notebook.content.rendermime);
+  await (manager.restoredStatus || new Promise(resolve => manager.restored.connect(resolve)));
   await app.commands.execute('notebook:run-all-cells');
   const cells = notebook.content.widgets.filter(cell => cell.model.type === 'code');
   return cells.map(cell => ({
     run: cell.model.executionCount,
     errors: cell.outputArea.model.toJSON().filter(output => output.output_type === 'error'),
   }));
+
+  async function managerOf(rendermime) {
+    for (;;) {  // until there is one, to which new renderers are given
+      const renderer = rendermime.createRenderer('application/vnd.jupyter.widget-view+json');
+      const tick = new Promise(resolve => requestAnimationFrame(() => resolve(null)));
+      const manager = await Promise.race([renderer._manager.promise, tick]);
+      if (manager) return manager;
+    }
+  }
 }"""
 
 # What a plot shows, and the time from a key to the picture that followed it.
