@@ -28,13 +28,14 @@ def weights_moved(paths: Mapping[str, WeightPath]) -> go.Figure:
     every = next(iter(paths.values())).every
     figure = new_figure(
         "weights-moved",
-        f"How far a weight moves in {every} steps",
+        f"How far weights move in {every} steps, root mean square",
         f"Root mean square change of the weights in {every} steps against the epoch, on a "
         "logarithmic axis: for each run a line for the raw weights and one for their average, "
         "which lies lower.",
         "epoch",
-        "change (r.m.s., normalised pixels)",
+        "change (normalised pixels)",
         yaxis=dict(type="log", exponentformat="power", dtick=1),
+        height=480,
         margin_t=140,
     )
     for (run, path), dash in zip(paths.items(), ("solid", "dot", "dash"), strict=False):
