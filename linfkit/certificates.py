@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ __all__ = [
     "evaluating_at",
     "interval_radius",
 ]
+
+#: A net has one p and one mode: who wants others for a while waits until they are put back.
+_EVALUATING = threading.RLock()
 
 #: Halvings of [0, 1] in search of an interval radius, which is exact to 2⁻²⁰ ≈ 1e-6 pixels.
 HALVINGS = 20
@@ -130,8 +134,9 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
 
     Raises:
         TypeError, ValueError: images or labels are not as above, the model holds no distance
-            layer, or it has one that no certificate can count on (`linfkit.check_lipschitz`); the
-            message names the argument, or the layer.
+            layer, has one that no certificate can count on (`linfkit.check_lipschitz`), or gives
+            NaN; the message names the argument, or the layer.
+        RuntimeError: another thread changed the model's p or mode meanwhile.
 
     >>> from linfkit.models import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3), torch.rand(5, 4)
@@ -156,7 +161,7 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     if own_proof := getattr(model, "certified_radius", None):
         with _as_certified(model, x):
             radius = torch.cat([own_proof(*batch) for batch in batches])
-        return Certificates(radius, correct=radius >= 0)
+        return _known(Certificates(radius, correct=radius >= 0))
     require_one_lipschitz(model)
     if has_own_forward(model):
         warnings.warn(
@@ -167,10 +172,20 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
         )
         with _as_certified(model, x):
             radius = torch.cat([certified_radius(model(x), labels) for x, labels in batches])
-        return Certificates(radius)
+        return _known(Certificates(radius))
     with _as_certified(model, x):
         parts = [_certified(model, *batch) for batch in batches]
-    return Certificates(*(torch.cat(of_batches) for of_batches in zip(*parts, strict=True)))
+    return _known(Certificates(*(torch.cat(each) for each in zip(*parts, strict=True))))
+
+
+def _known(certificates: Certificates) -> Certificates:
+    """The same, unless a radius is no number, since the logits were none."""
+    if unknown := int(certificates.radius.isnan().sum()):
+        raise ValueError(
+            f"model must give logits that are numbers; those of {unknown} of "
+            f"{len(certificates.radius)} images are NaN: are all its weights finite?"
+        )
+    return certificates
 
 
 def _certified(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -181,7 +196,8 @@ def _certified(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     # the margin is a difference too; and this bookkeeping is rounded itself, but in float64
     rounding = 2 * at.after(logits, roundings=1).error * (1 + 2**-20)
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    proved = rounded_down(half_margin - rounding, dtype).clamp(min=0)
+    below = (half_margin - rounding).nan_to_num(nan=0)  # where ∞ is taken off ∞
+    proved = rounded_down(below, dtype).clamp(min=0)
     correct = half_margin > 0
     return proved.where(correct, half_margin.to(dtype)), correct, rounding.to(dtype)
 
@@ -264,11 +280,22 @@ def _as_certified(model: nn.Module, x: Tensor) -> Iterator[None]:
     """Within the block, the model is the one that is certified: at p=∞, in its own arithmetic."""
     with evaluating_at(model, math.inf), torch.autocast(x.device.type, enabled=False):
         yield
+        left = any(layer.p < math.inf for layer in distance_layers(model))
+        if left or any(module.training for module in model.modules()):
+            raise RuntimeError(
+                "model must be left alone while it is certified; its p or its mode was changed "
+                "meanwhile: beside another thread that trains it, certify a copy"
+            )
 
 
 @contextmanager
 def evaluating_at(model: nn.Module, p: float) -> Iterator[nn.Module]:
     """Within the block, the model is in evaluation mode with all its layers at p; then as before.
+
+    Other threads that enter such a block wait meanwhile.
+
+    Raises:
+        ValueError: the model stays in training mode.
 
     >>> from linfkit.models import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3).train()
@@ -277,20 +304,23 @@ def evaluating_at(model: nn.Module, p: float) -> Iterator[nn.Module]:
     >>> (net.p, net.training)
     (inf, True)
     """
-    modes = [(module, module.training) for module in model.modules()]
-    exponents: list[tuple[DistanceLayer, float]] = [(at, at.p) for at in distance_layers(model)]
-    try:
-        model.eval()
-        if any(module.training for module in model.modules()):
-            raise ValueError("model must go into evaluation mode; its train() keeps it in training")
-        for layer, _ in exponents:
-            layer.p = p
-        yield model
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for layer, own_p in exponents:
-            layer.p = own_p
+    with _EVALUATING:
+        modes = [(module, module.training) for module in model.modules()]
+        exponents: list[tuple[DistanceLayer, float]] = [(at, at.p) for at in distance_layers(model)]
+        try:
+            model.eval()
+            if any(module.training for module in model.modules()):
+                raise ValueError(
+                    "model must go into evaluation mode; its train() keeps it in training"
+                )
+            for layer, _ in exponents:
+                layer.p = p
+            yield model
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for layer, own_p in exponents:
+                layer.p = own_p
 
 
 def check_images(x: Tensor) -> None:

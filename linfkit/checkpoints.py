@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors
 import safetensors.torch
@@ -147,16 +148,30 @@ def _mapping(header: Any, path: Path) -> dict[str, Any]:
 def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any]) -> None:
     """Write a model's parameters and buffers, with what `load_model` needs to build it again.
 
+    A net whose layers are not those that its class makes of its arguments is one of a class of
+    your own: `load_model` then wants one to load into.
+
     Args:
         path: the file to write.
         model: an `LpDistNet`, or any module whose distance layers share one p.
         header: what else to keep, such as recipe and history; JSON.
     """
-    unknown = {"class": type(model).__name__, "arguments": None}
-    built_as = model.architecture if isinstance(model, SharedExponent) else unknown
-    write_tensors(
-        Path(path), model.state_dict(), {**header, "model": built_as, "p": str(common_p(model))}
-    )
+    p, unknown = common_p(model), {"class": type(model).__name__, "arguments": None}
+    built_as = model.architecture if _is_as_built(model, p) else unknown
+    write_tensors(Path(path), model.state_dict(), {**header, "model": built_as, "p": str(p)})
+
+
+def _is_as_built(model: nn.Module, p: float) -> TypeGuard[SharedExponent]:
+    """Whether a net is one of linfkit's own, with the layers that its arguments make."""
+    if not isinstance(model, SharedExponent) or type(model) not in ARCHITECTURES.values():
+        return False
+    try:
+        with ShapesAlone():
+            built = _built(model.architecture, largest=sys.maxsize)
+    except ValueError:  # a member is of another class
+        return False
+    set_p(built, p)
+    return repr(built) == repr(model)
 
 
 def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:

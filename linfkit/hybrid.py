@@ -210,7 +210,15 @@ class IntervalCertified(SharedExponent, ABC):
         Returns:
             Radii in pixels, (B,), at most 1; where misclassified, negative: minus the radius at
             which the wrong prediction is certified.
+
+        Raises:
+            ValueError: the net is in training mode, or not at p=∞.
         """
+        if self.p != math.inf or any(module.training for module in self.modules()):
+            raise ValueError(
+                "model must be in evaluation mode, at p=∞, where its worst logits are proved; "
+                "linfkit.certify sees to both"
+            )
         features, rounding = self.rounded_features(x)
         u, rest = features.double(), _after_features(self)
         logits = rest.logits_at(u)

@@ -18,6 +18,7 @@ from linfkit.arguments import check_count, check_model, check_real
 from linfkit.certificates import check_eps, check_images
 from linfkit.layers import DistanceLayer, distance_layers
 from linfkit.models import Members, VotingEnsemble
+from linfkit.plain import has_hooks
 from linfkit.soundness import check_lipschitz
 
 __all__ = [
@@ -44,10 +45,12 @@ def lipschitz_bound(model: nn.Module) -> float:
     """The product over the model's layers of their bounds; of its distances, at its present p.
 
     An upper bound of every logit's Lipschitz constant, in pixels, if the model connects its layers
-    in a row. Layers that are no distances count as `linfkit.check_lipschitz` has it: mean shifts,
+    in a row and nothing else: a ``forward`` of your own, of it or inside it, is taken at its word.
+    Layers that are no distances count as `linfkit.check_lipschitz` has it: mean shifts,
     flattening, max-pooling and the normalisation that the model undoes 1, the linear layers of a
-    hybrid's MLP the largest sum of absolute weights along a row, and one that nothing is known of
-    ∞. For several members, the mean over them; for a `VotingEnsemble`, s/2 times that.
+    hybrid's MLP the largest sum of absolute weights along a row, and one that nothing is known of,
+    or that has a hook, ∞. For several members, the mean over them; for a `VotingEnsemble`, s/2
+    times that.
 
     Raises:
         ValueError: the model holds no distance layer.
@@ -64,6 +67,8 @@ def lipschitz_bound(model: nn.Module) -> float:
 
 
 def _bound(module: nn.Module) -> float:
+    if has_hooks(module):
+        return math.inf
     if isinstance(module, Members):
         of_logits = sum(map(_bound, module.models)) / len(module.models)
         # |∂softmaxᵢ/∂zⱼ| sums over j to 2·pᵢ(1 − pᵢ), at most 1/2
@@ -72,8 +77,9 @@ def _bound(module: nn.Module) -> float:
         return module.logit_scale / 2 * of_logits
     if isinstance(module, DistanceLayer):
         return check_lipschitz(module)[-1].constant * neuron_bound(module.fan_in, module.p)
-    if inside := list(module._modules.values()):  # with repetitions, which children() leaves out
-        factors = [_bound(child) for child in inside if child is not None]
+    # with repetitions, which children() leaves out
+    if inside := [child for child in module._modules.values() if child is not None]:
+        factors = [_bound(child) for child in inside]
     else:
         factors = [row.constant for row in check_lipschitz(module)]
     return math.inf if math.inf in factors else math.prod(factors)

@@ -16,8 +16,8 @@ Kind = TypeVar("Kind", bound=nn.Module)
 #: What a class can define to compute with: anything but plain values.
 DEFINITIONS = (FunctionType, classmethod, partialmethod, property, staticmethod)
 
-#: Definitions that compute nothing.
-DESCRIBING = {"architecture", "extra_repr", "roundings"}
+#: Definitions that compute nothing once a module is made.
+DESCRIBING = {"architecture", "extra_repr", "reset_parameters", "roundings"}
 
 #: How a module is called, whatever its class.
 CALLING = {"__call__", "_call_impl", "_wrapped_call_impl", "forward"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,9 @@ __all__ = [
 
 #: Modules that only pass values from layer to layer, in a way that adds nothing to them.
 HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble, AveragedModel)
+
+#: PyTorch's layers that multiply by weights.
+MULTIPLYING = (nn.Linear, _ConvNd, _BatchNorm)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def require_plain(model: nn.Module) -> None:
     Raises:
         TypeError: it is no `LpDistNet`.
         ValueError: a layer is of another kind, or has a hook or a ``forward`` of its own, as the
-            net itself may have; or its scale is no positive number.
+            net itself may have; a weight is NaN or infinite; or its scale is no positive number.
 
     >>> require_plain(LpDistNet(4, width=8, depth=2, classes=3))
     """
@@ -108,6 +112,9 @@ def require_plain(model: nn.Module) -> None:
         raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
     if not (is_plain(model, LpDistNet) and is_plain(model.layers, nn.Sequential)):
         raise ValueError("model must be a plain LpDistNet; it has a hook or methods of its own")
+    own = chain(model.named_parameters(), model.named_buffers())
+    if unknown := [name for name, tensor in own if not tensor.isfinite().all()]:
+        raise ValueError(f"model must have finite weights; its {unknown[0]!r} has NaN or infinite")
     for place, layer in enumerate(model.layers):
         if not is_plain(layer, MeanShift if place % 2 else LpDist):
             raise ValueError(
@@ -190,20 +197,30 @@ def _constant(module: nn.Module) -> tuple[float, str]:
 
 
 def _norm(module: nn.Module) -> float | None:
-    """The norm in ℓ∞ of a layer's weights, the largest sum along a row; None where it has none."""
-    if isinstance(module, nn.Linear):
-        # a subclass may scale its weights, so they are taken as they act
-        unit = torch.eye(module.in_features, dtype=module.weight.dtype, device=module.weight.device)
-        columns: Tensor = module(unit) - module(torch.zeros_like(unit[:1]))
-        return columns.abs().sum(dim=0).max().item()
-    if isinstance(module, _ConvNd):
-        of_outputs = 1 if module.transposed else 0
-        rows = module.weight.transpose(0, of_outputs).flatten(1)  # of all groups, if transposed
-        return rows.abs().sum(dim=1).max().item()
-    if isinstance(module, _BatchNorm) and module.running_var is not None:
-        slope = (module.running_var + module.eps).rsqrt()
+    """The norm in ℓ∞ of a layer's weights, the largest sum along a row; None where it has none.
+
+    Of a class that multiplies by other weights than it holds they are its `scaled_weight`.
+    """
+    if not _multiplies_as_its_class(module):
+        return None
+    if isinstance(module, _BatchNorm):
+        if module.running_var is None:
+            return None
+        slope = (module.running_var.double() + module.eps).rsqrt()
         return (slope if module.weight is None else slope * module.weight.abs()).max().item()
-    return None
+    used = "scaled_weight" if hasattr(module, "scaled_weight") else "weight"
+    weight: Tensor = getattr(module, used)
+    if isinstance(module, _ConvNd) and module.transposed:
+        weight = weight.transpose(0, 1)  # of all groups
+    return weight.double().flatten(1).abs().sum(dim=1).max().item()
+
+
+def _multiplies_as_its_class(module: nn.Module) -> bool:
+    """Whether a layer is linear as PyTorch's are, or as a class that states its `scaled_weight`."""
+    for kind in type(module).__mro__ if isinstance(module, MULTIPLYING) else ():
+        if "scaled_weight" in vars(kind) or kind.__module__.startswith("torch.nn.modules."):
+            return is_plain(module, kind)
+    return False
 
 
 def _steeper(constant: float) -> str:

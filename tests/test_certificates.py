@@ -2,6 +2,7 @@
 Not tested: that nets are 1-Lipschitz (test_models.py), the attack itself (test_attacks.py)."""
 
 import math
+import threading
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import linfkit as lk
 from linfkit.attacks import smallest_perturbation
 from linfkit.certificates import evaluating_at, interval_radius
 from linfkit.hybrid import interval_radius as radius_in_float64
+from linfkit.layers import set_p
 
 INF = math.inf
 
@@ -455,3 +457,52 @@ def test_a_hybrid_s_radius_in_float32_is_one_of_real_numbers():
 def test_a_model_whose_weights_multiply_is_refused(model):
     with pytest.raises(ValueError, match=r"its layer '.*Linear, multiplies by its weights"):
         lk.certify(model, torch.rand(2, 4), torch.tensor([0, 1]))
+
+
+def test_a_net_that_gives_nan_is_refused(small_net):
+    small_net.layers[0].weight.data[0, 0] = math.nan
+    with pytest.raises(ValueError, match=r"^model must give logits that are numbers; those of 5 "):
+        lk.certify(small_net, images(5), torch.zeros(5).long())
+
+
+def test_of_an_infinite_margin_nothing_is_proved(small_net):
+    labels = torch.zeros(5).long()
+    small_net.layers[-1].bias.data[1:] = math.inf
+    certificates = lk.certify(small_net, images(5), labels)
+    assert torch.equal(certificates.radius, torch.zeros(5))
+    assert certificates.correct.all()
+
+
+def test_threads_that_evaluate_a_net_wait_for_each_other(small_net):
+    small_net.p, entered = 2, threading.Event()
+
+    def evaluate():
+        with evaluating_at(small_net, 8):
+            entered.set()
+
+    thread = threading.Thread(target=evaluate)
+    with evaluating_at(small_net, INF):
+        thread.start()
+        assert not entered.wait(0.2)
+        assert small_net.p == INF
+    thread.join()
+    assert entered.is_set()
+    assert small_net.p == 2
+
+
+class ChangedMeanwhile(lk.LpDistNet):
+    """A net that somebody goes on training while it is certified."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        self.change()
+        return logits
+
+
+@pytest.mark.parametrize("change", [lambda net: net.layers[1].train(), lambda net: set_p(net, 8.0)])
+@pytest.mark.filterwarnings("ignore:the forward of ChangedMeanwhile")
+def test_a_net_that_is_changed_while_it_is_certified_is_no_net_of_the_certificate(change):
+    net = ChangedMeanwhile(12, 8, 2, 3)
+    net.change = lambda: change(net)
+    with pytest.raises(RuntimeError, match=r"^model must be left alone while it is certified"):
+        lk.certify(net, images(5), torch.zeros(5).long())

@@ -279,3 +279,35 @@ def test_every_kind_of_net_is_built_again(net, tmp_path):
     x = torch.rand(2, getattr(net, "in_features", 4))
     assert type(again) is type(net)
     assert torch.equal(again(x), net.eval()(x))
+
+
+def another_pool(net):
+    place = next(i for i, layer in enumerate(net.layers) if isinstance(layer, nn.MaxPool2d))
+    net.layers[place] = nn.AvgPool2d(2)
+    return net
+
+
+def another_rho(net):
+    net.layers[-1].rho = 0.8
+    return net
+
+
+Namesake = type("LpDistNet", (lk.LpDistNet,), {"forward": lambda self, x: 2 * x})
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        another_pool(lk.LpDistLeNet((1, 28, 28), classes=3, hidden=16)),
+        another_rho(lk.SortNet(4, width=8, depth=2, classes=3, rho=0.3)),
+        Namesake(4, width=8, depth=2, classes=3),
+        lk.Ensemble([another_rho(lk.SortNet(4, width=8, depth=2, classes=3, rho=0.3))]),
+        lk.Ensemble([OwnNet()]),
+    ],
+    ids=["another layer", "another rho", "a namesake", "a changed member", "a member of one's own"],
+)
+def test_a_net_is_not_read_as_another(net, tmp_path):
+    save_model(tmp_path / "net.safetensors", net, header={})
+    with pytest.raises(ValueError, match=r"pass one as `model`"):
+        lk.load_model(tmp_path / "net.safetensors")
+    lk.load_model(tmp_path / "net.safetensors", model=net)

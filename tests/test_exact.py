@@ -140,6 +140,15 @@ def test_a_solver_that_errs_once_is_not_believed(with_presolve, says, monkeypatc
     assert (again.lower, again.upper) == pytest.approx((exact.lower, exact.upper), abs=TOLERANCE)
 
 
+@pytest.mark.parametrize("place", ["layers.0.weight", "layers.1.running_mean", "layers.2.bias"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_finite_numbers_are_refused(place, value):
+    net = plane_net(0).float()
+    net.state_dict()[place].view(-1)[0] = value
+    with pytest.raises(ValueError, match=rf"^model must have finite weights; its '{place}'"):
+        exact_radius(net, torch.rand(2), 0)
+
+
 @pytest.mark.parametrize(
     ("model", "x", "label", "error", "message"),
     [

@@ -12,6 +12,7 @@ from torch import nn
 
 import linfkit as lk
 from linfkit.hybrid import HybridEnsemble, HybridNet, IntervalMLP, ScaledLinear, interval_radius
+from linfkit.layers import set_p
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)
@@ -384,3 +385,14 @@ def test_an_ensemble_is_certified_where_all_members_are():
 def test_an_ensemble_takes_hybrids_alone():
     with pytest.raises(TypeError, match=r"^models must be hybrid nets; got a LpDistNet$"):
         HybridEnsemble([lk.LpDistNet(4, 8, 2, 3)])
+
+
+@pytest.mark.parametrize("change", [lambda net: net.train(), lambda net: set_p(net, 8.0)])
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_radii_are_asked_for_where_they_are_proved(change, ensemble):
+    net = HybridEnsemble([random_net(0), random_net(1)]) if ensemble else random_net()
+    x, labels = random_images(5, 6), labels_of(5)
+    change(net.eval())
+    with pytest.raises(ValueError, match=r"^model must be in evaluation mode, at p=∞"):
+        net.certified_radius(x, labels)
+    assert torch.equal(lk.certify(net, x, labels).radius, interval_radius(net, x, labels))

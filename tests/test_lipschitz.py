@@ -274,6 +274,20 @@ def test_the_bound_of_what_is_nested_and_of_what_comes_twice():
     assert lk.lipschitz_bound(unknown) == INF
 
 
+def test_nothing_is_known_of_what_a_hook_makes_of_a_net():
+    net = lk.LpDistNet(4, 8, 2, 3)
+    hook = net.register_forward_hook(lambda net, inputs, output: 10 * output)
+    assert lk.lipschitz_bound(net) == INF
+    hook.remove()
+    assert lk.lipschitz_bound(net) == 1
+
+
+def test_a_layer_of_which_nothing_is_known_is_not_hidden_by_an_empty_place_in_it():
+    unknown = nn.Softplus()
+    unknown.register_module("down", None)
+    assert lk.lipschitz_bound(nn.Sequential(lk.LpDistNet(4, 8, 2, 3), unknown)) == INF
+
+
 def test_a_model_without_distance_layers_has_no_bound():
     with pytest.raises(ValueError, match=r"^model must hold ℓp-distance layers"):
         lk.lipschitz_bound(nn.Linear(2, 2))

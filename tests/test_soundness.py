@@ -52,6 +52,34 @@ class Steeper(lk.LpDistNet):
         return 2 * super().forward(x)
 
 
+class Rectified(nn.Linear):
+    """A linear layer that is none."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class Standardised(nn.Conv2d):
+    """A convolution by other weights than it holds, as weight standardisation has it."""
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.weight / self.weight.std(), self.bias)
+
+
+class Ten(nn.BatchNorm2d):
+    """Ten times a batch norm."""
+
+    def forward(self, x):
+        return 10 * super().forward(x)
+
+
+class Drawn(nn.Linear):
+    """A linear layer whose weights are drawn in another way."""
+
+    def reset_parameters(self):
+        nn.init.constant_(self.weight, 0.5)
+
+
 class Brighter(lk.LpDistNet):
     """A net that takes its images ten times as bright."""
 
@@ -137,6 +165,27 @@ def test_the_constant_is_what_is_measured_of_the_layer_and_no_less(layer, shape,
     assert row.constant == pytest.approx(constant, rel=1e-4)
     assert measured(layer, *shape) <= row.constant * (1 + 1e-4)
     assert measured(layer, *shape) > 0.4 * row.constant
+
+
+@pytest.mark.parametrize("layer", [Rectified(4, 3), Standardised(1, 3, 2), Ten(2)])
+def test_nothing_is_known_of_a_layer_that_does_more_than_multiply(layer):
+    assert lk.check_lipschitz(layer.eval())[0].constant == INF
+
+
+def test_what_a_layer_s_weights_are_drawn_from_is_its_own_affair():
+    assert lk.check_lipschitz(Drawn(4, 3))[0].constant == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", [nn.Linear, ScaledLinear])
+def test_a_constant_stands_however_large_the_bias_and_coarse_the_type(kind, dtype):
+    layer = filled(kind(784, 10), 0.01)
+    nn.init.constant_(layer.bias, 1e4)
+    layer = layer.to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        (row,) = lk.check_lipschitz(layer)
+    used = layer.scaled_weight if kind is ScaledLinear else layer.weight
+    assert row.constant == used.double().abs().sum(dim=1).max().item() > 0
 
 
 def test_every_layer_is_named_as_the_model_names_it():
