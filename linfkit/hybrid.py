@@ -286,6 +286,7 @@ class HybridNet(IntervalCertified, PixelUnits):
         self.classes = len(last.weight)
         self.mlp = IntervalMLP(last.fan_in, hidden, self.classes)
         self.logit_scale.requires_grad_(False)
+        self.to(net.mean.dtype)
 
     def features(self, x: Tensor) -> Tensor:
         """Features u, (B, width), of images: 1-Lipschitz in ℓ∞ of the *normalised* input at p=∞."""

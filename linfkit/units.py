@@ -52,7 +52,7 @@ class PixelUnits(nn.Module):
     ) -> None:
         super().__init__()
         try:
-            means = torch.as_tensor(mean, dtype=torch.float32).flatten()
+            means = torch.as_tensor(mean, dtype=torch.get_default_dtype()).flatten()
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"mean must be a number or one for each channel; got {mean!r}"

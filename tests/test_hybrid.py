@@ -396,3 +396,10 @@ def test_radii_are_asked_for_where_they_are_proved(change, ensemble):
     with pytest.raises(ValueError, match=r"^model must be in evaluation mode, at p=∞"):
         net.certified_radius(x, labels)
     assert torch.equal(lk.certify(net, x, labels).radius, interval_radius(net, x, labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_hybrid_is_of_its_net_s_type(dtype):
+    net = HybridNet(lk.LpDistNet(6, 9, 2, 4, mean=0.3).to(dtype), hidden=7)
+    assert {tensor.dtype for tensor in net.state_dict().values()} == {dtype}
+    assert net(random_images(5, 6).to(dtype)).dtype == dtype

@@ -311,3 +311,15 @@ def test_a_net_refuses_images_that_do_not_fit(x, error, message):
 def test_an_ensemble_of_no_models_is_refused(models, error, message):
     with pytest.raises(error, match=message):
         lk.Ensemble(models)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_net_is_of_the_default_type(dtype):
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        net = lk.LpDistNet(4, 8, 2, 3, mean=0.3, scale=0.4)
+        assert {tensor.dtype for tensor in net.state_dict().values()} == {dtype}
+        assert net(torch.rand(5, 4)).dtype == dtype
+    finally:
+        torch.set_default_dtype(default)
