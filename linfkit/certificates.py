@@ -196,7 +196,7 @@ def _certified(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     # the margin is a difference too; and this bookkeeping is rounded itself, but in float64
     rounding = 2 * at.after(logits, roundings=1).error * (1 + 2**-20)
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    below = (half_margin - rounding).nan_to_num(nan=0)  # where ∞ is taken off ∞
+    below = (half_margin - rounding).nan_to_num()  # 0 where ∞ is taken off ∞
     proved = rounded_down(below, dtype).clamp(min=0)
     correct = half_margin > 0
     return proved.where(correct, half_margin.to(dtype)), correct, rounding.to(dtype)
