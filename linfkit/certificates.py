@@ -29,6 +29,7 @@ __all__ = [
     "check_images",
     "evaluating_at",
     "interval_radius",
+    "is_evaluated_at",
 ]
 
 #: A net has one p and one mode: who wants others for a while waits until they are put back.
@@ -280,8 +281,7 @@ def _as_certified(model: nn.Module, x: Tensor) -> Iterator[None]:
     """Within the block, the model is the one that is certified: at p=∞, in its own arithmetic."""
     with evaluating_at(model, math.inf), torch.autocast(x.device.type, enabled=False):
         yield
-        left = any(layer.p < math.inf for layer in distance_layers(model))
-        if left or any(module.training for module in model.modules()):
+        if not is_evaluated_at(model, math.inf):
             raise RuntimeError(
                 "model must be left alone while it is certified; its p or its mode was changed "
                 "meanwhile: beside another thread that trains it, certify a copy"
@@ -309,18 +309,30 @@ def evaluating_at(model: nn.Module, p: float) -> Iterator[nn.Module]:
         exponents: list[tuple[DistanceLayer, float]] = [(at, at.p) for at in distance_layers(model)]
         try:
             model.eval()
-            if any(module.training for module in model.modules()):
+            for layer, _ in exponents:
+                layer.p = p
+            if not is_evaluated_at(model, p):
                 raise ValueError(
                     "model must go into evaluation mode; its train() keeps it in training"
                 )
-            for layer, _ in exponents:
-                layer.p = p
             yield model
         finally:
             for module, mode in modes:
                 module.training = mode
             for layer, own_p in exponents:
                 layer.p = own_p
+
+
+def is_evaluated_at(model: nn.Module, p: float) -> bool:
+    """Whether a model is in evaluation mode with all its layers at p.
+
+    >>> from linfkit.models import LpDistNet
+    >>> net = LpDistNet(4, width=8, depth=2, classes=3).eval()
+    >>> is_evaluated_at(net, math.inf), is_evaluated_at(net, 8), is_evaluated_at(net.train(), 8)
+    (True, False, False)
+    """
+    training = any(module.training for module in model.modules())
+    return not training and all(layer.p == p for layer in distance_layers(model))
 
 
 def check_images(x: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linfkit.arguments import check_count
-from linfkit.certificates import certified_radius, check_images
+from linfkit.certificates import certified_radius, check_images, is_evaluated_at
 from linfkit.layers import DistanceLayer
 from linfkit.losses import check_logits
 from linfkit.models import DistanceNet, Ensemble, Members, SharedExponent
@@ -214,7 +214,7 @@ class IntervalCertified(SharedExponent, ABC):
         Raises:
             ValueError: the net is in training mode, or not at p=∞.
         """
-        if self.p != math.inf or any(module.training for module in self.modules()):
+        if not is_evaluated_at(self, math.inf):
             raise ValueError(
                 "model must be in evaluation mode, at p=∞, where its worst logits are proved; "
                 "linfkit.certify sees to both"

@@ -199,9 +199,15 @@ def _constant(module: nn.Module) -> tuple[float, str]:
 def _norm(module: nn.Module) -> float | None:
     """The norm in ℓ∞ of a layer's weights, the largest sum along a row; None where it has none.
 
-    Of a class that multiplies by other weights than it holds they are its `scaled_weight`.
+    A subclass of PyTorch's layers has one if it multiplies as they do, or states as its
+    `scaled_weight` what else it multiplies by.
     """
-    if not _multiplies_as_its_class(module):
+    stating = (
+        kind
+        for kind in type(module).__mro__
+        if "scaled_weight" in vars(kind) or kind.__module__.startswith("torch.nn.modules.")
+    )
+    if not (isinstance(module, MULTIPLYING) and is_plain(module, next(stating))):
         return None
     if isinstance(module, _BatchNorm):
         if module.running_var is None:
@@ -213,14 +219,6 @@ def _norm(module: nn.Module) -> float | None:
     if isinstance(module, _ConvNd) and module.transposed:
         weight = weight.transpose(0, 1)  # of all groups
     return weight.double().flatten(1).abs().sum(dim=1).max().item()
-
-
-def _multiplies_as_its_class(module: nn.Module) -> bool:
-    """Whether a layer is linear as PyTorch's are, or as a class that states its `scaled_weight`."""
-    for kind in type(module).__mro__ if isinstance(module, MULTIPLYING) else ():
-        if "scaled_weight" in vars(kind) or kind.__module__.startswith("torch.nn.modules."):
-            return is_plain(module, kind)
-    return False
 
 
 def _steeper(constant: float) -> str:
