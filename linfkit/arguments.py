@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from numbers import Real
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["check_count", "check_model", "check_real", "check_tensor", "usable_device"]
+__all__ = [
+    "as_labels",
+    "check_count",
+    "check_eps",
+    "check_finite_weights",
+    "check_images",
+    "check_known",
+    "check_model",
+    "check_real",
+    "check_tensor",
+]
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:
@@ -66,25 +80,107 @@ def check_model(name: str, model: nn.Module) -> None:
         raise TypeError(f"{name} must be a torch.nn.Module; got {type(model).__name__}")
 
 
-def usable_device(name: str | torch.device) -> torch.device:
-    """The device of that name.
+def check_finite_weights(model: nn.Module) -> None:
+    """Refuse a model with a weight or mean that is NaN or infinite, and name it.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> _ = nn.init.constant_(layer.weight, math.nan)
+    >>> check_finite_weights(layer)
+    Traceback (most recent call last):
+    ValueError: model must have finite weights; its 'weight' has NaN or infinite ones
+    """
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if not tensor.is_meta and not tensor.isfinite().all():
+            raise ValueError(
+                f"model must have finite weights; its {name!r} has NaN or infinite ones"
+            )
+
+
+def check_known(outputs: Tensor) -> Tensor:
+    """The outputs of a model, (B, ...), refused where they are NaN.
+
+    >>> check_known(torch.tensor([[0.5, math.nan], [0.5, 0.0]]))
+    Traceback (most recent call last):
+    ValueError: model must give numbers; it gives NaN for 1 of 2 images: are its weights finite?
+    """
+    if unknown := int(outputs.isnan().reshape(len(outputs), -1).any(dim=1).sum()):
+        raise ValueError(
+            f"model must give numbers; it gives NaN for {unknown} of {len(outputs)} images: "
+            "are its weights finite?"
+        )
+    return outputs
+
+
+def check_images(x: Tensor | NDArray[np.floating[Any]]) -> Tensor:
+    """A non-empty batch of finite images in [0, 1] as a tensor; anything else is refused.
+
+    >>> check_images(np.zeros((1, 28, 28), np.uint8))
+    Traceback (most recent call last):
+    TypeError: x must hold floating-point pixels in [0, 1]; the dtype is torch.uint8: divide by 255
+    """
+    if isinstance(x, np.ndarray):
+        x = torch.from_numpy(np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")))
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor of images; got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(
+            f"x must hold floating-point pixels in [0, 1]; the dtype is {x.dtype}: divide by 255"
+        )
+    if x.dim() < 2 or not x.numel():
+        raise ValueError(f"x must be a non-empty batch of images; the shape is {tuple(x.shape)}")
+    low, high = x.aminmax()
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        raise ValueError("x must hold finite pixels; it has NaN or infinite ones")
+    if low < 0 or high > 1:
+        likely = " (a net normalises its images itself: give it pixels)" if low < 0 else ""
+        likely = " (are they in grey levels? divide by 255)" if low >= 0 and high > 2 else likely
+        raise ValueError(
+            f"x must hold pixels in [0, 1]; got values from {low:g} to {high:g}{likely}"
+        )
+    return x
+
+
+def as_labels(labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int], x: Tensor) -> Tensor:
+    """Labels of the samples x as int64 on their device, (B,), from whole numbers of any type.
 
     Raises:
-        TypeError: what came is no name.
-        ValueError: PyTorch knows no such device, or there is none here.
+        TypeError: they are no whole numbers.
+        ValueError: they are not one for each sample.
 
-    >>> usable_device("cpu")
-    device(type='cpu')
-    >>> usable_device("tpu9")
-    Traceback (most recent call last):
-    ValueError: device must be one that PyTorch finds here, as it does 'cpu'; got 'tpu9'
+    >>> as_labels([3, 1], torch.rand(2, 4)), as_labels(np.array([3, 1], np.uint8), torch.rand(2, 4))
+    (tensor([3, 1]), tensor([3, 1]))
     """
-    wanted = "device must be one that PyTorch finds here, as it does 'cpu'"
-    if not isinstance(name, str | torch.device):
-        raise TypeError(f"{wanted}; got {name!r}")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):  # as PyTorch was built
-        raise ValueError(f"{wanted}; got {str(name)!r}") from None
-    return device
+    if not isinstance(labels, Tensor):
+        try:
+            array = np.asarray(labels)
+        except ValueError:  # a list of lists that are not alike
+            array = np.array(None)
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"labels must hold whole numbers; got {type(labels).__name__}")
+        labels = torch.from_numpy(array.astype(np.int64))
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"labels must hold whole numbers; the dtype is {labels.dtype}")
+    if labels.shape != x.shape[:1]:
+        one = ": is it one image? give x[None] and labels[None]" if not labels.dim() else ""
+        raise ValueError(
+            f"labels must be one for each of the {len(x)} samples; "
+            f"the shape is {tuple(labels.shape)}{one}"
+        )
+    return labels.to(x.device, torch.int64)
+
+
+def check_eps(eps: float) -> float:
+    """ε as a float; refused where it is no size of a perturbation of pixels in [0, 1].
+
+    >>> from fractions import Fraction
+    >>> check_eps(Fraction(1, 4))
+    0.25
+    """
+    if isinstance(eps, bool) or not isinstance(eps, Real):
+        raise TypeError(f"eps must be in pixels of [0, 1], such as 8/255; got {eps!r}")
+    if not 0 <= eps <= 1:
+        raise ValueError(
+            f"eps must be in pixels of [0, 1], such as 8/255; got {eps}"
+            + (f" (did you mean {eps:g}/255?)" if 1 < eps <= 255 else "")
+        )
+    return float(eps)

@@ -6,17 +6,21 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_count, check_model
-from linfkit.certificates import check_images, evaluating_at
+from linfkit.arguments import as_labels, check_count, check_images, check_known, check_model
+from linfkit.certificates import evaluating_at
+from linfkit.devices import on_device_of_model, with_gradients
 from linfkit.losses import check_logits
 
 __all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]
 
 
+@on_device_of_model
+@with_gradients
 def survives_pgd(
     model: nn.Module,
     x: Tensor,
@@ -30,7 +34,7 @@ def survives_pgd(
     Args:
         model: takes images in [0, 1].
         x: images, (B, ...), in [0, 1]; the attack stays inside.
-        labels: whole numbers, (B,).
+        labels: whole numbers of any type, (B,).
         eps: size of the perturbation in pixels, one for all or one for each sample, (B,).
         steps: gradient steps; each starts from the point before, the first from a random one.
         seed: of the random starts; torch's own generator is left as it was.
@@ -49,10 +53,10 @@ def survives_pgd(
     from foolbox.attacks import LinfPGD
     from foolbox.models.pytorch import PyTorchModel
 
-    _check_attack(model, x, steps, seed)
-    if isinstance(eps, bool) or not isinstance(eps, int | float | Tensor):
+    x, labels = _check_attack(model, x, labels, steps, seed)
+    if isinstance(eps, bool) or not isinstance(eps, Real | Tensor):
         raise TypeError(f"eps must be a number of pixels, or one a sample; got {eps!r}")
-    sizes = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
+    sizes = torch.as_tensor(eps if isinstance(eps, Tensor) else float(eps)).to(x)
     if sizes.shape not in ((), (len(x),)):
         raise ValueError(f"eps must be one number or {len(x)}; the shape is {tuple(sizes.shape)}")
     if not (sizes.min() >= 0 and sizes.max() <= 1):
@@ -73,6 +77,8 @@ def survives_pgd(
     return survives
 
 
+@on_device_of_model
+@with_gradients
 def smallest_perturbation(
     model: nn.Module, x: Tensor, labels: Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
@@ -84,7 +90,7 @@ def smallest_perturbation(
     Args:
         model: takes images in [0, 1].
         x: images, (B, ...), in [0, 1]; the attack stays inside.
-        labels: whole numbers, (B,).
+        labels: whole numbers of any type, (B,).
         steps: gradient steps of each search.
         seed: of the random starts; torch's own generator is left as it was.
 
@@ -103,11 +109,14 @@ def smallest_perturbation(
     >>> bool((found >= certify(net, x, labels).radius - 1e-9).all())
     True
     """
+    x, labels = _check_attack(model, x, labels, steps, seed)
     points = nearest_misclassified(model, x, labels, steps, seed)
     with _attackable(model) as attacked:
         return _size_if_misclassified(attacked, points, x, labels)
 
 
+@on_device_of_model
+@with_gradients
 def nearest_misclassified(
     model: nn.Module, x: Tensor, labels: Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
@@ -122,7 +131,7 @@ def nearest_misclassified(
     Args:
         model: takes images in [0, 1].
         x: images, (B, ...), in [0, 1]; the attack stays inside.
-        labels: whole numbers, (B,).
+        labels: whole numbers of any type, (B,).
         steps: gradient steps of each search.
         seed: of the random starts; torch's own generator is left as it was.
 
@@ -142,7 +151,7 @@ def nearest_misclassified(
     from foolbox.criteria import Misclassification
     from foolbox.models.pytorch import PyTorchModel
 
-    _check_attack(model, x, steps, seed)
+    x, labels = _check_attack(model, x, labels, steps, seed)
     found = x.clone()
     with _attackable(model) as attacked, _seeded(seed):
         size = _size_if_misclassified(attacked, x, x, labels)
@@ -177,11 +186,15 @@ def nearest_misclassified(
     return found
 
 
-def _check_attack(model: nn.Module, x: Tensor, steps: int, seed: int) -> None:
+def _check_attack(
+    model: nn.Module, x: Tensor, labels: Tensor, steps: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Images and labels as tensors, refused where the attack cannot be made."""
     check_model("model", model)
-    check_images(x)
+    x = check_images(x)
     check_count("steps", steps)
     check_count("seed", seed, least=0)
+    return x, as_labels(labels, x)
 
 
 @contextmanager
@@ -201,7 +214,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @torch.no_grad()
 def _correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    logits = model(x)
+    logits = check_known(model(x))
     check_logits(logits, labels)
     return logits.argmax(dim=1) == labels
 

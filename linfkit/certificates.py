@@ -8,12 +8,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_count, check_tensor
+from linfkit.arguments import (
+    as_labels,
+    check_count,
+    check_eps,
+    check_images,
+    check_known,
+    check_tensor,
+)
+from linfkit.devices import batches_for, device_of, to_float64
 from linfkit.functional import linf_interval
 from linfkit.layers import DistanceLayer, LpDist, distance_layers
 from linfkit.losses import check_logits
@@ -25,8 +32,6 @@ __all__ = [
     "Certificates",
     "certified_radius",
     "certify",
-    "check_eps",
-    "check_images",
     "evaluating_at",
     "interval_radius",
     "is_evaluated_at",
@@ -59,7 +64,7 @@ def certified_radius(logits: Tensor, labels: Tensor) -> Tensor:
     >>> certified_radius(torch.tensor([[0.5, 0.25, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 0]))
     tensor([ 0.1250, -0.5000])
     """
-    check_logits(logits, labels)
+    labels = check_logits(logits, labels)
     if logits.shape[1] < 2:
         raise ValueError("logits must have at least two classes to have a margin; got one")
     others = logits.scatter(1, labels[:, None], -math.inf)
@@ -97,8 +102,7 @@ class Certificates:
         >>> Certificates(torch.tensor([0.2, 0.05, -0.1])).accuracy(eps=0.1)
         0.3333333333333333
         """
-        check_eps(eps)
-        return (self.radius > eps).double().mean().item()
+        return _share(self.radius > check_eps(eps))
 
     @property
     def clean_accuracy(self) -> float:
@@ -107,7 +111,7 @@ class Certificates:
         >>> Certificates(torch.tensor([0.2, -0.1])).clean_accuracy
         0.5
         """
-        return self.correct.double().mean().item()
+        return _share(self.correct)
 
 
 @torch.no_grad()
@@ -126,7 +130,7 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
             of your own does with its layers is taken on trust, with a warning, and rounding then
             left out.
         x: images, (B, ...), floating point, in [0, 1].
-        labels: whole numbers, (B,).
+        labels: whole numbers of any type, (B,).
         batch_size: samples that pass through the model at once.
 
     Returns:
@@ -145,23 +149,17 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     >>> certificates.radius.shape, bool((certificates.rounding < 1e-4).all())
     (torch.Size([5]), True)
     """
-    check_images(x)
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"labels must be a torch.Tensor; got {type(labels).__name__}")
-    if labels.shape != x.shape[:1]:
-        raise ValueError(
-            f"labels must be one for each of the {len(x)} images; "
-            f"the shape is {tuple(labels.shape)}"
-        )
+    x = check_images(x)
+    labels = as_labels(labels, x)
     check_count("batch_size", batch_size)
     if not any(distance_layers(model)):
         raise ValueError(
             "model must hold ℓp-distance layers, or its margins prove nothing; it has none"
         )
-    batches = list(zip(x.split(batch_size), labels.split(batch_size), strict=True))
+    batches = batches_for(model, batch_size, x, labels)
     if own_proof := getattr(model, "certified_radius", None):
-        with _as_certified(model, x):
-            radius = torch.cat([own_proof(*batch) for batch in batches])
+        with _as_certified(model):
+            radius = torch.cat([own_proof(*batch).to(x.device) for batch in batches])
         return _known(Certificates(radius, correct=radius >= 0))
     require_one_lipschitz(model)
     if has_own_forward(model):
@@ -171,29 +169,33 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
             "nn.Sequential or a method certified_radius would say more",
             stacklevel=3,  # beyond no_grad
         )
-        with _as_certified(model, x):
+        with _as_certified(model):
             radius = torch.cat([certified_radius(model(x), labels) for x, labels in batches])
-        return _known(Certificates(radius))
-    with _as_certified(model, x):
+        return _known(Certificates(radius.to(x.device)))
+    with _as_certified(model):
         parts = [_certified(model, *batch) for batch in batches]
-    return _known(Certificates(*(torch.cat(each) for each in zip(*parts, strict=True))))
+    return _known(
+        Certificates(*(torch.cat(each).to(x.device) for each in zip(*parts, strict=True)))
+    )
 
 
 def _known(certificates: Certificates) -> Certificates:
-    """The same, unless a radius is no number, since the logits were none."""
-    if unknown := int(certificates.radius.isnan().sum()):
-        raise ValueError(
-            f"model must give logits that are numbers; those of {unknown} of "
-            f"{len(certificates.radius)} images are NaN: are all its weights finite?"
-        )
+    """The same, refused where a radius is NaN, since the logits were."""
+    check_known(certificates.radius)
     return certificates
+
+
+def _share(of: Tensor) -> float:
+    """The share of True."""
+    return int(of.sum()) / len(of)
 
 
 def _certified(model: nn.Module, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Radius, whether correct, and rounding of some samples, (B,) each."""
     at = through(model, Rounded.of(x))
     logits = at.value
-    half_margin = certified_radius(logits.double(), labels)
+    wide = to_float64(logits)
+    half_margin = certified_radius(wide, labels.to(wide.device))
     # the margin is a difference too; and this bookkeeping is rounded itself, but in float64
     rounding = 2 * at.after(logits, roundings=1).error * (1 + 2**-20)
     dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -217,7 +219,7 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
     Args:
         model: a net, at p=∞ here whatever its own p.
         x: images, (B, ...), floating point, in [0, 1].
-        labels: whole numbers, (B,).
+        labels: whole numbers of any type, (B,).
         batch_size: samples that pass through the model at once.
 
     Returns:
@@ -234,17 +236,16 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
     True
     """
     require_plain(model)
-    check_images(x)
+    x = check_images(x)
+    labels = as_labels(labels, x)
     certificates = certify(model, x, labels, batch_size)
     below = torch.zeros_like(certificates.radius)
-    with _as_certified(model, x):
+    with _as_certified(model):
         for halving in range(1, HALVINGS + 1):
             tried = below + 0.5**halving
             holds = [
-                _intervals_certify(model, *rows)
-                for rows in zip(
-                    *(of_all.split(batch_size) for of_all in (x, labels, tried)), strict=True
-                )
+                _intervals_certify(model, *rows).to(x.device)
+                for rows in batches_for(model, batch_size, x, labels, tried)
             ]
             below = tried.where(torch.cat(holds), below)
     return below.where(certificates.correct, certificates.radius)
@@ -252,8 +253,8 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
 
 def _intervals_certify(model: LpDistNet, x: Tensor, labels: Tensor, eps: Tensor) -> Tensor:
     """Whether each label's lowest logit over its clipped box is above all others' highest, (B,)."""
-    wide, eps = x.double(), eps.double().view(-1, *[1] * (x.dim() - 1))
-    ends = torch.stack([(wide - eps).clamp(min=0), (wide + eps).clamp(max=1)], dim=1).to(x.dtype)
+    wide, eps = to_float64(x), to_float64(eps).view(-1, *[1] * (x.dim() - 1))
+    ends = torch.stack([(wide - eps).clamp(min=0), (wide + eps).clamp(max=1)], dim=1).to(x)
     # no image of interest is outside the box, so that nothing is within reach but its values
     at = replace(Rounded.of(x), reach=0.0).after(ends, roundings=1)
     inside = torch.stack([model.normalise(end) for end in ends.unbind(dim=1)], dim=1)
@@ -267,19 +268,21 @@ def _intervals_certify(model: LpDistNet, x: Tensor, labels: Tensor, eps: Tensor)
         else:  # a shift moves both bounds alike
             bounds = layer(lower), layer(upper)
         at = after_layer(layer, at, torch.stack(bounds, dim=1))
-    lower, upper = at.value.unbind(dim=1)
+    lower, upper = to_float64(at.value).unbind(dim=1)
+    labels = labels.to(lower.device)
     # a logit is minus a distance, times the scale: the label's is lowest where that is largest
     of_label = upper.gather(1, labels[:, None]).squeeze(1)
     others = lower.scatter(1, labels[:, None], math.inf)
     # of the bounds, and of the net as it is executed: each twice, for two logits
     rounding = 4 * at.after(at.value, roundings=2).error * (1 + 2**-20)
-    return of_label.double() + rounding < others.amin(dim=1).double()
+    return of_label + rounding < others.amin(dim=1)
 
 
 @contextmanager
-def _as_certified(model: nn.Module, x: Tensor) -> Iterator[None]:
+def _as_certified(model: nn.Module) -> Iterator[None]:
     """Within the block, the model is the one that is certified: at p=∞, in its own arithmetic."""
-    with evaluating_at(model, math.inf), torch.autocast(x.device.type, enabled=False):
+    where = device_of(model).type
+    with evaluating_at(model, math.inf), torch.autocast(where, enabled=False):
         yield
         if not is_evaluated_at(model, math.inf):
             raise RuntimeError(
@@ -333,33 +336,3 @@ def is_evaluated_at(model: nn.Module, p: float) -> bool:
     """
     training = any(module.training for module in model.modules())
     return not training and all(layer.p == p for layer in distance_layers(model))
-
-
-def check_images(x: Tensor) -> None:
-    """Refuse anything but a non-empty batch of finite images in [0, 1], and say what came."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a torch.Tensor of images; got {type(x).__name__}")
-    if not x.is_floating_point():
-        raise TypeError(f"x must hold floating-point pixels in [0, 1]; the dtype is {x.dtype}")
-    if x.dim() < 2 or not x.numel():
-        raise ValueError(f"x must be a non-empty batch of images; the shape is {tuple(x.shape)}")
-    low, high = x.aminmax()
-    if not (torch.isfinite(low) and torch.isfinite(high)):
-        raise ValueError("x must hold finite pixels; it has NaN or infinite ones")
-    if low < 0 or high > 1:
-        likely = " (a net normalises its images itself: give it pixels)" if low < 0 else ""
-        likely = " (are they in grey levels? divide by 255)" if low >= 0 and high > 2 else likely
-        raise ValueError(
-            f"x must hold pixels in [0, 1]; got values from {low:g} to {high:g}{likely}"
-        )
-
-
-def check_eps(eps: float) -> None:
-    """Refuse an ε that is no size of a perturbation of pixels in [0, 1], and guess what it was."""
-    if isinstance(eps, bool) or not isinstance(eps, Real):
-        raise TypeError(f"eps must be in pixels of [0, 1], such as 8/255; got {eps!r}")
-    if not 0 <= eps <= 1:
-        raise ValueError(
-            f"eps must be in pixels of [0, 1], such as 8/255; got {eps}"
-            + (f" (did you mean {eps:g}/255?)" if 1 < eps <= 255 else "")
-        )

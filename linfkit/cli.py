@@ -264,8 +264,8 @@ def certify(
     from rich.console import Console
 
     from linfkit import evaluation, load_dataset, pixels
-    from linfkit.arguments import usable_device
     from linfkit.checkpoints import write_atomically
+    from linfkit.devices import usable_device
     from linfkit.evaluation import table
     from linfkit.figures import accuracy_against_eps
 

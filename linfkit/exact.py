@@ -14,17 +14,17 @@ smaller one stands on its not having erred twice.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linfkit.arguments import check_real
-from linfkit.certificates import check_images
+from linfkit.arguments import check_images, check_real
 from linfkit.layers import LpDist, MeanShift
 from linfkit.models import LpDistNet
 from linfkit.soundness import require_plain
@@ -109,20 +109,22 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
     True
     """
     require_plain(model)
-    if not isinstance(x, Tensor) or x.numel() != model.in_features:
+    if not isinstance(x, Tensor | np.ndarray) or math.prod(x.shape) != model.in_features:
         raise ValueError(f"x must be one image of {model.in_features} pixels")
-    check_images(x.reshape(1, -1))
+    x = check_images(x.reshape(1, -1)).detach()[0]
     check_real("time_limit", time_limit, "a positive number of seconds", lambda s: s > 0)
     layers = _in_pixels(model)
     classes = len(layers[-1].weight)
-    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
+    whole = isinstance(label, SupportsIndex) and not isinstance(label, bool)
+    if not whole or label not in range(classes):
         raise ValueError(f"label must be a whole number from 0 to {classes - 1}; got {label!r}")
-    image = x.detach().reshape(-1).double().numpy()
+    label = int(label)
+    image = x.cpu().double().numpy()
     logits = _logits(layers, image)
     others = sorted((j for j in range(classes) if j != label), key=lambda j: -logits[j])
     margin = logits[label] - logits[others[0]]
     if margin <= 0:
-        return ExactRadius(0.0, 0.0, x.detach().reshape(-1).clone())
+        return ExactRadius(0.0, 0.0, x.clone())
 
     box = min(1.0, 0.6 * margin)  # half the margin, where most are, and a fifth of it
     while True:
@@ -134,23 +136,24 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
 
 def _in_pixels(model: LpDistNet) -> list[_Layer]:
     """The net's layers with weights, means and biases in pixels, in float64."""
-    scale = model.scale.double()
-    mean = model.mean.double().repeat_interleave(model.in_features // model.mean.numel())
+    model = copy.deepcopy(model).cpu().double()
+    scale = model.scale
+    mean = model.mean.repeat_interleave(model.in_features // model.mean.numel())
     layers = []
     modules = list(model.layers)
     for place, module in enumerate(modules):
         if not isinstance(module, LpDist):
             continue
-        weight = scale * module.weight.detach().double()
+        weight = scale * module.weight.detach()
         if place == 0:
             weight = weight + mean
         follows = modules[place + 1] if place + 1 < len(modules) else None
         if isinstance(follows, MeanShift):
-            shift = scale * follows.running_mean.double()
+            shift = scale * follows.running_mean
         else:
             shift = torch.zeros(len(weight), dtype=torch.float64)
         if module.bias is not None:
-            shift = shift - scale * module.bias.detach().double()
+            shift = shift - scale * module.bias.detach()
         layers.append(_Layer(weight.numpy(), shift.numpy()))
     return layers
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linfkit.arguments import check_count
-from linfkit.certificates import certified_radius, check_images, is_evaluated_at
+from linfkit.arguments import as_labels, check_count, check_images
+from linfkit.certificates import certified_radius, is_evaluated_at
+from linfkit.devices import on_device_of_model, to_float64
 from linfkit.layers import DistanceLayer
 from linfkit.losses import check_logits
 from linfkit.models import DistanceNet, Ensemble, Members, SharedExponent
@@ -195,6 +196,7 @@ class IntervalCertified(SharedExponent, ABC):
         """
         return self.worst_logits_at(self.features(x), labels, eps)
 
+    @on_device_of_model
     @torch.no_grad()
     def certified_radius(self, x: Tensor, labels: Tensor) -> Tensor:
         """The largest ε at which `worst_logits` certify each sample, by bisection, rounded down.
@@ -220,7 +222,8 @@ class IntervalCertified(SharedExponent, ABC):
                 "linfkit.certify sees to both"
             )
         features, rounding = self.rounded_features(x)
-        u, rest = features.double(), _after_features(self)
+        u = to_float64(features)
+        rest, rounding, labels = _after_features(self, u), rounding.to(u), as_labels(labels, u)
         logits = rest.logits_at(u)
         correct = certified_radius(logits, labels) >= 0  # of the margin only the sign counts here
         predicted = torch.where(correct, labels, logits.argmax(dim=1))
@@ -313,7 +316,7 @@ class HybridNet(IntervalCertified, PixelUnits):
 
     def worst_logits_at(self, u: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
         """The `worst_logits` of features u, (B, width)."""
-        check_logits(u.new_zeros(len(u), self.classes), labels)
+        labels = check_logits(u.new_zeros(len(u), self.classes), labels)
         if isinstance(eps, bool) or not isinstance(eps, int | float | Tensor):
             raise TypeError(f"eps must be a number or one a sample; got {eps!r}")
         radius = torch.as_tensor(eps, dtype=u.dtype, device=u.device)
@@ -417,11 +420,11 @@ def ensemble_of(models: Sequence[nn.Module]) -> Ensemble | HybridEnsemble:
     return HybridEnsemble(models) if hybrids else Ensemble(models)
 
 
-def _after_features(model: IntervalCertified) -> IntervalCertified:
-    """A copy in float64 of what follows the features, without the distance layers."""
+def _after_features(model: IntervalCertified, u: Tensor) -> IntervalCertified:
+    """A copy of what follows the features u, of their type and device, without distance layers."""
     hybrids = [module for module in model.modules() if isinstance(module, HybridNet)]
     # a copy is not made of what the memo has one for
-    return copy.deepcopy(model, {id(hybrid.layers): nn.Identity() for hybrid in hybrids}).double()
+    return copy.deepcopy(model, {id(hybrid.layers): nn.Identity() for hybrid in hybrids}).to(u)
 
 
 @torch.no_grad()

@@ -14,8 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_count, check_model, check_real
-from linfkit.certificates import check_eps, check_images
+from linfkit.arguments import (
+    check_count,
+    check_eps,
+    check_finite_weights,
+    check_images,
+    check_known,
+    check_model,
+    check_real,
+)
+from linfkit.devices import on_device_of_model, with_gradients
 from linfkit.layers import DistanceLayer, distance_layers
 from linfkit.models import Members, VotingEnsemble
 from linfkit.plain import has_hooks
@@ -53,7 +61,7 @@ def lipschitz_bound(model: nn.Module) -> float:
     times that.
 
     Raises:
-        ValueError: the model holds no distance layer.
+        ValueError: the model holds no distance layer, or a weight that is NaN or infinite.
 
     >>> from linfkit.models import LpDistNet
     >>> net = LpDistNet(3072, width=5120, depth=6, classes=10)
@@ -63,6 +71,7 @@ def lipschitz_bound(model: nn.Module) -> float:
     """
     if not any(distance_layers(model)):
         raise ValueError("model must hold ℓp-distance layers; it has none")
+    check_finite_weights(model)
     return _bound(model)
 
 
@@ -85,6 +94,8 @@ def _bound(module: nn.Module) -> float:
     return math.inf if math.inf in factors else math.prod(factors)
 
 
+@on_device_of_model
+@with_gradients
 def lipschitz_estimate(
     model: Callable[[Tensor], Tensor], x: Tensor, eps: float = 1 / 255, steps: int = 5
 ) -> Tensor:
@@ -106,7 +117,7 @@ def lipschitz_estimate(
 
     Raises:
         TypeError, ValueError: images, eps or steps are not as above, or the model is in training
-            mode.
+            mode, or gives NaN.
 
     >>> from linfkit.models import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3).double().eval()
@@ -115,17 +126,16 @@ def lipschitz_estimate(
     """
     if not callable(model):
         raise TypeError(f"model must be a map of images; got {type(model).__name__}")
-    check_images(x)
-    _check_ball(eps)
+    x, eps = check_images(x), _check_ball(eps)
     check_count("steps", steps)
     check_evaluating(model)
     return _steepest_quotient(model, x, eps, steps)
 
 
-def _check_ball(eps: float) -> None:
-    """Refuse an ε that is no radius of a ball, in pixels of [0, 1]."""
+def _check_ball(eps: float) -> float:
+    """ε as a float, refused where it is no radius of a ball, in pixels of [0, 1]."""
     check_real("eps", eps, "a positive number of pixels", lambda eps: 0 < eps < math.inf)
-    check_eps(eps)
+    return check_eps(eps)
 
 
 def check_evaluating(model: Callable[[Tensor], Tensor]) -> None:
@@ -143,6 +153,8 @@ class LayerConstant:
     measured: float
 
 
+@on_device_of_model
+@with_gradients
 def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> list[LayerConstant]:
     """Bound and measured worst case of each distance layer, at the inputs that x brings it.
 
@@ -161,9 +173,9 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     True
     """
     check_model("model", model)
-    check_images(x)
-    _check_ball(eps)
+    x, eps = check_images(x), _check_ball(eps)
     check_evaluating(model)
+    check_finite_weights(model)
     inputs: dict[DistanceLayer, Tensor] = {}
 
     def remember(layer: DistanceLayer, arguments: tuple[Tensor, ...]) -> None:
@@ -192,7 +204,7 @@ def _steepest_quotient(
 ) -> Tensor:
     """Ascent of every output at once: rows (output, sample), each perturbed on its own."""
     with torch.no_grad():
-        at_x = function(x).flatten(1)  # (B, outputs)
+        at_x = check_known(function(x)).flatten(1)  # (B, outputs)
     samples, outputs = at_x.shape
     climbed = torch.arange(outputs, device=x.device).repeat_interleave(samples)
     start, at_start = x.repeat(outputs, *[1] * (x.dim() - 1)), at_x.T.flatten()

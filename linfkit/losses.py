@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from linfkit.arguments import check_real, check_tensor
+from linfkit.arguments import as_labels, check_real, check_tensor
 
 __all__ = [
     "hinge_loss",
@@ -77,6 +76,7 @@ def mixed_loss(
     >>> round(mixed_loss(logits, labels, theta=1.0, lam=0.0, logit_scale=1.0).item(), 4)
     0.5
     """
+    labels = check_logits(logits, labels)
     _check_lam(lam)
     _check_logit_scale(logit_scale)
     clipped = _shortfall(logits, labels, theta).amax(dim=1).clamp(max=1).mean()
@@ -100,7 +100,7 @@ def worst_logits(logits: Tensor, labels: Tensor, eps: float) -> Tensor:
     >>> worst_logits(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), eps=0.125)
     tensor([[ 0.0000, -0.2500]])
     """
-    check_logits(logits, labels)
+    labels = check_logits(logits, labels)
     check_real("eps", eps, "a number of pixels, 0 or more", lambda eps: 0 <= eps < math.inf)
     of_label = logits.gather(1, labels[:, None])
     return (logits - of_label + 2 * eps).scatter(1, labels[:, None], 0.0)
@@ -126,7 +126,7 @@ def worst_cross_entropy(
     >>> round(worst_cross_entropy(logits, worst, labels, kappa=1.0, logit_scale=9.0).item(), 4)
     0.6931
     """
-    check_logits(logits, labels)
+    labels = check_logits(logits, labels)
     _check_worst(worst, logits)
     _check_kappa(kappa)
     _check_logit_scale(logit_scale)
@@ -164,7 +164,7 @@ def worst_mixed_loss(
     >>> worst_mixed_loss(logits, worst, labels, theta=1.0, lam=0.0, logit_scale=1.0).item()
     0.75
     """
-    check_logits(logits, labels)
+    labels = check_logits(logits, labels)
     _check_worst(worst, logits)
     _check_theta(theta)
     _check_lam(lam)
@@ -186,38 +186,27 @@ def zero_hinge(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
     return _shortfall(logits, labels, theta).amax(dim=1) <= 0
 
 
-def check_logits(logits: Tensor, labels: Tensor) -> None:
-    """Refuse logits and labels that do not belong together, naming the argument."""
-    for name, tensor in [("logits", logits), ("labels", labels)]:
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must hold floating-point numbers; the dtype is {logits.dtype}")
-    if labels.dtype != torch.int64:
-        raise TypeError(
-            f"labels must hold whole numbers (torch.int64); the dtype is {labels.dtype}"
-        )
+def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Labels of logits as int64, (B,); refused where they do not belong together.
+
+    >>> check_logits(torch.zeros(2, 3), torch.tensor([2, 0], dtype=torch.uint8))
+    tensor([2, 0])
+    """
+    check_tensor("logits", logits)
     if logits.dim() != 2 or 0 in logits.shape:
         raise ValueError(f"logits must be a non-empty (B, C); the shape is {tuple(logits.shape)}")
-    if labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"labels must be one for each of the {len(logits)} rows of logits; "
-            f"the shape is {tuple(labels.shape)}"
-        )
-    if labels.device != logits.device:
-        raise ValueError(
-            f"labels must be on the device of logits, {logits.device}; got {labels.device}"
-        )
+    labels = as_labels(labels, logits)
     low, high = labels.aminmax()
     if low < 0 or high >= logits.shape[1]:
         raise ValueError(
             f"labels must be from 0 to {logits.shape[1] - 1}; got values from {low} to {high}"
         )
+    return labels
 
 
 def _shortfall(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
     """r_j = 1 − (f_y − f_j) / θ, and 0 at the label: (B, C)."""
-    check_logits(logits, labels)
+    labels = check_logits(logits, labels)
     _check_theta(theta)
     of_label = logits.gather(1, labels[:, None])
     shortfall = 1 - (of_label - logits) / theta

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_count, check_model
-from linfkit.certificates import check_images, evaluating_at
+from linfkit.arguments import check_count, check_images, check_model
+from linfkit.certificates import evaluating_at
+from linfkit.devices import batches_for
 from linfkit.layers import MeanShift
 
 __all__ = ["keeping_means", "recentre", "recentred"]
@@ -42,14 +43,14 @@ def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
     True
     """
     check_model("model", model)
-    check_images(images)
+    images = check_images(images)
     check_count("batch_size", batch_size)
     shifts = [module for module in model.modules() if isinstance(module, MeanShift)]
     momenta = [shift.momentum for shift in shifts]
     seen = 0
     with evaluating_at(model, math.inf):
         try:
-            for batch in images.split(batch_size):
+            for (batch,) in batches_for(model, batch_size, images):
                 seen += len(batch)
                 for shift in shifts:
                     shift.train()

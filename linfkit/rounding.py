@@ -58,6 +58,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from linfkit.devices import to_float64
 from linfkit.models import DistanceNet, Ensemble
 from linfkit.plain import is_plain
 from linfkit.units import PixelUnits
@@ -110,7 +111,7 @@ class Rounded:
     @classmethod
     def of(cls, x: Tensor) -> Rounded:
         """Images, (B, ...), which are what they are: without error."""
-        return cls(x, torch.zeros(len(x), dtype=torch.float64, device=x.device), reach=1.0)
+        return cls(x, to_float64(x.new_zeros(len(x))), reach=1.0)
 
     def times(self, factor: float) -> Rounded:
         """Error and reach in units `factor` times as small; the values are left to be computed."""
@@ -240,7 +241,7 @@ def _rounded_size(layer: nn.Module, before: Tensor, after: Tensor) -> Tensor | N
     if isinstance(layer, nn.AvgPool2d):
         return largest(before)  # of one window, values can cancel
     if isinstance(bias := getattr(layer, "bias", None), Tensor):
-        return largest(after) + bias.abs().max().double()  # the distance, before it is added
+        return largest(after) + to_float64(bias.abs().max())  # the distance, before it is added
     return None
 
 
@@ -287,7 +288,7 @@ def may_mix_samples(layer: nn.Module) -> bool:
 def largest(values: Tensor) -> Tensor:
     """The largest magnitude of each sample, (B, ...) to (B,), float64."""
     rows = values.flatten(1)
-    return rows.amax(dim=1).maximum(-rows.amin(dim=1)).double()  # faster than a norm
+    return to_float64(rows.amax(dim=1).maximum(-rows.amin(dim=1)))  # faster than a norm
 
 
 def rounded_down(value: Tensor, dtype: torch.dtype) -> Tensor:

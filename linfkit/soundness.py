@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim.swa_utils import AveragedModel
 
-from linfkit.arguments import check_model
+from linfkit.arguments import check_finite_weights, check_model
+from linfkit.devices import to_float64
 from linfkit.layers import DistanceLayer, LpDist, MeanShift
 from linfkit.models import DistanceNet, Ensemble, LpDistNet, VotingEnsemble
 from linfkit.plain import has_hooks, is_plain
@@ -78,6 +78,7 @@ def check_lipschitz(model: nn.Module) -> list[LayerCheck]:
     'multiplies by its weights, and is up to 4 times as steep, so that half the margin is no radius'
     """
     check_model("model", model)
+    check_finite_weights(model)
     return list(_rows("", model))
 
 
@@ -90,7 +91,7 @@ def require_one_lipschitz(model: nn.Module) -> None:
     >>> from linfkit.models import LpDistNet
     >>> require_one_lipschitz(LpDistNet(4, width=8, depth=2, classes=3))
     """
-    for row in check_lipschitz(model):
+    for row in _rows("", model):
         if not row.sound and not (row.name == "" and has_own_forward(model)):
             layer = f"its layer {row.name!r}, a {row.layer}," if row.name else f"a {row.layer}"
             raise ValueError(f"model must give logits that are 1-Lipschitz; {layer} {row.why}")
@@ -112,9 +113,7 @@ def require_plain(model: nn.Module) -> None:
         raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
     if not (is_plain(model, LpDistNet) and is_plain(model.layers, nn.Sequential)):
         raise ValueError("model must be a plain LpDistNet; it has a hook or methods of its own")
-    own = chain(model.named_parameters(), model.named_buffers())
-    if unknown := [name for name, tensor in own if not tensor.isfinite().all()]:
-        raise ValueError(f"model must have finite weights; its {unknown[0]!r} has NaN or infinite")
+    check_finite_weights(model)
     for place, layer in enumerate(model.layers):
         if not is_plain(layer, MeanShift if place % 2 else LpDist):
             raise ValueError(
@@ -212,13 +211,15 @@ def _norm(module: nn.Module) -> float | None:
     if isinstance(module, _BatchNorm):
         if module.running_var is None:
             return None
-        slope = (module.running_var.double() + module.eps).rsqrt()
-        return (slope if module.weight is None else slope * module.weight.abs()).max().item()
+        slope = (to_float64(module.running_var) + module.eps).rsqrt()
+        if module.weight is not None:
+            slope = slope * to_float64(module.weight).abs()
+        return slope.max().item()
     used = "scaled_weight" if hasattr(module, "scaled_weight") else "weight"
     weight: Tensor = getattr(module, used)
     if isinstance(module, _ConvNd) and module.transposed:
         weight = weight.transpose(0, 1)  # of all groups
-    return weight.double().flatten(1).abs().sum(dim=1).max().item()
+    return to_float64(weight).flatten(1).abs().sum(dim=1).max().item()
 
 
 def _steeper(constant: float) -> str:

@@ -249,7 +249,7 @@ ARGUMENTS = [
     Case(
         "certify", lambda: lk.certify(net(), X, LABELS[:2]), ValueError, "^labels must be one for"
     ),
-    Case("certify", lambda: lk.certify(net(), X, [0, 1, 2]), TypeError, "^labels must be a torch"),
+    Case("certify", lambda: lk.certify(net(), X, ["0"]), TypeError, "^labels must hold whole num"),
     Case("certify", lambda: lk.certify(net(), X, LABELS, 0), ValueError, "^batch_size must be"),
     Case("evaluate", lambda: lk.evaluate("net", digits(), 0.1), TypeError, "^model must be a"),
     Case("evaluate", lambda: lk.evaluate(nn.Flatten(), digits(), 0.1), ValueError, "^model must h"),

@@ -3,7 +3,9 @@ Not tested: that nets are 1-Lipschitz (test_models.py), the attack itself (test_
 
 import math
 import threading
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from linfkit.attacks import smallest_perturbation
 from linfkit.certificates import evaluating_at, interval_radius
 from linfkit.hybrid import interval_radius as radius_in_float64
 from linfkit.layers import set_p
+from linfkit.studies.attacked import predictions
 
 INF = math.inf
 
@@ -309,10 +312,11 @@ def spoilt(value):
         (spoilt(INF), ValueError, "^x must hold finite pixels"),
         (spoilt(-INF), ValueError, "^x must hold finite pixels"),
         (spoilt(1.5), ValueError, r"^x must hold pixels in \[0, 1\]; got values from .* to 1.5$"),
-        ((images() * 255).byte(), TypeError, "^x must hold floating-point pixels.*uint8"),
+        ((images() * 255).byte(), TypeError, "^x must hold floating-point.*uint8: divide by 255$"),
         (images()[:0], ValueError, r"^x must be a non-empty batch of images.*\(0, 12\)"),
         (images()[0], ValueError, r"^x must be a non-empty batch of images.*\(12,\)"),
-        (images().numpy(), TypeError, "^x must be a torch.Tensor of images; got ndarray"),
+        (images().tolist(), TypeError, "^x must be a torch.Tensor of images; got list"),
+        (images().double().numpy(), TypeError, "^x must .*float32.*float64"),
         (images(features=11), ValueError, r"^x must be .* 12 pixels each.*\(6, 11\)"),
         (images().double(), TypeError, "^x must .*float32.*float64"),
     ],
@@ -352,15 +356,65 @@ def test_pixels_out_of_range_are_told_with_what_they_likely_are(low, high, likel
         (torch.full((6,), 4), ValueError, "^labels must be from 0 to 3; got values from 4 to 4"),
         (torch.full((6,), -1), ValueError, "^labels must be from 0 to 3; got values from -1"),
         (torch.zeros(6), TypeError, "^labels must hold whole numbers.*float32"),
-        (torch.zeros(6).int(), TypeError, "^labels must hold whole numbers.*int32"),
+        (torch.zeros(6).bool(), TypeError, "^labels must hold whole numbers.*bool"),
+        (np.zeros(6), TypeError, "^labels must hold whole numbers; got ndarray"),
+        (torch.tensor(0), ValueError, r"^labels must be one .*is it one image\? give x\[None\]"),
         (torch.zeros(5).long(), ValueError, r"^labels must be one for each of the 6.*\(5,\)"),
         (torch.zeros(6, 4).long(), ValueError, r"^labels must be one for each.*\(6, 4\)"),
-        ([0] * 6, TypeError, r"^labels must be a torch.Tensor; got list"),
+        (["0"] * 6, TypeError, "^labels must hold whole numbers; got list"),
+        ([[0], [0, 1]], TypeError, "^labels must hold whole numbers; got list"),
     ],
 )
 def test_certify_refuses_labels_that_do_not_fit(labels, error, message, small_net):
     with pytest.raises(error, match=message):
         lk.certify(small_net, images(), labels)
+
+
+INTEGERS = [torch.int32, torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int64]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        *(torch.tensor([0, 1, 2, 3, 2, 1]).to(dtype) for dtype in INTEGERS),
+        *(np.array([0, 1, 2, 3, 2, 1], dtype) for dtype in ("<i8", ">i4", "u1", "u8")),
+        np.array([1, 2, 3, 2, 1, 0])[::-1],
+        [0, 1, 2, 3, 2, 1],
+        (0, 1, np.int64(2), np.uint8(3), 2, 1),
+    ],
+    ids=lambda labels: f"{type(labels).__name__} {getattr(labels, 'dtype', '')}",
+)
+def test_labels_of_any_integer_type_and_images_in_numpy_arrays_are_taken(labels, small_net):
+    x, plain = images(), torch.tensor([0, 1, 2, 3, 2, 1])
+    wanted = lk.certify(small_net, x, plain).radius
+    assert lk.certify(small_net, x, labels).radius.equal(wanted)
+    assert lk.certify(small_net, x.numpy(), labels).radius.equal(wanted)
+    assert lk.certify(small_net, x.numpy().astype(">f4"), labels).radius.equal(wanted)
+    assert lk.interval_radius(small_net, x.numpy(), labels).equal(
+        lk.interval_radius(small_net, x, plain)
+    )
+    for attack in (lk.survives_pgd, lk.smallest_perturbation):
+        arguments = {"eps": 0.1, "steps": 3} if attack is lk.survives_pgd else {"steps": 3}
+        found = attack(small_net, x.numpy(), labels, **arguments)
+        assert found.equal(attack(small_net, x, plain, **arguments))
+    logits = small_net(x)
+    assert lk.certified_radius(logits, labels).equal(lk.certified_radius(logits, plain))
+    assert lk.hinge_loss(logits, labels, 0.5).equal(lk.hinge_loss(logits, plain, 0.5))
+    assert lk.mixed_loss(logits, labels, 0.5, 0.1, 1.0).equal(
+        lk.mixed_loss(logits, plain, 0.5, 0.1, 1.0)
+    )
+
+
+@pytest.mark.parametrize("eps", [Fraction(8, 255), np.float32(8 / 255), np.float64(8 / 255)])
+def test_eps_may_be_any_number(eps, small_net):
+    x, labels = images(), small_net(images()).argmax(dim=1)
+    certificates = lk.certify(small_net.eval(), x, labels)
+    assert certificates.accuracy(eps) == certificates.accuracy(float(eps))
+    attacked = lk.survives_pgd(small_net, x, labels, eps, steps=3)
+    assert attacked.equal(lk.survives_pgd(small_net, x, labels, float(eps), steps=3))
+    assert lk.lipschitz_estimate(small_net, x, eps).equal(
+        lk.lipschitz_estimate(small_net, x, float(eps))
+    )
 
 
 @pytest.mark.parametrize(
@@ -459,10 +513,39 @@ def test_a_model_whose_weights_multiply_is_refused(model):
         lk.certify(model, torch.rand(2, 4), torch.tensor([0, 1]))
 
 
-def test_a_net_that_gives_nan_is_refused(small_net):
-    small_net.layers[0].weight.data[0, 0] = math.nan
-    with pytest.raises(ValueError, match=r"^model must give logits that are numbers; those of 5 "):
-        lk.certify(small_net, images(5), torch.zeros(5).long())
+JUDGES_BY_LOGITS = [
+    lk.certify,
+    lambda net, x, labels: lk.survives_pgd(net, x, labels, 0.5, steps=3),
+    lambda net, x, labels: lk.survives_pgd(net, x, labels, 0.0, steps=3),
+    lambda net, x, labels: lk.smallest_perturbation(net, x, labels, steps=3),
+    lambda net, x, labels: lk.lipschitz_estimate(net, x),
+    lambda net, x, labels: predictions(net, x),
+]
+JUDGES_BY_WEIGHTS = [
+    lk.interval_radius,
+    lambda net, x, labels: lk.exact_radius(net, x[0], 0),
+    lambda net, x, labels: lk.lipschitz_bound(net),
+    lambda net, x, labels: lk.lipschitz_by_layer(net, x),
+    lambda net, x, labels: lk.check_lipschitz(net),
+]
+
+
+def test_a_net_that_gives_nan_is_refused_by_all_that_judge_it(small_net):
+    small_net.eval().layers[0].weight.data[0, 0] = math.nan
+    x, labels = images(5), torch.zeros(5).long()
+    unknown = r"^model must give numbers; it gives NaN for 5 of 5 images: are its weights finite\?$"
+    for judge in JUDGES_BY_LOGITS:
+        with pytest.raises(ValueError, match=unknown):
+            judge(small_net, x, labels)
+    named = r"^model must have finite weights; its 'layers\.0\.weight' has NaN or infinite ones$"
+    for judge in JUDGES_BY_WEIGHTS:
+        with pytest.raises(ValueError, match=named):
+            judge(small_net, x, labels)
+    other = lk.LpDistNet(12, width=8, depth=3, classes=4).eval()
+    for ensemble in (lk.Ensemble([other, small_net]), lk.VotingEnsemble([other, small_net], 1.0)):
+        for judge in JUDGES_BY_LOGITS[1:]:
+            with pytest.raises(ValueError, match=unknown):
+                judge(ensemble.eval(), x, labels)
 
 
 def test_of_an_infinite_margin_nothing_is_proved(small_net):

@@ -341,7 +341,7 @@ def test_labels_and_images_that_are_wrong_are_named():
     net, x = random_net(), random_images(3, 6)
     with pytest.raises(ValueError, match=r"^labels must be from 0 to 3; got values from 0 to 4$"):
         net.worst_logits(x, torch.tensor([0, 1, 4]), 0.1)
-    with pytest.raises(ValueError, match=r"^labels must be one for each of the 3 rows"):
+    with pytest.raises(ValueError, match=r"^labels must be one for each of the 3 samples"):
         interval_radius(net, x, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"^x must be a batch of images with 6 pixels each"):
         net(random_images(3, 5))

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from linfkit.arguments import check_count, check_model
+from linfkit.arguments import check_count, check_eps, check_model
 from linfkit.attacks import survives_pgd
-from linfkit.certificates import Certificates, certify, check_eps, interval_radius
+from linfkit.certificates import Certificates, certify, interval_radius
 from linfkit.data import Dataset
 from linfkit.models import LpDistNet
 
@@ -97,7 +97,7 @@ class Evaluation:
     @property
     def attacked_accuracy(self) -> float | None:
         """The share that the attack left: an upper bound of robust accuracy at eps."""
-        return None if self.survives is None else self.survives.double().mean().item()
+        return None if self.survives is None else int(self.survives.sum()) / self.images
 
     @property
     def certified_accuracy(self) -> float:
@@ -142,14 +142,13 @@ def evaluate(
     check_model("model", model)
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
-    check_eps(eps)
+    eps = check_eps(eps)
     if not isinstance(attack, PGD | None):
         raise TypeError(f"attack must be a PGD or None; got {type(attack).__name__}")
     if next(model.parameters(), None) is None:
         raise ValueError("model must hold parameters; it has none")
     data = data.subset(test_images=images)
-    x = data.test_x.to(next(model.parameters())) / 255
-    labels = data.test_y.to(x.device)
+    x, labels = data.test_x.to(next(model.parameters()).dtype) / 255, data.test_y
     proofs = _proofs(model, x, labels, progress)
     *_, strongest = proofs.values()
     survives = None

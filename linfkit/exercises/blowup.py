@@ -55,7 +55,7 @@ def _look_at_wider(answer: Any) -> str | None:
 
 
 def _look_at_attained(answer: Any) -> str | None:
-    x = torch.as_tensor(answer, dtype=torch.float64).detach().flatten()
+    x = torch.as_tensor(answer, dtype=torch.float64, device="cpu").detach().flatten()
     if len(x) != 16:
         raise ValueError(f"16 coordinates are wanted; {len(x)} came")
     if not x.isfinite().all() or not x.any():

@@ -51,7 +51,7 @@ def _radius(answer: Any) -> str | None:
 
 def _two_members(answer: Any) -> str | None:
     try:
-        logits = torch.as_tensor(answer, dtype=torch.float64)
+        logits = torch.as_tensor(answer, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise TypeError("numbers are wanted, two rows of three") from None
     if logits.shape != (2, 3):

@@ -44,7 +44,7 @@ def _gradient(answer: Any) -> str | None:
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
     for inputs in (2, 3, 7, 2, 5):
         x, w = torch.rand(2, inputs, generator=generator, dtype=torch.float64)
-        given = torch.as_tensor(answer(x.clone(), w.clone()), dtype=torch.float64)
+        given = torch.as_tensor(answer(x.clone(), w.clone()), dtype=torch.float64, device="cpu")
         if given.shape != x.shape:
             raise ValueError(f"the gradient has as many numbers as x, {inputs}; not so yours")
         pairs.append((given, _gradient_by_autograd(x, w)))

@@ -229,7 +229,7 @@ def _picture_rows(columns: str, bottom: float = 0.0) -> dict[str, object]:
 def _picture(pixels: Tensor, least: float, colours: str, name: str, axis: str) -> go.Heatmap:
     """Grey levels, ink dark; the same kind of trace for every image."""
     return go.Heatmap(
-        z=pixels.numpy().round(3),
+        z=pixels.numpy(force=True).round(3),
         zmin=least,
         zmax=1,
         colorscale=colours,

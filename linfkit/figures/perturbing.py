@@ -121,7 +121,7 @@ def _picture(pixels: Tensor) -> go.Heatmap:
     """Pixels in [0, 1], ink dark; beyond that range the nearest shade."""
     return go.Heatmap(
         x=list(range(pixels.shape[1])),
-        z=pixels.numpy().round(3),
+        z=pixels.numpy(force=True).round(3),
         zmin=0,
         zmax=1,
         colorscale="Greys",

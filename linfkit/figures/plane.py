@@ -301,12 +301,12 @@ def _regions(regions: Regions, name: str, title: str, description: str) -> go.Fi
 
 
 def _class_map(regions: Regions) -> go.Heatmap:
-    axis = regions.axis.numpy()
+    axis = regions.axis.numpy(force=True)
     classes = int(regions.labels.max()) + 1
     return go.Heatmap(
         x=axis,
         y=axis,
-        z=regions.classes.to(torch.uint8).numpy(),
+        z=regions.classes.to(torch.uint8).numpy(force=True),
         zmin=-0.5,
         zmax=classes - 0.5,
         colorscale=[

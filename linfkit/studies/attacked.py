@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from linfkit.attacks import nearest_misclassified
 from linfkit.certificates import Certificates, certify, evaluating_at, interval_radius
+from linfkit.devices import logits_of
 from linfkit.models import LpDistNet
 
 __all__ = ["Attacked", "attack_images", "noise", "one_pixel", "predictions", "rotated", "shifted"]
@@ -104,8 +105,7 @@ def predictions(model: nn.Module, x: Tensor) -> Tensor:
     torch.Size([5])
     """
     with evaluating_at(model, math.inf):
-        logits: Tensor = model(x)
-    return logits.argmax(dim=1)
+        return logits_of(model, x).argmax(dim=1)
 
 
 # --- changes that a certificate in ℓ∞ does not speak of

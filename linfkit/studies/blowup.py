@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from linfkit.certificates import certified_radius
+from linfkit.devices import device_of, logits_of
 from linfkit.layers import MeanShift, set_p
 from linfkit.lipschitz import (
     LayerConstant,
@@ -69,7 +70,7 @@ def at_exponent(model: nn.Module, p: float, images: Tensor) -> nn.Module:
     for shift in shifts:
         shift.momentum = 1.0
     with torch.no_grad():
-        moved.train()(images)
+        moved.train()(images.to(device_of(moved)))
     for shift, momentum in zip(shifts, momenta, strict=True):
         shift.momentum = momentum
     return moved.eval()
@@ -103,7 +104,7 @@ def sweep_exponents(
     for p in exponents:
         net = at_exponent(model, p, x)
         with torch.no_grad():
-            margins = 2 * certified_radius(net(x), labels)
+            margins = 2 * certified_radius(logits_of(net, x), labels)
         measured = lipschitz_estimate(net, x[:measured_images])
         layers = lipschitz_by_layer(net, x[:layer_images])
         rows.append(AtExponent(float(p), lipschitz_bound(net), measured, margins, layers))

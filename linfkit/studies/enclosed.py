@@ -80,6 +80,7 @@ def enclose(
         true=torch.tensor(
             [_true_radius(model, x[row], int(labels[row])) for row in place.tolist()],
             dtype=torch.float64,
+            device=x.device,
         ),
         found=study.size[place],
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from linfkit.attacks import survives_pgd
 from linfkit.certificates import Certificates, certified_radius, certify
+from linfkit.devices import logits_of, on_device_of_model
 from linfkit.layers import distance_layers
 from linfkit.models import Ensemble, VotingEnsemble
 from linfkit.studies.blowup import at_exponent
@@ -84,6 +85,7 @@ class MarginsAlong:
     ensemble: Tensor
 
 
+@on_device_of_model
 def attack_directions(
     model: nn.Module,
     x: Tensor,
@@ -124,6 +126,7 @@ def attack_directions(
     return (moved.detach() - x) / eps
 
 
+@on_device_of_model
 @torch.no_grad()
 def margins_along(
     ensemble: Ensemble, x: Tensor, labels: Tensor, directions: Tensor, distances: Tensor
@@ -180,12 +183,12 @@ def robustness(
     survives = survives_pgd(model, x, labels, eps, steps=20)
     directions = attack_directions(Ensemble(model.models), x, labels, eps)
     with torch.no_grad():
-        clean = model(x).argmax(dim=1) == labels
-        survives &= model(x + eps * directions).argmax(dim=1) == labels
+        clean = logits_of(model, x).argmax(dim=1) == labels
+        survives &= logits_of(model, x + eps * directions).argmax(dim=1) == labels
     votes = isinstance(model, VotingEnsemble)
     return Robustness(
-        clean=clean.double().mean().item(),
-        attacked=survives.double().mean().item(),
+        clean=int(clean.sum()) / len(x),
+        attacked=int(survives.sum()) / len(x),
         certified=None if votes else certify(model, x, labels).accuracy(eps),
     )
 
@@ -241,9 +244,10 @@ def voting_margins(
         voting = VotingEnsemble(models, scale).eval()
         flipped_at = torch.full_like(radius, torch.inf)
         for images, size in zip(attacked, reached, strict=True):
-            flips = voting(images).argmax(dim=1) != labels
+            flips = logits_of(voting, images).argmax(dim=1) != labels
             flipped_at = torch.where(flips, flipped_at.minimum(size), flipped_at)
-        rows.append(VotingMargins(scale, certified_radius(voting(x), labels), radius, flipped_at))
+        half_margins = certified_radius(logits_of(voting, x), labels)
+        rows.append(VotingMargins(scale, half_margins, radius, flipped_at))
     return rows
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from linfkit.certificates import certified_radius, evaluating_at
+from linfkit.devices import logits_of, on_device_of_model
 
 __all__ = ["Pushed", "predictions_changed", "push", "random_signs"]
 
@@ -37,6 +38,7 @@ class Pushed:
         return certified_radius(self.logits[None], torch.tensor([self.label])).item()
 
 
+@on_device_of_model
 def push(model: nn.Module, x: Tensor, label: int, eps: float, p: float = 8) -> Pushed:
     """Move every pixel by eps against the gradient of the margin, and clip the image to [0, 1].
 
@@ -80,8 +82,8 @@ def random_signs(x: Tensor, size: float | Tensor, seed: int = 0) -> Tensor:
     True
     """
     generator = torch.Generator().manual_seed(seed)
-    signs = torch.randint(0, 2, x.shape, generator=generator) * 2 - 1
-    return x + torch.as_tensor(size, dtype=x.dtype).view(-1, 1, 1, 1) * signs
+    signs = torch.randint(0, 2, x.shape, generator=generator).to(x.device) * 2 - 1
+    return x + torch.as_tensor(size, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1) * signs
 
 
 @torch.no_grad()
@@ -105,4 +107,4 @@ def predictions_changed(
     shift = size.view(-1, 1, 1, 1)
     tried = [x - shift, x + shift, *(random_signs(x, size, seed) for seed in range(tries))]
     with evaluating_at(model, math.inf):
-        return sum(int((model(moved).argmax(dim=1) != labels).sum()) for moved in tried)
+        return sum(int((logits_of(model, moved).argmax(dim=1) != labels).sum()) for moved in tried)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from linfkit.certificates import certified_radius
 from linfkit.data import Dataset
+from linfkit.devices import logits_of
 from linfkit.functional import lp_dist
 from linfkit.studies.blowup import at_exponent
 
@@ -189,7 +190,8 @@ def decision_regions(
     >>> bool(regions.crossing.any())
     False
     """
-    net = at_exponent(model, p, data.train_x / 255).double()
+    data = data.on("cpu")
+    net = at_exponent(model, p, data.train_x / 255).cpu().double()
     axis = grid_axis(side)
     x2, x1 = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([x1.flatten(), x2.flatten()], dim=1)
@@ -281,4 +283,4 @@ def logits_along(
     direction = towards / towards.abs().amax()
     sizes = torch.linspace(0, furthest, steps + 1, dtype=x.dtype)
     along = x + sizes[:, None] * direction
-    return Line(x, direction, sizes, int(label), model(along[:, :, None, None]))
+    return Line(x, direction, sizes, int(label), logits_of(model, along[:, :, None, None]))

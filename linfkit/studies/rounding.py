@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from linfkit.certificates import certified_radius, certify, evaluating_at
+from linfkit.devices import device_of, logits_of, to_float64
 
 __all__ = ["Rounding", "measure_rounding"]
 
@@ -68,8 +69,9 @@ def measure_rounding(model: nn.Module, x: Tensor, labels: Tensor) -> Rounding:
             f"model must be one whose rounding is known; that of a {type(model).__name__} is not"
         )
     with evaluating_at(model, math.inf):
-        logits = model(x).double()
-        exact = copy.deepcopy(model).double()(x.double())
+        logits = to_float64(logits_of(model, x))
+        wide = to_float64(x.to(device_of(model)))
+        exact = copy.deepcopy(model).to(wide)(wide).to(logits.device)
     return Rounding(
         half_margin=certified_radius(logits, labels),
         radius=certificates.radius,

@@ -113,9 +113,8 @@ def fit_ensemble(
     ]
     raw = ensemble_of([run.model for run in runs]).eval()
     averaged = ensemble_of([run.ema_model for run in runs]).eval()
-    where = next(raw.parameters()).device
-    images, labels = tested.test_x.to(where).float().div(255), tested.test_y.to(where)
-    proved = certify(raw, images, labels), certify(averaged, images, labels)
+    images = tested.test_x.float().div(255)
+    proved = certify(raw, images, tested.test_y), certify(averaged, images, tested.test_y)
     results = results_of(*proved, recipe.eps)
     if folder and is_first():
         header = {"seeds": list(recipe.seeds), **provenance(recipe, tested, results)}

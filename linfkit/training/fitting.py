@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from linfkit.arguments import check_model, check_real, usable_device
+from linfkit.arguments import check_model, check_real
 from linfkit.data import Dataset, load_dataset
+from linfkit.devices import usable_device, with_gradients
 from linfkit.locks import held
 from linfkit.processes import anywhere, by_first, entered_by_first, is_first, join
 from linfkit.recipes import Recipe, load_recipe
@@ -25,6 +26,7 @@ __all__ = ["as_the_recipe_asks", "fit", "fit_all"]
 IN_USE = "is being trained in by another process; wait for it, or choose another folder"
 
 
+@with_gradients
 def fit(
     recipe: Recipe | str | Path,
     data: Dataset | None = None,
@@ -94,7 +96,7 @@ def fit(
         check_model("model", model)
     if not isinstance(out, str | Path | None):
         raise TypeError(f"out must be the path of a folder; got {out!r}")
-    device = _device(device)
+    device = usable_device(device)
     data = load_dataset(recipe.dataset) if data is None else data
     data = as_the_recipe_asks(data, recipe)
     own_model = model
@@ -213,9 +215,3 @@ def _pairs(recipes: Iterable[tuple[Recipe, int]]) -> list[tuple[Recipe, int]]:
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
     return pairs
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device != "auto":
-        return usable_device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
