@@ -6,15 +6,21 @@ The GPU is a pretended one (pretended_gpu.py). Not tested: a real one (test_cuda
 """
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
+import nbformat
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import linfkit as lk
 from linfkit import devices
 from linfkit.attacks import nearest_misclassified
+from linfkit.cli import app
 from linfkit.studies import attacked, blowup, enclosed, ensembles, perturbing, plane, rounding
+from linfkit.training.loop import Training
 from tests.pretended_gpu import DEVICE, without
 
 INF = math.inf
@@ -246,3 +252,94 @@ def test_a_net_is_trained_in_every_mode(mode, tmp_path):
     with mode():
         found = lk.fit(recipe, out=tmp_path / "b", progress=False, device="cpu").results
     assert found == wanted
+
+
+# --- what people start: commands and notebooks
+
+FEW = ["--set", "width=8", "--set", "epochs=1", "--set", "train_images=200"]
+
+
+def test_the_commands_run_where_auto_is_a_gpu(tmp_path):
+    def linfkit(*arguments):
+        outcome = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert outcome.exit_code == 0, outcome.output
+        return outcome.output
+
+    net, several = tmp_path / "net", tmp_path / "several"
+    assert "ema_certified" in linfkit("train", "digits-small", *FEW, "--out", net)
+    linfkit(
+        "ensemble", "digits-small", *FEW, "--set", "seeds=[0,1]", "--workers", 1, "--out", several
+    )
+    for run in (net, several):
+        certify = ("certify", run, "--eps", 0.01, "--attack", "--steps", 2, "--images", 50)
+        written = tmp_path / "found.json"
+        wanted = linfkit(*certify)
+        linfkit(*certify, "--device", DEVICE, "--json", written, "--figure", tmp_path / "a.html")
+        assert json.loads(written.read_text())["images"] == 50
+        assert "certified" in wanted
+    linfkit("watch", net, "--once")
+    linfkit("report", net)
+    linfkit("doctor")
+
+
+LITTLE = {"width": 24, "epochs": 8, "train_images": 500, "batch_size": 64}
+FIRST_CELLS = {
+    "00_start_here": {"overrides": LITTLE | {"epochs": 20, "eps": 0.01}},
+    "01_linf_distance_neurons": {
+        "overrides": {"dataset": "spirals", "eps": 0.01, "eps_train": 0.02, "epochs": 8},
+        "train_points": 200,
+        "net_exponents": [8],
+    },
+    "02_lipschitz_blowup": {"overrides": LITTLE, "images": 40, "measured_images": 4},
+    "03_hinge_vs_mixed": {
+        "overrides": LITTLE | {"epochs": 6, "batch_size": 250},
+        "margins": [1.0, 3.0],
+        "clean_margins": [1.0],
+    },
+    "04_ema": {"overrides": LITTLE | {"seeds": [0]}, "few_seeds": 1},
+    "05_ensembles": {
+        "overrides": LITTLE | {"epochs": 2, "seeds": [0, 1]},
+        "widths": [8, 16],
+        "few": 2,
+        "images": 20,
+        "shown_images": 4,
+    },
+    "06_certificates_and_attacks": {
+        "overrides": LITTLE | {"epochs": 20, "eps": 0.01},
+        "tiny_overrides": {"width": 6, "epochs": 8, "train_images": 500},
+        "images": 40,
+        "slider_images": 4,
+        "steps": 5,
+        "tiny_images": 4,
+        "one_pixel_images": 3,
+        "noise_images": 30,
+    },
+    "07_paper_tables": {
+        "overrides": LITTLE | {"epochs": 2},
+        "widths": [8, 16],
+        "epochs": [1, 2],
+    },
+}
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_of_the_notebooks_runs_where_auto_is_a_gpu(path, monkeypatch):
+    trained = []
+
+    def fit(self, *arguments):
+        trained.append(self.device)
+        return run(self, *arguments)
+
+    run = Training.finished
+    monkeypatch.setattr(Training, "finished", fit)
+    names = {}
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type != "code":
+            continue
+        exec(compile(cell.source, f"{path.stem}, {cell.id}", "exec"), names)
+        if "parameters" in cell.metadata.get("tags", []):
+            assert FIRST_CELLS[path.stem].keys() <= names.keys()
+            names |= FIRST_CELLS[path.stem]
+    assert DEVICE in trained
+    assert len(names["claims"])
