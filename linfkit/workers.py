@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import spawn
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import uuid4
@@ -36,6 +37,7 @@ Tell = Callable[[str, int, int], None]
 """Told of progress: a task's name, how many of its steps are done, and how many there are."""
 
 SECONDS_TO_CONNECT = 10
+_prepared = spawn.get_preparation_data
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -73,9 +75,7 @@ def carried_out(
 ) -> Iterator[tuple[T, R]]:
     """Carry tasks out, each of which comes back with its result as soon as it has one.
 
-    A task whose worker dies is given to another; after the fourth death it is lost. Workers on this
-    machine import the program that starts them: a script of your own must call this under
-    ``if __name__ == "__main__":``.
+    A task whose worker dies is given to another; after the fourth death it is lost.
 
     Args:
         tasks: in the order in which they begin.
@@ -164,6 +164,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
         # what a worker's libraries read as they are imported is there before it starts, from here
         with (
             _environment(_share_of_cores(workers)),
+            _without_the_program(),
             SpecCluster(
                 workers=nannies,
                 scheduler={"cls": Scheduler, "options": here},
@@ -239,6 +240,22 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_the_program() -> Iterator[None]:
+    """Within the block, processes that are started do not import the program that starts them.
+
+    Tasks are linfkit's, or pickled whole, so that workers need nothing of it; and each would run a
+    script to the very call that starts them, where that is not under ``if __name__ == "__main__"``.
+    """
+    spawn.get_preparation_data = lambda name: {
+        key: value for key, value in _prepared(name).items() if not key.startswith("init_main")
+    }
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = _prepared
 
 
 def _share_of_cores(workers: int) -> dict[str, str]:

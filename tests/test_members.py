@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from multiprocessing import spawn
 from pathlib import Path
 
 import psutil
@@ -94,31 +95,64 @@ def test_a_member_whose_worker_is_killed_goes_on_elsewhere(alone, tmp_path, monk
     assert_alike(tmp_path, alone)
 
 
+# Scripts as one writes them, without `if __name__ == "__main__":`.
+
+
+def run_script(text: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = folder / "script.py"
+    script.write_text(text, "utf-8")
+    return subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
 SHARING = """
 import os
 import torch
 from linfkit.workers import local_cluster
 
-if __name__ == "__main__":
-    with local_cluster(2) as client:
-        print(torch.get_num_threads(), *client.run(torch.get_num_threads).values())
-    print(os.environ["OMP_NUM_THREADS"])
+with local_cluster(2) as client:
+    print(torch.get_num_threads(), *client.run(torch.get_num_threads).values())
+print(os.environ["OMP_NUM_THREADS"])
 """
 
 
 def test_workers_share_the_cores_whatever_the_environment_says(tmp_path):
-    script = tmp_path / "sharing.py"  # which workers import before anything else
-    script.write_text(SHARING)
-    ran = subprocess.run(
-        [sys.executable, script],
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ran = run_script(SHARING, tmp_path, OMP_NUM_THREADS="2", MKL_NUM_THREADS="2")
     assert ran.stdout.split() == ["2", "1", "1", "2"], ran.stderr
     assert "distributed" not in ran.stderr
+
+
+TRAINING = """
+import linfkit as lk
+
+class MyData(lk.Dataset):
+    "A class that no worker can import."
+
+print("once")
+digits = lk.load_dataset("digits").subset(train_images=100, test_images=50)
+data = MyData(**{name: getattr(digits, name) for name in digits.__dataclass_fields__})
+recipe = lk.load_recipe("digits-small").replace(epochs=1, width=8, seeds=[0, 1])
+run = lk.fit_ensemble(recipe, data=data, out="both", workers=2, progress=False)
+print(*(member.seed for member in run.runs))
+"""
+
+
+def test_a_script_trains_on_workers_as_a_notebook_does(tmp_path):
+    ran = run_script(TRAINING, tmp_path)
+    assert ran.stdout.split() == ["once", "0", "1"], ran.stderr
+    assert (tmp_path / "both" / "seed-1" / "model.safetensors").is_file()
+
+
+def test_other_processes_than_workers_import_the_program_that_starts_them():
+    prepared = spawn.get_preparation_data
+    with local_cluster(1):
+        assert spawn.get_preparation_data is not prepared
+    assert spawn.get_preparation_data is prepared
 
 
 @pytest.fixture(scope="module")

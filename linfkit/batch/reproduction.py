@@ -54,8 +54,7 @@ def reproduce(
         notebooks: a folder of notebooks to run instead of linfkit's own, all of them, each with
             the profile's row of its name where there is one.
         workers: how many notebooks run side by side; as many as there are GPUs, or else cores, if
-            not given. With 1, they run in this process; with more, a script of your own must call
-            this under ``if __name__ == "__main__":``, since each worker imports it.
+            not given. With 1, they run in this process.
         scheduler: address of a Dask cluster to run on, such as `tcp://host:8786`.
         force: run everything, also what an earlier run into `out` has finished.
 

@@ -65,8 +65,7 @@ def fit_ensemble(
         progress: show a bar for each member, or one for them all if workers train them.
         workers: how many processes of this machine train members side by side, each with its share
             of the cores and a GPU of its own; None for as many as there are GPUs, or else cores. By
-            default this process trains them one after the other. With more, a script of your own
-            must call this under ``if __name__ == "__main__":``, since each worker imports it.
+            default this process trains them one after the other.
         scheduler: address of a Dask cluster whose workers train them instead, such as
             `tcp://host:8786`. They need no folder in common with this process.
 
