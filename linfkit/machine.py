@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from linfkit.version import __version__
@@ -17,7 +18,6 @@ def versions() -> dict[str, str]:
     >>> sorted(versions())
     ['linfkit', 'numba', 'numpy', 'python', 'torch']
     """
-    import numba
     import numpy
     import torch
 
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
-        "numba": numba.__version__,
+        "numba": _installed("numba"),  # not imported: it may not fit the others, and do without
     }
 
 
@@ -49,6 +49,14 @@ def operating_system() -> str:
     return f"{platform.system()} {platform.machine()}"
 
 
+def _installed(package: str) -> str:
+    """Its version; "none" where it is not there."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux: a container may grant fewer than there are
         return len(os.sched_getaffinity(0))
@@ -58,7 +66,7 @@ def _cores() -> int:
 def _processor() -> str:
     """The processor's own name; Python knows only its kind on Linux and macOS."""
     if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     if sys.platform == "darwin":

@@ -6,11 +6,15 @@ Not tested here: argument checks and registration with torch (`test_functional`)
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import shutil
 import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +24,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from linfkit import kernels
-from linfkit.kernels import cpu, reference
+from linfkit.kernels import compiling, cpu, reference
 from linfkit.kernels.powers import OCTAVES, SQUARINGS, fitted_power
 
 INTEGERS = (1, 2, 3, 8, 1000)
@@ -350,7 +354,8 @@ def test_the_kernel_follows_dtype_and_environment(monkeypatch):
 
 def test_without_numba_the_reference_serves_with_one_warning(monkeypatch):
     monkeypatch.delenv("LINFKIT_KERNELS", raising=False)
-    monkeypatch.delitem(sys.modules, "linfkit.kernels.cpu")
+    for module in ("cpu", "compiling"):
+        monkeypatch.delitem(sys.modules, f"linfkit.kernels.{module}")
     monkeypatch.delattr(kernels, "cpu")
     monkeypatch.setitem(sys.modules, "numba", None)
     kernels._cpu.cache_clear()
@@ -372,6 +377,154 @@ def test_a_second_process_compiles_nothing():
         "assert cpu._distances.stats.cache_hits and not cpu._distances.stats.cache_misses"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- machine code on disk, which is never needed
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Where machine code is kept, tried in turn."""
+    found = [tmp_path / "first", tmp_path / "second"]
+    monkeypatch.setattr(compiling, "_folders", lambda: iter(found))
+    monkeypatch.setattr(compiling._MachineCode, "fails", False)
+    return found
+
+
+def sevenfold(x):
+    return 7 * x
+
+
+def compiles() -> bool:
+    """Whether a new process, which knows only what is on disk, compiles a function."""
+    function = compiling.compiled(sevenfold)
+    assert function(6) == 42
+    return bool(function.stats.cache_misses)
+
+
+def shorter(content: bytes) -> bytes:
+    return content[:-100]
+
+
+def turned(content: bytes) -> bytes:
+    """One bit is another, in the middle of the machine code."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGE = [shorter, turned, lambda content: b"", lambda content: bytes(len(content))]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=["cut off", "one bit", "empty", "zeros"])
+def test_damaged_machine_code_is_compiled_anew_and_mended(damage, folders):
+    assert compiles()
+    (file,) = folders[0].iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    assert compiles()
+    assert not compiles()
+    assert [*folders[0].iterdir()] == [file]  # and nothing is left beside it
+
+
+def test_machine_code_of_other_sources_or_another_numba_is_compiled_anew(folders, monkeypatch):
+    assert compiles()
+    with monkeypatch.context() as other:
+        other.setattr(compiling, "_sources", lambda: b"other sources")
+        assert compiles()
+        other.setattr("numba.__version__", "0.0")
+        assert compiles()
+    assert compiles()  # the other sources' took its place
+    (file, _) = sorted(folders[0].iterdir(), key=lambda file: -file.stat().st_mtime_ns)
+    file.write_bytes(compiling._checked(b"what another Numba pickles"))
+    assert compiles()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners here")
+def test_machine_code_of_another_user_is_not_run(folders, monkeypatch):
+    assert compiles()
+    if os.geteuid() == 0:  # what is root's is anybody's
+        (file,) = folders[0].iterdir()
+        os.chown(file, 1234, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    assert compiles()
+
+
+def refuse(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("in_the_way", [[0], [0, 1]], ids=["one folder", "both"])
+def test_a_folder_that_cannot_be_written_costs_one_warning_at_most(in_the_way, folders):
+    for index in in_the_way:
+        folders[index].touch()  # a file, since root may write into any folder
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = [compiles(), compiles()]
+    assert found == [True, len(in_the_way) == 2]
+    assert len(caught) == len(in_the_way) - 1
+    assert all("machine code cannot be kept" in str(warning.message) for warning in caught)
+
+
+def test_a_full_disk_costs_one_warning(folders, monkeypatch):
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.warns(RuntimeWarning, match="No space left on device.*LINFKIT_CACHE"):
+        assert compiles()
+    assert compiles()
+    assert not any(file for folder in folders for file in folder.iterdir())
+
+
+def test_machine_code_is_looked_for_where_numba_was_told_to_keep_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "asked for"))
+    assert next(compiling._folders()).parent == tmp_path / "asked for"
+
+
+COUNTING = """
+import warnings
+from linfkit.cli import main
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    try:
+        main()
+    finally:
+        print(sum("linfkit" in str(each.message) for each in caught), "warnings")
+"""
+
+
+@pytest.fixture(scope="module")
+def read_only(tmp_path_factory):
+    """The folder of a package beside whose kernels nothing can be written."""
+    folder = tmp_path_factory.mktemp("read-only")
+    package = Path(kernels.__file__).parents[1]
+    shutil.copytree(package, folder / "linfkit", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "linfkit" / "kernels" / "__pycache__").touch()  # a file, for root may write anywhere
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "verdict", "warned"),
+    [
+        ({"NUMBA_DISABLE_JIT": "1"}, "linfkit works, but slowly", 1),
+        ({"NUMBA_CACHE_LOCATOR_CLASSES": "NoSuchLocator"}, "linfkit is ready", 0),
+        ({"LINFKIT_CACHE": os.devnull, "NUMBA_CACHE_DIR": os.devnull}, "linfkit is ready", 1),
+        ({"LINFKIT_CACHE": "cache", "HOME": os.devnull}, "linfkit is ready", 0),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+def test_the_doctor_answers_in_a_read_only_package(
+    surroundings, verdict, warned, read_only, tmp_path
+):
+    ran = subprocess.run(
+        [sys.executable, "-c", COUNTING, "doctor"],
+        env=os.environ | {"PYTHONPATH": str(read_only), "NUMBA_CACHE_DIR": ""} | surroundings,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.endswith(f"{warned} warnings\n")
+    assert verdict in ran.stdout
+    kept = [*tmp_path.glob("cache/kernels/*_distances*")]
+    assert len(kept) == (surroundings.get("LINFKIT_CACHE") == "cache")
 
 
 def test_the_reference_bounds_its_intermediate(monkeypatch):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,9 +17,11 @@ from linfkit.bench import cases
 from linfkit.bench.cases import Case, Inputs
 from linfkit.bench.contenders import COMPILED, Contender, Outputs, contenders, why_not_compiled
 from linfkit.bench.memory import PeakMemory
-from linfkit.bench.peak import Loop, arithmetic_loop, reading_loop
 from linfkit.bench.results import Results, Row, Timing
-from linfkit.kernels import reference
+from linfkit.kernels import kernel_for, reference
+
+if TYPE_CHECKING:
+    from linfkit.bench.peak import Loop
 
 TURN = 0.02  # seconds that a turn lasts at least, so that the clock and what ran before hardly show
 ROWS_CHECKED = 4  # of each output
@@ -199,8 +202,10 @@ def _why_not(contender: Contender, device: str) -> str | None:
 
 def _loops(case: Case, inputs: Inputs, device: str) -> dict[str, Loop]:
     """What of the machine's own to measure beside a case, by its name in a `Row`."""
-    if device != "cpu":
+    if device != "cpu" or kernel_for(inputs.w) is reference:  # the loops are Numba's too
         return {}
+    from linfkit.bench.peak import arithmetic_loop, reading_loop
+
     if case.batch == 1:
         return {"reading": reading_loop(inputs.w)}
     return {} if case.operations is None else {"arithmetic": arithmetic_loop()}

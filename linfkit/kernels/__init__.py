@@ -56,7 +56,7 @@ def _cpu() -> ModuleType:
     except ImportError as error:
         warnings.warn(
             f"linfkit computes on the CPU without Numba, far more slowly: {error}. "
-            "`pip install numba` brings the fast kernels.",
+            "Where it is missing, `pip install numba` brings the fast kernels.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -1,8 +1,7 @@
 """CPU kernels in Numba: float32, as many threads as torch uses, nothing of size B×O×I in memory.
 
 Every number is computed by one thread, in an order that the count of threads does not change:
-results are the same bit for bit on any count. The machine code is kept on disk, beside this file or
-in Numba's cache folder. The inner loops are in `tiles`.
+results are the same bit for bit on any count. The inner loops are in `tiles`.
 """
 
 # mypy: disable-error-code="call-arg"
@@ -10,20 +9,16 @@ in Numba's cache folder. The inner loops are in `tiles`.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
-from pathlib import Path
 from threading import Timer
 
 import numpy as np
 import torch
-from numba import njit
-from numba.core.caching import FunctionCache
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linfkit.kernels import powers, tiles, vectors
+from linfkit.kernels.compiling import compiled
 from linfkit.kernels.powers import fitted_power
 from linfkit.kernels.threads import in_parallel
 from linfkit.kernels.tiles import (
@@ -50,25 +45,7 @@ RARELY_NEAR = 80  # the p from which it pays to ask whether coordinates are near
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
 _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
-_COMPILING = "linfkit is compiling its CPU kernels, once on this machine …"
-
-
-class _Cache(FunctionCache):
-    """Numba's cache on disk, which by itself would not notice when the modules below change."""
-
-    _sources = tuple(
-        hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
-        for module in (powers, tiles, vectors)
-    )
-
-    def _index_key(self, sig, codegen):
-        return *super()._index_key(sig, codegen), self._sources
-
-
-def _compiled(function):
-    dispatcher = njit(nogil=True)(function)
-    dispatcher._cache = _Cache(function)  # type: ignore[attr-defined]
-    return dispatcher
+_COMPILING = "linfkit is compiling its CPU kernels …"
 
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
@@ -209,14 +186,14 @@ def _run(function, pairs: int, *arguments) -> None:
 # --- compiled code: each does its part of the work, part of parts
 
 
-@_compiled
+@compiled
 def _share(count, part, parts):
     """Where a part of count rows begins and ends: whole groups of four rows, but for the last."""
     groups = -(-count // 4)
     return min(count, part * groups // parts * 4), min(count, (part + 1) * groups // parts * 4)
 
 
-@_compiled
+@compiled
 def _shares(x, w, part, parts):
     """A part of the pairs: the longer side is shared."""
     if len(w) >= len(x):
@@ -224,7 +201,7 @@ def _shares(x, w, part, parts):
     return _share(len(x), part, parts), (0, len(w))
 
 
-@_compiled
+@compiled
 def _distances(kind, x, w, out, p, fit, part, parts):
     (x_first, x_last), (w_first, w_last) = _shares(x, w, part, parts)
     block = max(4, CACHED // x.shape[1] // 4 * 4)
@@ -251,13 +228,13 @@ def _distances(kind, x, w, out, p, fit, part, parts):
             o += 1
 
 
-@_compiled
+@compiled
 def _factors(kind, grad, out, factors, p, fit, part, parts):
     for index in range(0, factors.shape[1], LANES):
         slope_factors(kind, grad, out, factors, min(index, factors.shape[1] - LANES), p, fit)
 
 
-@_compiled
+@compiled
 def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, fit, part, parts):
     """Both gradients, for some of the coordinates, taken LANES at a time."""
     width = x.shape[1]
@@ -310,7 +287,7 @@ def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, fit, part, parts)
         _copy(grad_w_panel, 0, grad_w, first, count)
 
 
-@_compiled
+@compiled
 def _copy(source, source_first, target, target_first, count):
     """Some columns of a matrix to another."""
     for row in range(len(source)):
@@ -318,7 +295,7 @@ def _copy(source, source_first, target, target_first, count):
             target[row, target_first + k] = source[row, source_first + k]
 
 
-@_compiled
+@compiled
 def _largest_slopes(grad, x, w, out, at, slopes, grad_w, part, parts):
     """The gradient in w; and each pair's gradient in x, with the one coordinate where it sits."""
     w_first, w_last = _share(len(w), part, parts)
@@ -334,7 +311,7 @@ def _largest_slopes(grad, x, w, out, at, slopes, grad_w, part, parts):
                 grad_w[o, i] -= slope
 
 
-@_compiled
+@compiled
 def _scatter(at, slopes, grad_x, part, parts):
     """The gradient in x."""
     for b in range(*_share(len(at), part, parts)):
@@ -343,7 +320,7 @@ def _scatter(at, slopes, grad_x, part, parts):
             grad_x[b, at[b, o]] += slopes[b, o]
 
 
-@_compiled
+@compiled
 def _intervals(lower, upper, w, out_lower, out_upper, part, parts):
     (x_first, x_last), (w_first, w_last) = _shares(lower, w, part, parts)
     block = max(2, CACHED // w.shape[1] // 4 * 2)
@@ -363,7 +340,7 @@ def _intervals(lower, upper, w, out_lower, out_upper, part, parts):
                 interval_tile(1, 1, lower, upper, b, w, o, out_lower, out_upper)
 
 
-@_compiled
+@compiled
 def _locate_ends(lower, upper, w, out_lower, out_upper, closest, farthest, part, parts):
     """The first coordinates that attain the two outputs; −1 where the output is 0 or NaN."""
     for b in range(*_share(len(lower), part, parts)):
@@ -378,19 +355,19 @@ def _locate_ends(lower, upper, w, out_lower, out_upper, closest, farthest, part,
             )
 
 
-@_compiled
+@compiled
 def _closest_slopes(low, high):
     """Derivatives of max(l − w, w − h) in l and h, from l − w and h − w."""
     return (1, 0) if low >= -high else (0, -1)
 
 
-@_compiled
+@compiled
 def _farthest_slopes(low, high):
     """Derivatives of max(|l − w|, |h − w|) in l and h, from l − w and h − w."""
     return (np.sign(low), 0) if abs(low) >= abs(high) else (0, np.sign(high))
 
 
-@_compiled
+@compiled
 def _interval_slopes_box(
     grad_lower, grad_upper, lower, upper, w, closest, farthest, grad_l, grad_h, grad_w, part, parts
 ):
@@ -408,7 +385,7 @@ def _interval_slopes_box(
                 grad_h[b, i] += to_upper * grad_upper[b, o]
 
 
-@_compiled
+@compiled
 def _interval_slopes_w(
     grad_lower, grad_upper, lower, upper, w, closest, farthest, grad_l, grad_h, grad_w, part, parts
 ):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from linfkit.kernels.compiling import compiled
 from linfkit.kernels.threads import in_parallel
 
 RUN = 64  # differences that are searched at once
@@ -61,16 +61,14 @@ def _run(function, x: Tensor, w: Tensor, *arrays: np.ndarray) -> None:
 
 # --- compiled code: each does its part of the work, part of parts
 
-_compiled = njit(nogil=True, cache=True)
 
-
-@_compiled
+@compiled
 def _share(count, part, parts):
     """The rows of a part."""
     return range(part * count // parts, (part + 1) * count // parts)
 
 
-@_compiled
+@compiled
 def _sums(x, w, coefficients, out, part, parts):
     scratch, at = _scratch(x.shape[1]), np.empty(len(coefficients), np.int32)
     for first in range(0, len(w), ROWS_AT_HAND):
@@ -83,7 +81,7 @@ def _sums(x, w, coefficients, out, part, parts):
                 out[b, o] = total
 
 
-@_compiled
+@compiled
 def _positions(x, w, at, part, parts):
     """Where the largest differences of each pair are, largest first: (B, O, terms)."""
     scratch = _scratch(x.shape[1])
@@ -93,7 +91,7 @@ def _positions(x, w, at, part, parts):
                 _rank(x[b], w[o], scratch, at[b, o])
 
 
-@_compiled
+@compiled
 def _slopes_x(grad, x, w, coefficients, at, grad_x, part, parts):
     for b in _share(len(x), part, parts):
         for o in range(len(w)):
@@ -102,7 +100,7 @@ def _slopes_x(grad, x, w, coefficients, at, grad_x, part, parts):
                 grad_x[b, i] += grad[b, o] * coefficients[k] * np.sign(x[b, i] - w[o, i])
 
 
-@_compiled
+@compiled
 def _slopes_w(grad, x, w, coefficients, at, grad_w, part, parts):
     for o in _share(len(w), part, parts):
         for b in range(len(x)):
@@ -114,14 +112,14 @@ def _slopes_w(grad, x, w, coefficients, at, grad_w, part, parts):
 # --- the largest of one pair's differences: a tournament, whose runs each have a winner
 
 
-@_compiled
+@compiled
 def _scratch(width):
     """Room for one pair's differences, in whole runs, and for the largest of each run."""
     runs = -(-width // RUN)
     return np.zeros(runs * RUN, np.float32), np.empty(runs, np.int32)
 
 
-@_compiled
+@compiled
 def _rank(x, w, scratch, at):
     """Find where the len(at) largest |x − w| are, largest first; of equals, the first come first.
 
@@ -147,7 +145,7 @@ def _rank(x, w, scratch, at):
 # In both, no step depends on an earlier one's branch, so that they become vector instructions.
 
 
-@_compiled
+@compiled
 def _largest(numbers):
     largest = numbers[0]
     for i in range(len(numbers)):
@@ -155,7 +153,7 @@ def _largest(numbers):
     return largest
 
 
-@_compiled
+@compiled
 def _first(numbers, wanted):
     nowhere = np.int32(len(numbers))
     first = nowhere
