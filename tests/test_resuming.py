@@ -72,6 +72,20 @@ def test_what_is_finished_is_kept(notebooks, ran, capfd):
     )
 
 
+@pytest.mark.parametrize("sweep", [None, {"top": [1, 2]}], ids=["", "sweep"])
+def test_what_is_finished_is_read_without_writing_anything(sweep, notebooks, ran):
+    first = run(notebooks, sweep=sweep)
+    out = notebooks.parent / "out"
+    (out / ".lock").unlink(missing_ok=True)
+    before = {path: path.stat().st_mtime_ns for path in [out, *out.rglob("*")]}
+    again = run(notebooks, sweep=sweep)
+    assert again.success
+    assert again.claims == first.claims
+    assert {path: path.stat().st_mtime_ns for path in [out, *out.rglob("*")]} == before
+    run(notebooks, sweep=sweep, only=["01"])  # fewer are another run
+    assert len(Results.load(out).planned) == len(again.planned) / 3
+
+
 def test_force_runs_everything(notebooks, ran):
     run(notebooks)
     run(notebooks, force=True)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import linfkit as lk
+from linfkit.checkpoints import read_header
 from linfkit.training import loop, objectives, runs
 
 INF = math.inf
@@ -208,6 +209,48 @@ def test_a_run_stopped_twice_is_the_uninterrupted_one(uninterrupted, tmp_path, m
 def test_a_finished_run_is_returned_without_training(run, monkeypatch):
     no_training(monkeypatch)
     assert_same_run(fit(TINY, out=run.folder), run)
+
+
+def written(folder) -> dict[str, int]:
+    """When each file and folder in a folder was last written."""
+    return {str(path): path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+def test_a_finished_run_is_read_without_writing_anything(tmp_path):
+    recipe, both = TINY.replace(epochs=1, seeds=[0, 1]), tmp_path / "both"
+    first = fit(recipe), lk.fit_ensemble(recipe, out=both, progress=False)
+    for lock in tmp_path.rglob(".lock"):
+        lock.unlink()
+    before = written(tmp_path)
+    assert_same_run(fit(recipe), first[0])
+    for workers in (1, 2):
+        again = lk.fit_ensemble(recipe, out=both, progress=False, workers=workers)
+        assert again.results == first[1].results
+    assert written(tmp_path) == before
+
+
+def test_an_ensemble_of_other_members_is_written_anew(tmp_path):
+    recipe = TINY.replace(epochs=1, seeds=[0, 1])
+    lk.fit_ensemble(recipe, out=tmp_path, progress=False)
+    ensemble, other = tmp_path / "model.safetensors", recipe.replace(seeds=[0, 2])
+    lk.fit_ensemble(other, out=tmp_path, progress=False)
+    assert read_header(ensemble)["seeds"] == [0, 2]
+    ensemble.write_bytes(b"damaged")
+    lk.fit_ensemble(other, out=tmp_path, progress=False)
+    assert read_header(ensemble)["seeds"] == [0, 2]
+
+
+def test_a_run_that_is_begun_anew_while_it_is_read_is_waited_for(run, tmp_path, monkeypatch):
+    fit(TINY, out=tmp_path / "again")
+    read, others = runs.read_tensors, [tmp_path / "again" / "model.safetensors"]
+
+    def read_too_late(path):
+        while others:
+            others.pop().unlink()
+        return read(path)
+
+    monkeypatch.setattr(runs, "read_tensors", read_too_late)
+    assert_same_run(fit(TINY, out=tmp_path / "again"), run)
 
 
 def test_a_finished_run_leaves_no_checkpoint(run):

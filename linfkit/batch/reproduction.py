@@ -20,6 +20,8 @@ from linfkit.batch.records import Record, Records
 from linfkit.batch.results import NotebookResult, Results
 from linfkit.batch.tasks import Task, data_hash, library_hash
 from linfkit.checkpoints import write_atomically
+from linfkit.console import say
+from linfkit.data import expanded
 from linfkit.locks import held
 from linfkit.workers import carried_out, shown_in
 
@@ -28,12 +30,12 @@ IN_USE = "is being written by another run; wait for it, or choose another --out"
 
 def reproduce(
     profile: str | Profile = "quick",
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     only: Collection[str] = (),
     parameters: Mapping[str, Any] | None = None,
     sweep: Mapping[str, Sequence[Any]] | None = None,
-    notebooks: Path | None = None,
+    notebooks: str | Path | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     force: bool = False,
@@ -66,12 +68,17 @@ def reproduce(
         ConnectionError: no scheduler answers. In all cases nothing has run.
     """
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    out = out or Path("runs") / profile.name
+    out = expanded(out or Path("runs") / profile.name)
+    notebooks = None if notebooks is None else expanded(notebooks)
     rows = _chosen(_rows(profile, notebooks), only)
     folder = notebooks or notebook_folder()
     # read before anything runs, so that what is missing is missed now
     data = {name: data_hash(name) for name in {row.dataset for row in rows.values()} if name}
     tasks = _plan(rows, folder, parameters or {}, sweep or {}, data)
+    results = _kept(tasks, profile.name, out, force)
+    if _is_written(results, out, sweep):
+        _tell_kept(results)
+        return results
     if scheduler is None:
         _require_gpu(rows)
     with held(out, wait=False, otherwise=IN_USE):
@@ -90,24 +97,21 @@ def _carry_out(
     force: bool,
 ) -> Results:
     records = Records(out)
-    finished = {} if force else {task.name: records.finished(task) for task in tasks}
-    left = [task for task in tasks if finished.get(task.name) is None]
-    results = Results(profile=profile, planned=[task.name for task in tasks])
-    for record in filter(None, finished.values()):
-        results.add(record.result, record.claims)
+    results = _kept(tasks, profile, out, force)
+    finished = [result.name for result in results.notebooks]
+    left = [task for task in tasks if task.name not in finished]
     results.save(out)  # in the place of an earlier run's, which is no more
     for task in left:
         records.forget(task)
 
     with (
-        PictureWriter(tell=tqdm.write) as pictures,
+        PictureWriter(tell=say) as pictures,
         tqdm(
             desc=profile, total=len(tasks), initial=len(tasks) - len(left), unit="notebook"
         ) as bar,
     ):
-        if len(left) < len(tasks):
-            kept = ", ".join(task.name for task in tasks if task not in left)
-            tqdm.write(f"kept, since nothing they depend on has changed: {kept}")
+        if finished:
+            _tell_kept(results)
         for task, execution in carried_out(
             left,
             execute,
@@ -122,8 +126,35 @@ def _carry_out(
             results.save(out)
             bar.update()
             if record.result.status != "ok":
-                tqdm.write(f"{task.name}: {record.result.status}: {record.result.error}")
+                say(f"{task.name}: {record.result.status}: {record.result.error}")
     return results
+
+
+def _kept(tasks: Sequence[Task], profile: str, out: Path, force: bool) -> Results:
+    """What earlier runs into a folder have finished of the tasks; nothing counts by force."""
+    results = Results(profile=profile, planned=[task.name for task in tasks])
+    for record in filter(None, map(Records(out).finished, [] if force else tasks)):
+        results.add(record.result, record.claims)
+    return results
+
+
+def _is_written(results: Results, out: Path, sweep: Mapping[str, Sequence[Any]] | None) -> bool:
+    """Whether a folder holds it all, so that nothing is to be run or written, nor locked for it."""
+    try:
+        written = Results.load(out)
+    except (FileNotFoundError, ValueError):
+        return False
+    found = {"profile", "planned", "notebooks", "claims"}
+    return (
+        results.success
+        and results.model_dump(include=found) == written.model_dump(include=found)
+        and (not sweep or (out / "sweep.csv").is_file())
+    )
+
+
+def _tell_kept(results: Results) -> None:
+    names = ", ".join(result.name for result in results.notebooks)
+    say(f"kept, since nothing they depend on has changed: {names}")
 
 
 def notebook_folder() -> Path:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 from linfkit import machine
 from linfkit.checkpoints import write_atomically
 from linfkit.claims import Claim
+from linfkit.data import expanded
 
 Status = Literal["ok", "failed", "dead kernel", "timed out", "lost"]
 
@@ -97,10 +98,10 @@ class Results(BaseModel):
         write_atomically(folder / "results.json", self.model_dump_json(indent=2).encode() + b"\n")
 
     @classmethod
-    def load(cls, folder: Path) -> Results:
+    def load(cls, folder: str | Path) -> Results:
         """Read what `save` wrote.
 
         Raises:
             FileNotFoundError: the folder holds no `results.json`.
         """
-        return cls.model_validate_json((folder / "results.json").read_bytes())
+        return cls.model_validate_json((expanded(folder) / "results.json").read_bytes())

@@ -10,7 +10,7 @@ import torch
 
 from linfkit.data.dataset import Dataset
 from linfkit.data.downloads import SOURCES, download
-from linfkit.data.folders import cache_folder, data_folder
+from linfkit.data.folders import cache_folder, data_folder, expanded
 from linfkit.data.standard_files import STANDARD_FILES, StandardFiles
 
 
@@ -65,7 +65,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
             f"Known are {', '.join(dataset_names())}"
         )
     files = STANDARD_FILES[name]
-    folder = Path(root).expanduser() if root is not None else data_folder()
+    folder = expanded(root) if root is not None else data_folder()
     if folder is None:
         folder = cache_folder() / "data"
         if files.missing(folder):

@@ -9,8 +9,8 @@ import torch
 
 from linfkit.arguments import check_count
 from linfkit.certificates import certify
-from linfkit.checkpoints import AVERAGED, RAW, save_model
-from linfkit.data import Dataset, load_dataset
+from linfkit.checkpoints import AVERAGED, RAW, read_header, save_model
+from linfkit.data import Dataset, expanded, load_dataset
 from linfkit.hybrid import ensemble_of
 from linfkit.models import Members
 from linfkit.processes import is_first
@@ -91,7 +91,7 @@ def fit_ensemble(
     own_data = data is not None
     data = load_dataset(recipe.dataset) if data is None else data
     tested = as_the_recipe_asks(data, recipe)
-    folder = None if out is None else Path(out)
+    folder = None if out is None else expanded(out)
     folders = {seed: folder and folder / f"seed-{seed}" for seed in recipe.seeds}
     if workers != 1 or scheduler is not None:
         members = [
@@ -115,11 +115,21 @@ def fit_ensemble(
     images = tested.test_x.float().div(255)
     proved = certify(raw, images, tested.test_y), certify(averaged, images, tested.test_y)
     results = results_of(*proved, recipe.eps)
-    if folder and is_first():
-        header = {"seeds": list(recipe.seeds), **provenance(recipe, tested, results)}
+    keys = [run_key(recipe, seed, tested) for seed in recipe.seeds]
+    if folder and is_first() and not _holds(folder, keys):
+        made = provenance(recipe, tested, results)
+        header = {"seeds": list(recipe.seeds), "members": keys, **made}
         save_model(folder / AVERAGED, averaged, header)
         save_model(folder / RAW, raw, header)
     return EnsembleRun(runs, raw, averaged, results, folder)
+
+
+def _holds(folder: Path, keys: list[str]) -> bool:
+    """Whether the ensembles of these runs are in a folder, which then need not be written."""
+    try:
+        return all(read_header(folder / file).get("members") == keys for file in (AVERAGED, RAW))
+    except (FileNotFoundError, ValueError):  # not there, or damaged
+        return False
 
 
 def _check_workers(workers: int | None, scheduler: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from linfkit.arguments import check_model, check_real
+from linfkit.checkpoints import RAW
+from linfkit.console import say
 from linfkit.data import Dataset, load_dataset
 from linfkit.devices import usable_device, with_gradients
 from linfkit.locks import held
@@ -109,6 +112,12 @@ def fit(
         training.run(progress, after_epoch=after_epoch)
         return training.finished(folder=None)
     folder = RunFolder.of(run_key(recipe, seed, data, own_model), out)
+    if resume and anywhere((folder.path / RAW).is_file()):
+        with suppress(FileNotFoundError):  # somebody begins anew at this moment
+            # what is finished is read without a lock, which is a file to be written
+            run = folder.load_run(recipe, seed, training.model, training.ema.module)
+            if run is not None:
+                return run
     # in the cache, whoever comes second takes what is there
     with entered_by_first(held(folder.path, wait=out is None, otherwise=IN_USE)):
         return _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
@@ -151,7 +160,7 @@ def _fit_in(
         if checkpoint is not None:
             training.restore(*checkpoint)
             if progress:
-                tqdm.write(f"resumed at epoch {training.epoch} of {training.recipe.epochs}")
+                say(f"resumed at epoch {training.epoch} of {training.recipe.epochs}")
     else:
         by_first(folder.clear)
     by_first(lambda: folder.begin(training.recipe, training.history))

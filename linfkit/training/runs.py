@@ -28,7 +28,7 @@ from linfkit.checkpoints import (
     write_atomically,
     write_tensors,
 )
-from linfkit.data import Dataset, cache_folder
+from linfkit.data import Dataset, cache_folder, expanded
 from linfkit.layers import set_p
 from linfkit.machine import hardware
 from linfkit.recipes import Recipe
@@ -118,7 +118,7 @@ class RunFolder:
         >>> RunFolder.of("0123abcd", None).path.name
         '0123abcd'
         """
-        return cls(cache_folder() / "runs" / key if out is None else Path(out), key)
+        return cls(cache_folder() / "runs" / key if out is None else expanded(out), key)
 
     @property
     def checkpoint(self) -> Path:
@@ -196,9 +196,9 @@ class RunFolder:
 
     def add_to_history(self, row: Mapping[str, float]) -> None:
         """Append an epoch to `history.jsonl` and `history.csv`."""
-        with (self.path / "history.jsonl").open("a") as lines:
+        with (self.path / "history.jsonl").open("a", encoding="utf-8", newline="") as lines:
             lines.write(_as_json_line(row))
-        with (self.path / "history.csv").open("a") as table:
+        with (self.path / "history.csv").open("a", encoding="utf-8", newline="") as table:
             table.write(_as_csv([row], head=table.tell() == 0))
 
     def save_run(self, run: Run, data: Dataset) -> None:
