@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from linfkit.arguments import check_model
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+from linfkit.data import expanded
 from linfkit.hybrid import HybridEnsemble, HybridNet
 from linfkit.layers import set_p
 from linfkit.models import Ensemble, LpDistNet, SharedExponent, VotingEnsemble, common_p
@@ -158,7 +159,7 @@ def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any]) ->
     """
     p, unknown = common_p(model), {"class": type(model).__name__, "arguments": None}
     built_as = model.architecture if _is_as_built(model, p) else unknown
-    write_tensors(Path(path), model.state_dict(), {**header, "model": built_as, "p": str(p)})
+    write_tensors(expanded(path), model.state_dict(), {**header, "model": built_as, "p": str(p)})
 
 
 def _is_as_built(model: nn.Module, p: float) -> TypeGuard[SharedExponent]:
@@ -223,7 +224,7 @@ def file_of(path: str | Path) -> Path:
     >>> file_of("net.safetensors").name
     'net.safetensors'
     """
-    path = Path(path)
+    path = expanded(path)
     return path / AVERAGED if path.is_dir() else path
 
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import SupportsFloat
 
+from linfkit.console import say
+
 CLAIMS_MIME = "application/vnd.linfkit.claims+json"
 """The kind of output that carries a notebook's claims, as a list of records."""
 
@@ -128,7 +130,7 @@ class Claims:
 
     def verdicts(self) -> None:
         """Prints each claim's name and verdict and nothing that differs between processors."""
-        print("\n".join(f"{claim.id}: {claim.verdict}" for claim in self._claims.values()))
+        say("\n".join(f"{claim.id}: {claim.verdict}" for claim in self._claims.values()))
 
     def table(self) -> None:
         """Shows claims, values and verdicts: a table in a notebook, plain lines elsewhere."""
@@ -137,7 +139,7 @@ class Claims:
             for claim in self._claims.values()
         )
         if not _in_a_notebook():
-            print(lines)
+            say(lines)
             return
         from IPython.display import display
 

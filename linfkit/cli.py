@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from linfkit.console import replace_unprintable
+from linfkit.data import expanded
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+    from pydantic import BaseModel
+    from rich.table import Table
 
 WRONG_ARGUMENTS = 2
 INTERRUPTED = 130
@@ -16,6 +24,9 @@ INTERRUPTED = 130
 
 class _PlainErrors(TyperGroup):
     """Commands whose errors are a line for the user, and a traceback only with --debug."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_as_a_shell(word) for word in args])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -261,10 +272,7 @@ def certify(
     ] = None,
 ) -> None:
     """Certify a trained net on its data's test images, as the papers' tables do."""
-    from rich.console import Console
-
     from linfkit import evaluation, load_dataset, pixels
-    from linfkit.checkpoints import write_atomically
     from linfkit.devices import usable_device
     from linfkit.evaluation import table
     from linfkit.figures import accuracy_against_eps
@@ -283,14 +291,8 @@ def certify(
             images=images,
         )
     record = evaluation.Record.of(trained, data, found)
-    console = Console()
-    console.print(table.heading(record), markup=False)
-    console.print(table.accuracies_table(record))
-    console.print(table.explanation(record))
-    if json:
-        write_atomically(json, record.model_dump_json(indent=2).encode())
-    if figure:
-        _write_figure(accuracy_against_eps(found).to_dict(), figure)
+    shown = (table.heading(record), table.accuracies_table(record), table.explanation(record))
+    _hand_over(record, json, lambda: accuracy_against_eps(found), figure, shown)
 
 
 @app.command()
@@ -326,24 +328,15 @@ def bench(
     ] = None,
 ) -> None:
     """Measure the distance operators beside torch.cdist and the broadcast formula."""
-    from rich.console import Console
-
     from linfkit import bench
     from linfkit.bench import report
-    from linfkit.checkpoints import write_atomically
     from linfkit.figures import pairs_per_second
 
     _check_picture(figure)
     with _interruptible("nothing was written"):
         results = bench.run(device, quick)
-    console = Console()
-    console.print(report.heading(results))
-    console.print(report.timings_table(results))
-    console.print(report.explanation(results))
-    if json:
-        write_atomically(json, results.model_dump_json(indent=2).encode())
-    if figure:
-        _write_figure(pairs_per_second(results).to_dict(), figure)
+    shown = (report.heading(results), report.timings_table(results), report.explanation(results))
+    _hand_over(results, json, lambda: pairs_per_second(results), figure, shown)
 
 
 @app.command()
@@ -370,6 +363,28 @@ def _check_picture(figure: Path | None) -> None:
     """Refuse a name that says neither page nor picture."""
     if figure and figure.suffix not in (".html", ".png"):
         raise ValueError(f"figure: the file's name must end in .html or .png; got {figure.name!r}")
+
+
+def _hand_over(
+    record: BaseModel,
+    json: Path | None,
+    draw: Callable[[], Figure],
+    figure: Path | None,
+    shown: Iterable[str | Table],
+) -> None:
+    """Write what was found to the files asked for, then print it, even where a file fails."""
+    from rich.console import Console
+
+    from linfkit.checkpoints import write_atomically
+
+    try:
+        if json:
+            write_atomically(json, record.model_dump_json(indent=2).encode())
+        if figure:
+            _write_figure(draw().to_dict(), figure)
+    finally:
+        for part in shown:
+            Console().print(part, markup=not isinstance(part, str))
 
 
 def _write_figure(figure: dict[str, Any], path: Path) -> None:
@@ -405,8 +420,15 @@ def _split(settings: list[str] | None) -> Iterator[tuple[str, str]]:
         yield name, text
 
 
+def _as_a_shell(word: str) -> str:
+    """A word with ~ for the home folder, which shells leave to us after a =, or do not know."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{expanded(value)}" if value.startswith("~") else word
+
+
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what the console cannot show is replaced."""
+    replace_unprintable()
     app()
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, field_validator
 
 from linfkit.certificates import Certificates, certify
 from linfkit.checkpoints import AVERAGED, RAW, read_header
-from linfkit.data import is_at_hand
+from linfkit.data import expanded, is_at_hand
 from linfkit.evaluation import DataIdentity, load_trained
 from linfkit.recipes import Recipe
 
@@ -64,7 +64,7 @@ class FinishedRun(BaseModel, frozen=True):
         >>> finished.recipe == tiny, finished.results == run.results
         (True, True)
         """
-        folder = Path(folder)
+        folder = expanded(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"run: there is no folder {folder}")
         for file in NETS.values():

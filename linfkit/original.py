@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from linfkit.data import expanded
 from linfkit.hybrid import HybridNet
 from linfkit.models import LpDistNet
 from linfkit.shapes import ShapesAlone
@@ -69,7 +70,7 @@ def load_original(
     >>> (net(torch.rand(5, 1, 2, 2)).shape, net.logit_scale.item())
     (torch.Size([5, 3]), 8.0)
     """
-    path = Path(path)
+    path = expanded(path)
     saved = _read(path)
     places = _places(saved, path)
     with ShapesAlone():  # a file of a few bytes may have the shapes of a large net

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from linfkit.checkpoints import RAW
+from linfkit.data import expanded
 from linfkit.recipes import Recipe, load_recipe
 
 __all__ = ["Progress"]
@@ -48,13 +49,13 @@ class Progress:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     recipe = load_recipe("digits-small").replace(epochs=3)
-        ...     _ = Path(folder, "recipe.toml").write_text(recipe.to_toml())
+        ...     _ = Path(folder, "recipe.toml").write_text(recipe.to_toml(), "utf-8")
         ...     _ = Path(folder, "history.jsonl").write_text('{"epoch": 1, "seconds": 4.0}\n{"epo')
         ...     progress = Progress.read(folder)
         >>> progress.epochs, progress.seconds_left, progress.finished
         (1, 8.0, False)
         """
-        folder = Path(folder)
+        folder = expanded(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"run: there is no folder {folder}")
         for name in ("recipe.toml", "history.jsonl"):

@@ -17,6 +17,7 @@ from linfkit.batch.parameters import read_parameters
 from linfkit.batch.results import NotebookResult, Results
 from linfkit.batch.tasks import source_hash
 from linfkit.checkpoints import write_atomically
+from linfkit.data import expanded
 
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 
@@ -39,6 +40,7 @@ def publish(
             pictures; or an output shows a path of this machine.
         FileNotFoundError: `run` holds no results.
     """
+    run, notebooks, figures = map(expanded, (run, notebooks, figures))
     results = Results.load(run)
     if not results.success:
         raise ValueError(f"{run} is not a run to publish: a notebook or a claim of it failed")
@@ -119,4 +121,7 @@ def _copy_pictures(run: Path, result: NotebookResult, figures: Path) -> list[Pat
 if __name__ == "__main__":
     import typer
 
+    from linfkit.console import replace_unprintable
+
+    replace_unprintable()
     typer.run(publish)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from linfkit.data import expanded
+
 __all__ = ["logging_scalars"]
 
 
@@ -29,7 +31,7 @@ def logging_scalars(folder: str | Path) -> Iterator[Callable[[Mapping[str, float
             "tensorboard: the package is not installed; pip install 'linfkit[tensorboard]' does it"
         ) from error
 
-    with SummaryWriter(str(folder)) as writer:
+    with SummaryWriter(str(expanded(folder))) as writer:
 
         def log(row: Mapping[str, float]) -> None:
             for name, value in row.items():

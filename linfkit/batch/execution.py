@@ -169,7 +169,7 @@ class _Progress:
     def kernel_ends(self, pid: int | None) -> None:
         """Remember the most memory that the kernel had resident, as Linux counts it."""
         try:
-            status = Path(f"/proc/{pid}/status").read_text()
+            status = Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
         except OSError:
             return
         if peak := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):

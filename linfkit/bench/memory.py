@@ -62,13 +62,15 @@ def _forget_peak() -> bool:
     """Start a new high-water mark; tells whether that could be done."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
-        (_PROCESS / "clear_refs").write_text(_RESET_HIGH_WATER_MARK)
+        (_PROCESS / "clear_refs").write_text(_RESET_HIGH_WATER_MARK, "utf-8")
     except (OSError, AttributeError, TypeError):  # no Linux, no GNU C library, or not allowed
         return False
     return True
 
 
 def _resident(key: str) -> int:
-    found = re.search(rf"^{key}:\s+(\d+) kB", (_PROCESS / "status").read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^{key}:\s+(\d+) kB", (_PROCESS / "status").read_text("utf-8", "replace"), re.MULTILINE
+    )
     assert found, f"Linux tells {key} of every process"
     return 1024 * int(found[1])

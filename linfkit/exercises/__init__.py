@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from linfkit.console import say
 from linfkit.exercises import (
     blowup,
     certificates,
@@ -58,4 +59,4 @@ def check(name: str, answer: Any) -> None:
             f"name: there is no exercise {name!r}"
             + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(exercises)}")
         )
-    print(f"{name}: {exercises[name].verdict(answer)}")
+    say(f"{name}: {exercises[name].verdict(answer)}")

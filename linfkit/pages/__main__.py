@@ -4,11 +4,13 @@ import sys
 
 import typer
 
+from linfkit.console import replace_unprintable
 from linfkit.pages import export
 
 
 def main() -> None:
     """Write the pages of notebooks/ into _site/."""
+    replace_unprintable()
     try:
         pages = export()
     except (ValueError, FileNotFoundError) as error:

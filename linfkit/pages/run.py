@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 from linfkit import pixels
 from linfkit.catalogue import duration, net_in_words
 from linfkit.checkpoints import write_atomically
+from linfkit.data import expanded
 from linfkit.figures.certified import certified_accuracy
 from linfkit.figures.lipschitz import constant_in_training
 from linfkit.figures.table import Table
@@ -41,7 +42,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         FileNotFoundError: there is no such folder, or the run in it is not finished.
         ValueError: its files are damaged.
     """
-    path = Path(out) if out is not None else Path(folder) / "report.html"
+    path = expanded(out) if out is not None else expanded(folder) / "report.html"
     write_atomically(path, report_html(FinishedRun.read(folder)).encode())
     return path
 
