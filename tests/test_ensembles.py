@@ -195,9 +195,10 @@ def test_voting_shows_that_it_has_no_certificate():
 
 
 def test_points_below_the_diagonal_are_told_apart():
-    below, above, _ = FIGURES["voting-margin"]().data
+    below, above, none_found, _ = FIGURES["voting-margin"]().data
     assert (below.x, below.y) == (pytest.approx((0.4,)), pytest.approx((0.25,)))
     assert (above.x, above.y) == (pytest.approx((0.1,)), pytest.approx((0.2,)))
+    assert (none_found.x, none_found.y) == (pytest.approx((0.3,)), (0.5,))
     assert "33%" in FIGURES["voting-margin"]().layout.title.text  # of what is rightly classified
 
 

@@ -3,6 +3,7 @@
 Not here: how they look; sliders in a browser.
 """
 
+import dataclasses
 import math
 
 import plotly.graph_objects as go
@@ -119,12 +120,74 @@ def test_every_figure_says_what_it_is(name):
     assert all(len(trace.x) for trace in figure.data)
 
 
+EVERY = ALL | test_figures_of_attacks_and_tables.ALL
+#: Values that lie where figures of other data, nets and attacks have few.
+FAR = AtExponent(8.0, 90.0, torch.tensor([9.0]), torch.linspace(-7, 5, 300).pow(3), LAYERS)
+FARTHER = {
+    "a wide net at p=8": lambda: figures.net_at_exponent({"a": [FAR, *SWEEP[1:]]}, "a", 8.0, 0.6),
+    "a wide net at p=∞": lambda: figures.net_at_exponent(
+        {"a": SWEEP, "b": [FAR]}, "a", math.inf, 0.6
+    ),
+    "θ beyond all margins": lambda: figures.net_at_exponent({"a": SWEEP}, "a", 8.0, theta=3.0),
+    "votes that hardly flip": lambda: figures.voting_margin(
+        dataclasses.replace(test_ensembles.VOTING, flipped_at=torch.tensor([0.8, 0.9, 0.1, 0.0]))
+    ),
+    "an attack that finds little": lambda: figures.image_and_perturbation(
+        test_figures_of_attacks_and_tables.study_of([0.9, 0.1, 0.0]), 0
+    ),
+    "an average far above": lambda: figures.warm_up(
+        dataclasses.replace(test_ema.PATH, shadow=test_ema.track(0.4, 0.8, 0.9, 0.9))
+    ),
+}
+#: Their lines go on beyond what is looked at, as losses, cones and squares do; points may not.
+CUT_OFF = {
+    "loss-curves",
+    "margins-on-the-way",
+    "margin-cones",
+    "decision-regions",
+    "squares-of-size",
+}
+
+
+@pytest.mark.parametrize("name", EVERY | FARTHER)
+def test_nothing_that_is_drawn_lies_off_a_fixed_axis(name):
+    figure = (EVERY | FARTHER)[name]()
+    for trace in figure.data:
+        for letter in "xy":
+            axis = figure.layout[f"{letter}axis{(trace[f'{letter}axis'] or letter)[1:]}"]
+            if axis.range is None or trace.type == "heatmap":
+                continue
+            if name in CUT_OFF and trace.mode != "markers":
+                continue
+            low, high = (10**end if axis.type == "log" else end for end in sorted(axis.range))
+            drawn = [value for value in trace[letter] if isinstance(value, int | float)]
+            assert not [value for value in drawn if not low <= value <= high]
+
+
+@pytest.mark.parametrize("name", ["net-at-exponent", *list(FARTHER)[:3]])
+def test_bars_count_every_image_and_those_right_of_theta_are_the_share_in_the_title(name):
+    figure = (ALL | FARTHER)[name]()
+    bars, theta = figure.data[0], figure.layout.shapes[0].x0
+    images = 300 if name == "a wide net at p=8" else 2
+    beyond = sum(n for x, n in zip(bars.x, bars.y, strict=True) if x > theta)
+    assert sum(bars.y) == images
+    assert f"{beyond / images:.0%} > θ" in figure.layout.title.text
+
+
+@pytest.mark.parametrize("flips", [[0.25, 0.2, math.inf, 0.0], [0.1, 0.9, 0.1, math.inf]])
+def test_points_are_all_images_of_which_the_title_tells_the_share(flips):
+    row = dataclasses.replace(test_ensembles.VOTING, flipped_at=torch.tensor(flips))
+    below, *others, _ = (figure := figures.voting_margin(row)).data
+    images = len(below.x) + sum(len(trace.x) for trace in others)
+    assert images == (row.half_margins > 0).sum() == 3
+    assert f"{len(below.x) / images:.0%} flip" in figure.layout.title.text
+
+
 TABLES = {"results_table", "rounding_table"}  # which are no figures
 
 
 def test_every_public_figure_is_looked_at():
-    looked_at = ALL | test_figures_of_attacks_and_tables.ALL
-    assert len(looked_at) == len(set(figures.__all__) - TABLES)
+    assert len(EVERY) == len(set(figures.__all__) - TABLES)
 
 
 def test_infinity_is_written_as_such():
@@ -149,7 +212,8 @@ def test_a_net_at_an_exponent_shows_constant_bound_and_who_is_beyond_theta():
     title = figure.layout.title.text
     assert all(part in title for part in ("p=8", "stretch 2.40", "≤ 13.5", "50% > θ"))
     histogram, bound, measured, here = figure.data
-    assert histogram.x == pytest.approx((0.1, 0.9))
+    assert all(abs(x - m) < 0.02 for x, m in zip(histogram.x, (0.1, 0.9), strict=True))
+    assert histogram.y == (1, 1)
     assert (bound.y, measured.y) == ((13.5, 1.0), pytest.approx((2.4, 1.0)))
     assert (here.x, here.y) == (("8", "8"), pytest.approx((13.5, 2.4)))
 

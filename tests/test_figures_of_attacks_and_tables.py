@@ -66,9 +66,9 @@ PAPER = [
 ]
 
 ALL = {
-    "image-and-perturbation": lambda: figures.image_and_perturbation(STUDY, 0, 0.5),
+    "image-and-perturbation": lambda: figures.image_and_perturbation(STUDY, 0),
     "radius-against-attack": lambda: figures.radius_against_attack(STUDY),
-    "certified-and-attacked": lambda: figures.certified_and_attacked(STUDY, 0.1, 0.5),
+    "certified-and-attacked": lambda: figures.certified_and_attacked(STUDY, 0.1),
     "accuracy-after-changes": lambda: figures.accuracy_after_changes({"none": 1.0, "turned": 0.5}),
     "turned-image": lambda: figures.turned_image(
         torch.ones(1, 2, 2), torch.zeros(1, 2, 2), 30, 7, 0.2
@@ -96,27 +96,27 @@ def test_every_figure_says_what_it_is(name):
 
 
 @pytest.mark.parametrize(
-    ("index", "lengths"), [(0, (0.2, 0.1, 0.2)), (1, (0.1, 0.0, 0.4)), (2, (0.0, 0.0, 0.5))]
+    ("index", "lengths"), [(0, (0.2, 0.1, 0.03)), (1, (0.1, 0.0, 0.23)), (2, (0.0, 0.0, 0.33))]
 )
 def test_the_bar_is_proved_unknown_attacked_and_fills_the_axis(index, lengths):
-    bars = figures.image_and_perturbation(STUDY, index, 0.5).data[:3]
+    bars = figures.image_and_perturbation(STUDY, index).data[:3]
     assert [bar.name for bar in bars] == ["proved", "unknown", "attacked"]
     assert [bar.x[0] for bar in bars] == pytest.approx(lengths, abs=1e-6)
 
 
 def test_where_nothing_is_found_all_beyond_the_proof_is_unknown():
-    figure = figures.image_and_perturbation(study_of([math.inf, 0.1, 0.0]), 0, 0.5)
-    assert [bar.x[0] for bar in figure.data[:3]] == pytest.approx([0.2, 0.3, 0.0], abs=1e-6)
+    figure = figures.image_and_perturbation(study_of([math.inf, 0.1, 0.0]), 0)
+    assert [bar.x[0] for bar in figure.data[:3]] == pytest.approx([0.2, 0.02, 0.0], abs=1e-6)
     assert "none found" in figure.layout.title.text
 
 
 def test_images_of_every_kind_draw_the_same_traces():
-    kinds = [[t.type for t in figures.image_and_perturbation(STUDY, k, 0.5).data] for k in range(3)]
+    kinds = [[t.type for t in figures.image_and_perturbation(STUDY, k).data] for k in range(3)]
     assert kinds[0] == kinds[1] == kinds[2] == ["bar"] * 3 + ["heatmap"] * 2
 
 
 def test_a_perturbation_is_magnified_to_the_full_scale():
-    assert figures.image_and_perturbation(STUDY, 0, 0.5).data[-1].z.max() == 1
+    assert figures.image_and_perturbation(STUDY, 0).data[-1].z.max() == 1
 
 
 def test_only_correct_images_with_a_find_are_points():
@@ -125,8 +125,8 @@ def test_only_correct_images_with_a_find_are_points():
 
 
 def test_the_three_accuracies_are_shares_of_all_images():
-    margin, intervals, attack = figures.certified_and_attacked(STUDY, 0.1, 0.5, points=6).data
-    assert margin.x == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    margin, intervals, attack = figures.certified_and_attacked(STUDY, 0.1, points=4).data
+    assert margin.x == pytest.approx([0, 0.1, 0.2, 0.3])
     assert margin.y[0] == intervals.y[0] == attack.y[0] == pytest.approx(2 / 3)
     assert all(a <= b for a, b in zip(margin.y, attack.y, strict=True))
     assert STUDY.interval_accuracy(0.22) == pytest.approx(1 / 3)

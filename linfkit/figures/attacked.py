@@ -28,14 +28,14 @@ _PICTURE_AXIS = dict(
 )
 
 
-def image_and_perturbation(study: Attacked, index: int, largest: float) -> go.Figure:
+def image_and_perturbation(study: Attacked, index: int) -> go.Figure:
     """One image, the perturbation that an attack found for it, and what is known along ε.
 
     Args:
         study: images, certificates and what the attack found.
         index: which image.
-        largest: right end of the axis of ε, the same for every image.
     """
+    largest = 1.1 * study.largest  # the same for every image
     radius, size = study.radius[index].item(), study.size[index].item()
     label, read_as = int(study.labels[index]), int(study.read_as[index])
     image = study.images[index].mean(dim=0).cpu()
@@ -47,8 +47,8 @@ def image_and_perturbation(study: Attacked, index: int, largest: float) -> go.Fi
     else:
         found = f"read as {read_as}: {size:.3f}" if math.isfinite(size) else "none found"
         title = f"Image {index}, a {label}: certified to {radius:.3f}, {found}"
-        known = [min(value, largest) for value in (radius, max(size, radius))]
-        known = [known[0], known[1] - known[0], largest - known[1]]
+        end = min(max(size, radius), largest)
+        known = [radius, end - radius, largest - end]
     figure = new_figure(
         "image-and-perturbation",
         title,
@@ -90,16 +90,17 @@ def radius_against_attack(study: Attacked) -> go.Figure:
 
     No point can lie below the diagonal; one on it has nothing left unknown.
     """
+    shown = study.correct & study.size.isfinite()
     figure = new_figure(
         "radius-against-attack",
         "What is proved, and what is found",
-        "For each image classified correctly, the size of the smallest perturbation found against "
-        "its certified radius: no point lies below the diagonal, and most lie on it.",
+        f"The size of the smallest perturbation found against the certified radius: a point for "
+        f"each of {int(shown.sum())} images, of {int(study.correct.sum())} classified correctly. "
+        "No point lies below the diagonal, and most lie on it.",
         "certified radius (pixels)",
         "smallest perturbation found (pixels)",
         hovermode="closest",
     )
-    shown = study.correct & study.size.isfinite()
     radius, size = study.radius[shown].tolist(), study.size[shown].tolist()
     figure.add_scatter(
         x=radius,
@@ -116,15 +117,12 @@ def radius_against_attack(study: Attacked) -> go.Figure:
     )
 
 
-def certified_and_attacked(
-    study: Attacked, eps: float, largest: float, points: int = 120
-) -> go.Figure:
+def certified_and_attacked(study: Attacked, eps: float, points: int = 120) -> go.Figure:
     """Certified accuracy against ε beside the accuracy under attack; between them, the unknown.
 
     Args:
         study: images, certificates and what the attack found.
         eps: of the recipe, marked by a line.
-        largest: right end of the axis of ε.
         points: along the axis.
     """
     figure = new_figure(
@@ -136,7 +134,7 @@ def certified_and_attacked(
         "share of test images",
         yaxis_range=[0, 1],
     )
-    sizes = torch.linspace(0, largest, points).tolist()
+    sizes = torch.linspace(0, study.largest, points).tolist()
     for name, accuracy, line in [
         ("by the margin", study.certified_accuracy, dict(color=PROVED)),
         ("by intervals", study.interval_accuracy, dict(color=COLOURS[0], dash="dot")),

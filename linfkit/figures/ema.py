@@ -167,4 +167,5 @@ def warm_up(path: WeightPath) -> go.Figure:
 
 
 def _range_of_certified(path: WeightPath) -> tuple[float, float]:
-    return (0, 1.1 * path.raw.certified.max().item())
+    tracks = [path.raw, path.shadow, *path.constant.values()]
+    return (0, 1.1 * max(track.certified.max().item() for track in tracks))

@@ -94,30 +94,33 @@ def voting_margin(row: VotingMargins) -> go.Figure:
     refuted = row.refuted
     rightly = row.half_margins > 0
     share = (refuted & rightly).sum() / rightly.sum()
+    found = row.flipped_at.isfinite()
+    top = max([0.5, *row.flipped_at[found].tolist()])
     figure = new_figure(
         "voting-margin",
         f"s={row.logit_scale:g}: {share:.0%} flip within half their margin",
-        "A point for each image: the size of the smallest perturbation found that flips the vote, "
-        "against half the vote's margin. Points below the diagonal refute half the margin as a "
-        "radius.",
+        "A point for each image that the vote gets right: the size of the smallest perturbation "
+        "found that flips it, against half the vote's margin. Points below the diagonal refute "
+        "half the margin as a radius. Images for which none was found are at the top.",
         "half the margin of the mean probabilities",
         "smallest perturbation found, ℓ∞ (pixels)",
         hovermode="closest",
         xaxis_range=(0, 0.52),
-        yaxis_range=(0, 0.52),
+        yaxis_range=(0, 1.04 * top),
     )
-    found = rightly & row.flipped_at.isfinite()
-    for name, chosen, colour, symbol in [
-        ("below: no radius", found & refuted, COLOURS[1], "x"),
-        ("above: not refuted", found & ~refuted, COLOURS[0], "circle"),
+    at = "flipped at %{y:.3f}"
+    for name, chosen, colour, symbol, flipped in [
+        ("below: no radius", rightly & refuted, COLOURS[1], "x", at),
+        ("above: not refuted", rightly & found & ~refuted, COLOURS[0], "circle", at),
+        ("none found", rightly & ~found, COLOURS[0], "triangle-up-open", "not flipped"),
     ]:
         figure.add_scatter(
             x=row.half_margins[chosen].tolist(),
-            y=row.flipped_at[chosen].tolist(),
+            y=row.flipped_at[chosen].clamp(max=top).tolist(),
             name=name,
             mode="markers",
             marker=dict(color=colour, symbol=symbol, size=7),
-            hovertemplate="half margin %{x:.3f}, flipped at %{y:.3f}<extra></extra>",
+            hovertemplate=f"half margin %{{x:.3f}}, {flipped}<extra></extra>",
         )
     return figure.add_scatter(
         x=[0, 0.5],

@@ -237,9 +237,13 @@ def net_at_exponent(
     rows = nets[net]
     row = next(row for row in rows if row.p == p)
     worst = row.measured.max().item()
-    beyond = (row.margins >= theta).double().mean().item()
-    everything = torch.cat([row.margins for sweep in nets.values() for row in sweep])
-    low, high = everything.quantile(0.01).item(), everything.quantile(0.99).item()
+    margins = row.margins.double()
+    beyond = (margins >= theta).double().mean().item()
+    everything = torch.cat([at.margins for sweep in nets.values() for at in sweep])
+    low, high = min(everything.min().item(), theta), max(everything.max().item(), theta)
+    size = (high - low) / 50
+    # counted from θ, so that the bars right of it are just the images beyond it
+    places, counts = ((margins - theta) / size).floor().unique(return_counts=True)
     figure = new_figure(
         "net-at-exponent",
         f"p={as_text(p)}: stretch {worst:.2f} (≤ {row.bound:.3g}), {beyond:.0%} > θ",
@@ -252,7 +256,7 @@ def net_at_exponent(
         hovermode="closest",
         legend=dict(y=1.01),
         margin_t=72,
-        xaxis=dict(range=[low, high], anchor="y"),
+        xaxis=dict(range=[low - size, high + size], anchor="y"),
         yaxis=dict(domain=[0, 0.42]),
         xaxis2=dict(title=dict(text="p"), type="category", anchor="y2"),
         yaxis2=dict(
@@ -263,9 +267,10 @@ def net_at_exponent(
             range=[-0.06, 1.05 * math.log10(_largest_bound(nets))],
         ),
     )
-    figure.add_histogram(
-        x=row.margins.tolist(),
-        xbins=dict(start=low, end=high, size=(high - low) / 50),
+    figure.add_bar(
+        x=(theta + (places + 0.5) * size).tolist(),
+        y=counts.tolist(),
+        width=size,
         marker_color=COLOURS[0],
         name="images",
         showlegend=False,

@@ -49,6 +49,11 @@ class Attacked:
         """Size found less certified radius, of the images classified correctly: what is unknown."""
         return (self.size - self.radius)[self.correct]
 
+    @property
+    def largest(self) -> float:
+        """The largest of all certified radii and of all sizes found."""
+        return max(*self.radius.tolist(), *self.size[self.size.isfinite()].tolist())
+
     def attacked_accuracy(self, eps: float) -> float:
         """The share of images with nothing misclassified found within eps, in pixels."""
         return (self.size > eps).double().mean().item()
