@@ -1,5 +1,7 @@
 """What a notebook claims, measured: each claim has a value, what is needed of it, and a verdict.
 
+A claim may be made on some data sets only. On others its value is a finding: shown, not judged.
+
 A notebook states its claims through one `Claims`; `verdicts` prints them in lines that a test
 compares as they stand, and `table` shows the values. The table's output also carries the claims
 as data, so that whoever runs the notebook can read them from the notebook itself.
@@ -12,7 +14,7 @@ import math
 import operator
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import SupportsFloat
 
@@ -27,15 +29,17 @@ _COMPARISONS = {"≥": operator.ge, "≤": operator.le, ">": operator.gt, "<": o
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of one notebook, measured.
+    """One claim of one notebook, measured; a finding where it is not made on the notebook's data.
 
     Attributes:
         id: a short name in lower case and hyphens, unique in its notebook.
         notebook: the notebook's name.
         text: the claim in words.
         value: what was measured, or None where that was not a finite number.
-        needed: what the value has to be, such as `"≥ 2"`.
-        holds: whether it is so; a value that is not finite never holds.
+        needed: what the value has to be, such as `"≥ 2"`; of a finding, what it has to be where the
+            claim is made, such as `"≥ 2 on digits, mnist"`.
+        holds: whether it is so, or None of a finding; a value that is not finite never holds, nor
+            is it a finding.
     """
 
     id: str
@@ -43,12 +47,12 @@ class Claim:
     text: str
     value: float | None
     needed: str
-    holds: bool
+    holds: bool | None
 
     @property
     def verdict(self) -> str:
-        """`"held"` or `"NOT held"`."""
-        return "held" if self.holds else "NOT held"
+        """`"held"`, `"NOT held"`, or of a finding `"found"`."""
+        return "found" if self.holds is None else "held" if self.holds else "NOT held"
 
     @property
     def shown_value(self) -> str:
@@ -59,6 +63,10 @@ class Claim:
 class Claims:
     """The claims of one notebook, in the order in which they were checked.
 
+    Args:
+        notebook: the notebook's name.
+        dataset: the name of the data set that it measures on, for claims made on some only.
+
     >>> claims = Claims("02_lipschitz_blowup")
     >>> claims.check("blowup-measured", "at p=8 the net measures at least 2", 2.4, at_least=2)
     True
@@ -66,8 +74,9 @@ class Claims:
     blowup-measured: held
     """
 
-    def __init__(self, notebook: str) -> None:
+    def __init__(self, notebook: str, dataset: str | None = None) -> None:
         self.notebook = notebook
+        self.dataset = dataset
         self._claims: dict[str, Claim] = {}
 
     def __iter__(self) -> Iterator[Claim]:
@@ -86,7 +95,8 @@ class Claims:
         at_most: float | None = None,
         above: float | None = None,
         below: float | None = None,
-    ) -> bool:
+        on: Collection[str] | None = None,
+    ) -> bool | None:
         """Records a claim and tells whether it holds; one that does not stops nothing.
 
         Checking the same claim again, as when a cell is run a second time, replaces its value.
@@ -99,11 +109,21 @@ class Claims:
             at_most: the value must be this or less.
             above: the value must be more than this.
             below: the value must be less than this.
+            on: names of the data sets on which the claim is made; on all if not given.
+
+        Returns:
+            Whether the claim holds; None where it is not made on this data set, so that its value
+            is a finding.
 
         Raises:
             ValueError: the id is malformed, or taken by another claim; no bound is given, or one
-                that is NaN.
+                that is NaN; `on` is given, and these Claims have no data set.
             TypeError: the value is not one number.
+
+        >>> claims = Claims("02_lipschitz_blowup", dataset="cifar10")
+        >>> claims.check("margins-shrink", "p=∞ over p=8", 0.77, below=0.75, on=("digits", "mnist"))
+        >>> claims.verdicts()
+        margins-shrink: found
         """
         if not _ID.fullmatch(id):
             raise ValueError(f"id: wanted lower-case words joined by hyphens, got {id!r}")
@@ -115,16 +135,24 @@ class Claims:
             raise ValueError(f"{id}: wanted a bound: at_least, at_most, above or below")
         if any(math.isnan(bound) for _, bound in needs):
             raise ValueError(f"{id}: a bound is NaN, which nothing can meet")
+        if on is not None and self.dataset is None:
+            raise ValueError(f"dataset must be given to Claims, since {id} is claimed on some only")
 
         measured = _one_number(value)
+        needed = " and ".join(f"{sign} {bound:.10g}" for sign, bound in needs)
+        holds: bool | None = math.isfinite(measured) and all(
+            _COMPARISONS[sign](measured, bound) for sign, bound in needs
+        )
+        if on is not None and self.dataset not in on:
+            needed += f" on {', '.join(on)}"
+            holds = None if math.isfinite(measured) else False
         self._claims[id] = claim = Claim(
             id=id,
             notebook=self.notebook,
             text=text,
             value=measured if math.isfinite(measured) else None,
-            needed=" and ".join(f"{sign} {bound:.10g}" for sign, bound in needs),
-            holds=math.isfinite(measured)
-            and all(_COMPARISONS[sign](measured, bound) for sign, bound in needs),
+            needed=needed,
+            holds=holds,
         )
         return claim.holds
 

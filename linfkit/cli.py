@@ -106,8 +106,9 @@ def reproduce(
     """Run the notebooks, keep their figures, and judge every claim.
 
     What an earlier run into the same folder has finished is kept, unless something that it depends
-    on has changed. The exit code is 0 if every notebook ran and every claim holds, and 1 if not; it
-    is 2 if nothing was run, because an argument is wrong or a data set missing.
+    on has changed. The exit code is 0 if every notebook ran and every claim that is made on its
+    data holds, and 1 if not; it is 2 if nothing was run, because an argument is wrong or a data set
+    missing.
     """
     from rich.console import Console
 

@@ -52,6 +52,32 @@ def test_what_is_not_one_number_is_refused(value):
         Claims("a").check("so", "it is so", value, at_least=2)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "value", "holds", "needed", "verdict"),
+    [
+        ("digits", 3, True, "≥ 2", "held"),
+        ("mnist", 1, False, "≥ 2", "NOT held"),
+        ("cifar10", 3, None, "≥ 2 on digits, mnist", "found"),
+        ("cifar10", 1, None, "≥ 2 on digits, mnist", "found"),
+        ("cifar10", math.nan, False, "≥ 2 on digits, mnist", "NOT held"),
+    ],
+)
+def test_where_a_claim_is_not_made_its_value_is_found_and_not_judged(
+    dataset, value, holds, needed, verdict, capsys
+):
+    claims = Claims("a", dataset=dataset)
+    assert claims.check("so", "it is so", value, at_least=2, on=("digits", "mnist")) is holds
+    (claim,) = claims
+    assert (claim.holds, claim.needed, claim.verdict) == (holds, needed, verdict)
+    claims.verdicts()
+    assert capsys.readouterr().out == f"so: {verdict}\n"
+
+
+def test_a_claim_on_some_data_sets_must_know_which_it_is_measured_on():
+    with pytest.raises(ValueError, match="dataset must be given to Claims, since so is claimed"):
+        Claims("a").check("so", "it is so", 3, at_least=2, on=("digits",))
+
+
 def test_verdicts_name_no_values(capsys):
     claims = Claims("a")
     claims.check("so", "it is so", 3, at_least=2)

@@ -30,6 +30,21 @@ def test_a_run_with_every_claim_held_is_0_even_without_a_browser(tmp_path, monke
     assert notebook["parameters"] == {"top": 3.5, "epochs": 7}
 
 
+def test_a_run_that_finds_what_is_claimed_elsewhere_is_0(tmp_path):
+    write_notebook(
+        tmp_path,
+        "02_finds",
+        'from linfkit.claims import Claims\nclaims = Claims("02_finds", dataset="cifar10")\n'
+        'claims.check("shrinks", "by how much", 0.77, below=0.75, on=("digits",))\nclaims.table()',
+    )
+    ran = linfkit("reproduce", "--notebooks", tmp_path, "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    for word in ("0.77", "< 0.75 on digits", "found", "0 of 0 claims held, 1 found where no claim"):
+        assert word in ran.output
+    (claim,) = json.loads((tmp_path / "out" / "results.json").read_text())["claims"]
+    assert (claim["value"], claim["holds"]) == (0.77, None)
+
+
 def test_a_run_with_a_failure_is_1(tmp_path):
     write_notebook(tmp_path, "02_raises", "raise RuntimeError('[no] /markup')")
     ran = linfkit("reproduce", "--notebooks", tmp_path, "--out", tmp_path / "out")

@@ -16,7 +16,7 @@ import nbformat
 import pytest
 
 from linfkit import workers
-from linfkit.batch import Profile, Results, Row, reproduce, reproduction
+from linfkit.batch import Profile, Results, Row, report, reproduce, reproduction
 from linfkit.batch.execution import Execution, lost
 from linfkit.batch.records import Record
 from linfkit.batch.tasks import Task, library_hash
@@ -36,7 +36,7 @@ def notebooks(tmp_path):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """The names of the tasks that ran; each claims that its `top` is at least 1."""
+    """The names of the tasks that ran; each claims its `top` ≥ 1, or finds it if negative."""
     names = []
 
     def execute(task, tell):
@@ -44,7 +44,8 @@ def ran(monkeypatch):
         notebook = nbformat.reads(task.notebook, 4)
         top = float(task.parameters["top"])
         claim = {"id": "top", "notebook": task.name, "text": "high", "value": top, "needed": "≥ 1"}
-        table = nbformat.v4.new_output("display_data", {CLAIMS_MIME: [claim | {"holds": top >= 1}]})
+        holds = None if top < 0 else top >= 1
+        table = nbformat.v4.new_output("display_data", {CLAIMS_MIME: [claim | {"holds": holds}]})
         notebook.cells[-1].outputs = [table]
         return Execution(notebook, seconds=1, status="ok")
 
@@ -147,6 +148,14 @@ def test_a_claim_that_did_not_hold_is_checked_again(notebooks, ran):
     for _ in range(2):
         assert not run(notebooks, parameters={"top": 0.5}, only=["01"]).success
     assert ran == ["01_first", "01_first"]
+
+
+def test_what_is_found_where_nothing_is_claimed_is_kept_and_counted_apart(notebooks, ran):
+    for _ in range(2):
+        results = run(notebooks, parameters={"top": -1.0}, only=["01"])
+        assert results.success
+    assert ran == ["01_first"]
+    assert "0 of 0 claims held, 1 found where no claim is made" in report.summary(results)
 
 
 def test_a_record_is_gone_before_its_notebook_runs_again(notebooks, ran, monkeypatch):

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit.studies.blowup import at_exponent, running_product, sweep_exponents
+from linfkit.studies import blowup, losses
+from linfkit.studies.blowup import at_exponent, margins_left, running_product, sweep_exponents
 from linfkit.studies.losses import by_margin, compare_losses, early_starvation
 
 TINY = lk.load_recipe("digits-small").replace(width=8, epochs=2, train_images=200, seeds=[0, 1])
@@ -67,6 +68,19 @@ def test_the_sweep_at_infinity_sees_twice_the_certified_radius(runs, x, digits):
     (row,) = sweep_exponents(net, x, digits.test_y, [math.inf], measured_images=2)
     radius = lk.certify(at_exponent(net, math.inf, x), x, digits.test_y).radius
     torch.testing.assert_close(row.margins, 2 * radius)
+
+
+def test_margins_left_are_sizes_at_the_last_exponent_over_those_at_the_first():
+    first, last = torch.tensor([0.4, -0.8, 0.2]), torch.tensor([-0.1, 0.3, 0.05])
+    rows = [
+        blowup.AtExponent(p, 1.0, first, m, []) for p, m in ((8, first), (11, 9 * last), (16, last))
+    ]
+    assert margins_left(rows) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("claimed_on", [blowup.MARGINS_SHRINK_ON, losses.HINGE_STARVES_MORE_ON])
+def test_what_is_false_of_cifar10_is_claimed_of_digits_and_mnist(claimed_on):
+    assert set(claimed_on) == {"digits", "mnist"}
 
 
 def test_losses_are_compared_at_every_margin_with_every_seed(digits):

