@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from linfkit.attacks import smallest_perturbation, survives_pgd
 from linfkit.certificates import Certificates, certified_radius, certify, interval_radius
-from linfkit.checkpoints import load_model
+from linfkit.checkpoints import load_model, save_model
 from linfkit.claims import Claims
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.data import Dataset, load_dataset
@@ -82,6 +82,7 @@ __all__ = [
     "mixed_loss",
     "recentre",
     "recipe_names",
+    "save_model",
     "smallest_perturbation",
     "sorted_dist",
     "survives_pgd",

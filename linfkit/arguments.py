@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from numbers import Real
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "as_labels",
+    "as_python",
     "check_count",
     "check_eps",
     "check_finite_weights",
@@ -26,21 +28,28 @@ __all__ = [
 ]
 
 
-def check_count(name: str, value: int, least: int = 1) -> None:
-    """Refuse anything but a whole number from `least` up.
+def check_count(name: str, value: SupportsIndex, least: int = 1) -> int:
+    """Python's own int of a whole number of any type, refused below `least`.
 
+    >>> check_count("steps", torch.tensor([3, 4]).numpy()[0])
+    3
     >>> check_count("steps", 0)
     Traceback (most recent call last):
     ValueError: steps must be at least 1; got 0
     """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number; got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {value}")
+    try:
+        if isinstance(value, bool) or getattr(value, "dtype", None) is torch.bool:
+            raise TypeError
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number; got {value!r}") from None
+    if count < least:
+        raise ValueError(f"{name} must be at least {least}; got {count}")
+    return count
 
 
-def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bool]) -> None:
-    """Refuse anything but a real number of which `holds` is true; NaN is never wanted.
+def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bool]) -> float:
+    """Python's own float of a real number, refused unless `holds` of it; NaN is never wanted.
 
     >>> check_real("kappa", 2, "a number from 0 to 1", lambda kappa: 0 <= kappa <= 1)
     Traceback (most recent call last):
@@ -54,6 +63,24 @@ def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bo
         number = math.nan
     if math.isnan(number) or not holds(number):
         raise ValueError(f"{name} must be {wanted}; got {value}")
+    return number
+
+
+def as_python(value: Any) -> Any:
+    """Python's own numbers and lists for NumPy's and PyTorch's, ranges, tuples and fractions.
+
+    >>> as_python(torch.arange(3)), as_python(range(2)), as_python("8/255")
+    ([0, 1, 2], [0, 1], '8/255')
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple | range):
+        return [as_python(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: as_python(item) for key, item in value.items()}
+    if isinstance(value, Real) and not isinstance(value, int):
+        return operator.index(value) if hasattr(value, "__index__") else float(value)
+    return value
 
 
 def check_tensor(name: str, tensor: Tensor) -> None:

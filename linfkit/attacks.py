@@ -15,6 +15,7 @@ from linfkit.arguments import as_labels, check_count, check_images, check_known,
 from linfkit.certificates import evaluating_at
 from linfkit.devices import on_device_of_model, with_gradients
 from linfkit.losses import check_logits
+from linfkit.plain import unwrapped
 
 __all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]
 
@@ -53,7 +54,7 @@ def survives_pgd(
     from foolbox.attacks import LinfPGD
     from foolbox.models.pytorch import PyTorchModel
 
-    x, labels = _check_attack(model, x, labels, steps, seed)
+    x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
     if isinstance(eps, bool) or not isinstance(eps, Real | Tensor):
         raise TypeError(f"eps must be a number of pixels, or one a sample; got {eps!r}")
     sizes = torch.as_tensor(eps if isinstance(eps, Tensor) else float(eps)).to(x)
@@ -109,7 +110,7 @@ def smallest_perturbation(
     >>> bool((found >= certify(net, x, labels).radius - 1e-9).all())
     True
     """
-    x, labels = _check_attack(model, x, labels, steps, seed)
+    x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
     points = nearest_misclassified(model, x, labels, steps, seed)
     with _attackable(model) as attacked:
         return _size_if_misclassified(attacked, points, x, labels)
@@ -151,7 +152,7 @@ def nearest_misclassified(
     from foolbox.criteria import Misclassification
     from foolbox.models.pytorch import PyTorchModel
 
-    x, labels = _check_attack(model, x, labels, steps, seed)
+    x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
     found = x.clone()
     with _attackable(model) as attacked, _seeded(seed):
         size = _size_if_misclassified(attacked, x, x, labels)
@@ -188,19 +189,17 @@ def nearest_misclassified(
 
 def _check_attack(
     model: nn.Module, x: Tensor, labels: Tensor, steps: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Images and labels as tensors, refused where the attack cannot be made."""
+) -> tuple[Tensor, Tensor, int, int]:
+    """Images and labels as tensors, steps and seed as Python's own, all checked."""
     check_model("model", model)
     x = check_images(x)
-    check_count("steps", steps)
-    check_count("seed", seed, least=0)
-    return x, as_labels(labels, x)
+    return x, as_labels(labels, x), check_count("steps", steps), check_count("seed", seed, least=0)
 
 
 @contextmanager
 def _attackable(model: nn.Module) -> Iterator[nn.Module]:
     """A copy of the model as it is certified, whose weights need no gradients."""
-    with evaluating_at(copy.deepcopy(model).requires_grad_(False), math.inf) as attacked:
+    with evaluating_at(copy.deepcopy(unwrapped(model)).requires_grad_(False), math.inf) as attacked:
         yield attacked
 
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from linfkit.functional import linf_interval
 from linfkit.layers import DistanceLayer, LpDist, distance_layers
 from linfkit.losses import check_logits
 from linfkit.models import LpDistNet
+from linfkit.plain import unwrapped
 from linfkit.rounding import Rounded, after_layer, rounded_down, through, unit_of
 from linfkit.soundness import has_own_forward, require_one_lipschitz, require_plain
 
@@ -151,13 +153,15 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     """
     x = check_images(x)
     labels = as_labels(labels, x)
-    check_count("batch_size", batch_size)
+    batch_size, model = check_count("batch_size", batch_size), unwrapped(model)
     if not any(distance_layers(model)):
         raise ValueError(
             "model must hold ℓp-distance layers, or its margins prove nothing; it has none"
         )
     batches = batches_for(model, batch_size, x, labels)
-    if own_proof := getattr(model, "certified_radius", None):
+    # asked of its class, since what torch.compile makes passes on what it has not itself
+    if hasattr(type(model), "certified_radius"):
+        own_proof: Any = model.certified_radius
         with _as_certified(model):
             radius = torch.cat([own_proof(*batch).to(x.device) for batch in batches])
         return _known(Certificates(radius, correct=radius >= 0))
@@ -235,9 +239,10 @@ def interval_radius(model: LpDistNet, x: Tensor, labels: Tensor, batch_size: int
     >>> bool((interval_radius(net, x, labels) >= certify(net, x, labels).radius - 1e-4).all())
     True
     """
-    require_plain(model)
+    model = require_plain(model)
     x = check_images(x)
     labels = as_labels(labels, x)
+    batch_size = check_count("batch_size", batch_size)
     certificates = certify(model, x, labels, batch_size)
     below = torch.zeros_like(certificates.radius)
     with _as_certified(model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import sys
@@ -13,14 +14,16 @@ from typing import Any, TypeGuard
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_model
+from linfkit.arguments import as_python, check_model, check_tensor
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.data import expanded
 from linfkit.hybrid import HybridEnsemble, HybridNet
 from linfkit.layers import set_p
 from linfkit.models import Ensemble, LpDistNet, SharedExponent, VotingEnsemble, common_p
+from linfkit.plain import unwrapped
 from linfkit.shapes import ShapesAlone
 from linfkit.sortnet import SortNet
 
@@ -43,6 +46,9 @@ AVERAGED = "ema_model.safetensors"
 
 #: Key of the JSON header in safetensors' own metadata.
 HEADER = "linfkit"
+
+#: Key of a number that JSON does not know, ∞ or NaN, in the header.
+NOT_FINITE = "$float"
 
 #: Models that a header can name.
 ARCHITECTURES = {
@@ -93,9 +99,28 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     ...     read_tensors(Path(folder, "a.safetensors"))
     ({'w': tensor([1., 1.])}, {'epoch': 3})
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(plain, metadata={HEADER: json.dumps(header)})
-    write_atomically(path, content)
+    whole = torch.contiguous_format
+    # copies, since several may share their memory, as tied weights do
+    own = {
+        name: tensor.detach().to("cpu", copy=True, memory_format=whole)
+        for name, tensor in tensors.items()
+    }
+    text = json.dumps(_in_json(as_python(header)), allow_nan=False)
+    write_atomically(path, safetensors.torch.save(own, metadata={HEADER: text}))
+
+
+def _in_json(value: Any) -> Any:
+    """The same with an object in place of each number that JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _in_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_in_json(item) for item in value]
+    known = not isinstance(value, float) or math.isfinite(value)
+    return value if known else {NOT_FINITE: str(value)}
+
+
+def _from_json(read: dict[str, Any]) -> Any:
+    return float(str(read[NOT_FINITE])) if read.keys() == {NOT_FINITE} else read
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -134,7 +159,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             metadata = file.metadata() or {}
             if HEADER not in metadata:
                 raise ValueError(f"its header has no {HEADER!r} entry")
-            header = json.loads(metadata[HEADER])
+            header = json.loads(metadata[HEADER], object_hook=_from_json)
             yield file, header
     except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
@@ -146,17 +171,38 @@ def _mapping(header: Any, path: Path) -> dict[str, Any]:
     return header
 
 
-def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any]) -> None:
+def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any] | None = None) -> None:
     """Write a model's parameters and buffers, with what `load_model` needs to build it again.
 
-    A net whose layers are not those that its class makes of its arguments is one of a class of
-    your own: `load_model` then wants one to load into.
+    Each tensor is read again in the dtype that it has. Of what ``torch.compile``,
+    ``DataParallel``, ``DistributedDataParallel`` or ``AveragedModel`` made of a net, the net is
+    written. A net whose layers are not those that its class makes of its arguments is one of a
+    class of your own: `load_model` then wants one to load into.
 
     Args:
-        path: the file to write.
+        path: the ``.safetensors`` file to write, whole or not at all.
         model: an `LpDistNet`, or any module whose distance layers share one p.
-        header: what else to keep, such as recipe and history; JSON.
+        header: what else to keep, such as recipe and history: names, and values of JSON or ∞ and
+            NaN. The names "model" and "p" are the net's own.
+
+    Raises:
+        TypeError: the model is none, or the header holds something else.
+        ValueError: the layers differ in p, there is none, or the header names one of the net's own.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).double(), torch.rand(5, 4).double()
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(f"{folder}/net.safetensors", net, header={"trained on": "my own images"})
+    ...     again = load_model(f"{folder}/net.safetensors")
+    >>> torch.equal(again(x), net.eval()(x))
+    True
     """
+    check_model("model", model)
+    if not isinstance(header, Mapping | None):
+        raise TypeError(f"header must be a mapping; got {type(header).__name__}")
+    header, model = header or {}, unwrapped(model)
+    if taken := sorted({"model", "p"} & header.keys()):
+        raise ValueError(f"header must leave {' and '.join(taken)} to the net; got {list(header)}")
     p, unknown = common_p(model), {"class": type(model).__name__, "arguments": None}
     built_as = model.architecture if _is_as_built(model, p) else unknown
     write_tensors(expanded(path), model.state_dict(), {**header, "model": built_as, "p": str(p)})
@@ -178,7 +224,8 @@ def _is_as_built(model: nn.Module, p: float) -> TypeGuard[SharedExponent]:
 def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """A trained model, in evaluation mode at the p it was saved with, ready to certify.
 
-    What the header says of the model takes no memory: it is held against the tensors first.
+    A net that is built from the file has the file's dtypes; a model of your own keeps its own. What
+    the header says of the model takes no memory: it is held against the tensors first.
 
     Args:
         path: a ``.safetensors`` file, or the folder that `fit` or ``linfkit train`` wrote; of a
@@ -204,7 +251,7 @@ def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
         if model is None:
             model = _built_of(header["model"], tensors)
         else:
-            model.load_state_dict(tensors)
+            unwrapped(model).load_state_dict(tensors)
         set_p(model, float(header["p"]))
     except (
         ArithmeticError,
@@ -238,12 +285,10 @@ def _built_of(architecture: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn
     # where a hybrid takes the place of a net's last layer, that is built too
     with ShapesAlone(at_most=2 * len(tensors)):
         model = _built(architecture, numbers)
-    wanted = model.state_dict()
+    for name, tensor in tensors.items():
+        check_tensor(name, tensor)
     # copied: what was read is the file itself, mapped into memory, which may yet change
-    own = {
-        name: tensor.to(wanted[name].dtype, copy=True) if name in wanted else tensor
-        for name, tensor in tensors.items()
-    }
+    own = {name: tensor.clone() for name, tensor in tensors.items()}
     model.load_state_dict(own, assign=True)
     return model
 

@@ -108,8 +108,7 @@ class LpDistConvNet(DistanceNet):
         identity_start: bool = True,
     ) -> None:
         shape = _check_shape(image_shape)
-        check_count("hidden", hidden)
-        check_count("classes", classes)
+        hidden, classes = check_count("hidden", hidden), check_count("classes", classes)
         super().__init__(math.prod(shape), mean, scale, channels=shape[0])
         self.arguments = {
             "image_shape": list(shape),
@@ -117,7 +116,7 @@ class LpDistConvNet(DistanceNet):
             "classes": classes,
             "mean": self.mean.tolist(),
             "scale": float(scale),
-            "identity_start": identity_start,
+            "identity_start": bool(identity_start),
         }
         self.layers = nn.Sequential(nn.Unflatten(1, shape))
         for stage in self.stages:
@@ -206,7 +205,8 @@ def _check_shape(image_shape: Sequence[int]) -> Shape:
         raise TypeError(f"{wanted}; got {image_shape!r}")
     if len(image_shape) != 3:
         raise ValueError(f"{wanted}; got {image_shape!r}")
-    for name, count in zip(("channels", "height", "width"), image_shape, strict=True):
+    channels, height, width = (
         check_count(f"image_shape: {name}", count)
-    channels, height, width = image_shape
+        for name, count in zip(("channels", "height", "width"), image_shape, strict=True)
+    )
     return channels, height, width

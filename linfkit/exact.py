@@ -108,7 +108,7 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
     >>> exact.lower >= (margin[0, 0] - margin[0, 1]).item() / 2 - 1e-5
     True
     """
-    require_plain(model)
+    model = require_plain(model)
     if not isinstance(x, Tensor | np.ndarray) or math.prod(x.shape) != model.in_features:
         raise ValueError(f"x must be one image of {model.in_features} pixels")
     x = check_images(x.reshape(1, -1)).detach()[0]

@@ -124,7 +124,7 @@ def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
     _check_alike("w", w, "x", x)
     _check_columns("w", w, "x", x)
     rho = check_rho(rho)
-    check_count("terms", terms)
+    terms = check_count("terms", terms)
     with torch.autocast(x.device.type, enabled=False):
         return _sorted_dist(x, w, _drop_coefficients(rho, terms, x))
 

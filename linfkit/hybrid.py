@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -277,7 +278,7 @@ class HybridNet(IntervalCertified, PixelUnits):
     def __init__(self, net: DistanceNet, hidden: int) -> None:
         if not isinstance(net, DistanceNet):
             raise TypeError(f"net must be a net of distances; got {type(net).__name__}")
-        check_count("hidden", hidden)
+        hidden = check_count("hidden", hidden)
         if len(net.layers) < 2:
             raise ValueError("net must have a depth of at least 2, since its last layer gives way")
         super().__init__(net.in_features, net.mean.tolist(), float(net.scale))
@@ -317,9 +318,10 @@ class HybridNet(IntervalCertified, PixelUnits):
     def worst_logits_at(self, u: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
         """The `worst_logits` of features u, (B, width)."""
         labels = check_logits(u.new_zeros(len(u), self.classes), labels)
-        if isinstance(eps, bool) or not isinstance(eps, int | float | Tensor):
+        if isinstance(eps, bool) or not isinstance(eps, Real | Tensor):
             raise TypeError(f"eps must be a number or one a sample; got {eps!r}")
-        radius = torch.as_tensor(eps, dtype=u.dtype, device=u.device)
+        size = eps if isinstance(eps, Tensor) else float(eps)
+        radius = torch.as_tensor(size, dtype=u.dtype, device=u.device)
         if radius.shape not in [(), (len(u),)]:
             raise ValueError(
                 f"eps must be a number or one for each of the {len(u)} samples; "

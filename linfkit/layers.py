@@ -74,8 +74,8 @@ class LpDist(DistanceLayer):
         identity_start: bool = True,
     ) -> None:
         super().__init__()
-        check_count("in_features", in_features)
-        check_count("out_features", out_features)
+        in_features = check_count("in_features", in_features)
+        out_features = check_count("out_features", out_features)
         self.in_features, self.out_features = in_features, out_features
         self.fan_in = in_features
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
@@ -141,13 +141,13 @@ class LpDistConv2d(DistanceLayer):
         identity_start: bool = True,
     ) -> None:
         super().__init__()
-        check_count("in_channels", in_channels)
-        check_count("out_channels", out_channels)
-        check_count("kernel_size", kernel_size)
-        check_count("stride", stride)
-        check_count("padding", padding, least=0)
-        check_count("dilation", dilation)
-        check_count("groups", groups)
+        in_channels = check_count("in_channels", in_channels)
+        out_channels = check_count("out_channels", out_channels)
+        kernel_size = check_count("kernel_size", kernel_size)
+        stride = check_count("stride", stride)
+        padding = check_count("padding", padding, least=0)
+        dilation = check_count("dilation", dilation)
+        groups = check_count("groups", groups)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"groups must divide in_channels={in_channels} and out_channels={out_channels}; "
@@ -238,9 +238,10 @@ class MeanShift(nn.Module):
 
     def __init__(self, features: int, momentum: float = 0.1) -> None:
         super().__init__()
-        check_count("features", features)
-        check_real("momentum", momentum, "a number from 0 to 1", lambda share: 0 <= share <= 1)
-        self.momentum = momentum
+        features = check_count("features", features)
+        self.momentum = check_real(
+            "momentum", momentum, "a number from 0 to 1", lambda share: 0 <= share <= 1
+        )
         self.register_buffer("running_mean", torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:

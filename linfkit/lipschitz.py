@@ -26,7 +26,7 @@ from linfkit.arguments import (
 from linfkit.devices import on_device_of_model, with_gradients
 from linfkit.layers import DistanceLayer, distance_layers
 from linfkit.models import Members, VotingEnsemble
-from linfkit.plain import has_hooks
+from linfkit.plain import has_hooks, unwrapped
 from linfkit.soundness import check_lipschitz
 
 __all__ = [
@@ -127,7 +127,7 @@ def lipschitz_estimate(
     if not callable(model):
         raise TypeError(f"model must be a map of images; got {type(model).__name__}")
     x, eps = check_images(x), _check_ball(eps)
-    check_count("steps", steps)
+    steps = check_count("steps", steps)
     check_evaluating(model)
     return _steepest_quotient(model, x, eps, steps)
 
@@ -176,6 +176,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     x, eps = check_images(x), _check_ball(eps)
     check_evaluating(model)
     check_finite_weights(model)
+    model = unwrapped(model)  # compiled code does not look for hooks
     inputs: dict[DistanceLayer, Tensor] = {}
 
     def remember(layer: DistanceLayer, arguments: tuple[Tensor, ...]) -> None:

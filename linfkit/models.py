@@ -106,13 +106,10 @@ class LpDistNet(DistanceNet):
         scale: float = 1.0,
         identity_start: bool = True,
     ) -> None:
-        for name, count in [
-            ("in_features", in_features),
-            ("width", width),
-            ("depth", depth),
-            ("classes", classes),
-        ]:
-            check_count(name, count)
+        in_features = check_count("in_features", in_features)
+        width = check_count("width", width)
+        depth = check_count("depth", depth)
+        classes = check_count("classes", classes)
         super().__init__(in_features, mean, scale)
         self.arguments = {
             "in_features": in_features,
@@ -121,7 +118,7 @@ class LpDistNet(DistanceNet):
             "classes": classes,
             "mean": self.mean.tolist(),
             "scale": float(scale),
-            "identity_start": identity_start,
+            "identity_start": bool(identity_start),
         }
         sizes = [in_features] + [width] * (depth - 1)
         self.layers = centred(
@@ -230,8 +227,9 @@ class VotingEnsemble(Members):
 
     def __init__(self, models: Iterable[nn.Module], logit_scale: float) -> None:
         super().__init__(models)
-        check_real("logit_scale", logit_scale, "a positive number", lambda s: 0 < s < math.inf)
-        self.logit_scale = float(logit_scale)
+        self.logit_scale = check_real(
+            "logit_scale", logit_scale, "a positive number", lambda s: 0 < s < math.inf
+        )
         if self.arguments is not None:
             self.arguments |= {"logit_scale": self.logit_scale}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partialmethod
 from types import FunctionType
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from torch import nn
 from torch.nn.modules import module as of_all_modules
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["has_hooks", "is_plain"]
+__all__ = ["has_hooks", "is_plain", "unwrapped"]
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
@@ -21,6 +24,9 @@ DESCRIBING = {"architecture", "extra_repr", "reset_parameters", "roundings"}
 
 #: How a module is called, whatever its class.
 CALLING = {"__call__", "_call_impl", "_wrapped_call_impl", "forward"}
+
+#: What computes what the net in its `module` computes; besides, there is what torch.compile makes.
+WRAPPERS = (AveragedModel, DataParallel, DistributedDataParallel)
 
 
 def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
@@ -52,6 +58,35 @@ def has_hooks(module: nn.Module) -> bool:
     """
     of_all = (of_all_modules._global_forward_hooks, of_all_modules._global_forward_pre_hooks)
     return any((module._forward_hooks, module._forward_pre_hooks, *of_all))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The net inside what ``torch.compile``, ``DataParallel`` or ``AveragedModel`` made of it.
+
+    A wrapper with a hook or methods of its own stays: what it computes may be another thing.
+
+    >>> net = nn.Linear(2, 3)
+    >>> unwrapped(DataParallel(AveragedModel(net))), unwrapped(net) is net
+    (Linear(in_features=2, out_features=3, bias=True), True)
+    """
+    while True:
+        if any(is_plain(model, kind) for kind in WRAPPERS):
+            model = model.get_submodule("module")
+        elif _is_compiled(model):
+            model = model.get_submodule("_orig_mod")
+        else:
+            return model
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    """Whether a module is what ``torch.compile`` makes, as it makes it."""
+    # imported by torch.compile at first use, which takes seconds
+    dynamo: Any = sys.modules.get("torch._dynamo.eval_frame")
+    if dynamo is None or type(model) is not dynamo.OptimizedModule or has_hooks(model):
+        return False
+    net = model.get_submodule("_orig_mod")
+    compiled: Any = getattr(model.forward, "_torchdynamo_orig_callable", None)
+    return compiled == net.__call__ or getattr(compiled, "__wrapped__", None) is net
 
 
 def _computing(kind: type[nn.Module]) -> set[str]:

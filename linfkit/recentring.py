@@ -44,7 +44,7 @@ def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
     """
     check_model("model", model)
     images = check_images(images)
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
     shifts = [module for module in model.modules() if isinstance(module, MeanShift)]
     momenta = [shift.momentum for shift in shifts]
     seen = 0

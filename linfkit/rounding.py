@@ -56,11 +56,10 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from linfkit.devices import to_float64
 from linfkit.models import DistanceNet, Ensemble
-from linfkit.plain import is_plain
+from linfkit.plain import is_plain, unwrapped
 from linfkit.units import PixelUnits
 
 __all__ = [
@@ -176,8 +175,8 @@ def through(module: nn.Module, at: Rounded) -> Rounded:
         return inside.times(unit_of(module)).after(logits, roundings=1)
     if is_plain(module, Ensemble):
         return _mean([through(member, at) for member in module.models])
-    if is_plain(module, AveragedModel):
-        return through(module.module, at)
+    if (wrapped := unwrapped(module)) is not module:
+        return through(wrapped, at)
     return after_layer(module, at, module(at.value))
 
 

@@ -59,8 +59,8 @@ class SortDist(DistanceLayer):
     ) -> None:
         super().__init__()
         start = LpDist(in_features, out_features, bias, identity_start)
-        self.in_features, self.out_features = in_features, out_features
-        self.fan_in = in_features
+        self.in_features, self.out_features = start.in_features, start.out_features
+        self.fan_in = start.in_features
         self.rho = check_rho(rho)
         self.weight, self.bias = start.weight, start.bias
 
@@ -153,10 +153,10 @@ class SortNet(DistanceNet):
         scale: float = 1.0,
         identity_start: bool = True,
     ) -> None:
-        check_count("in_features", in_features)
-        check_count("width", width)
-        check_count("depth", depth, least=2)
-        check_count("classes", classes)
+        in_features = check_count("in_features", in_features)
+        width = check_count("width", width)
+        depth = check_count("depth", depth, least=2)
+        classes = check_count("classes", classes)
         super().__init__(in_features, mean, scale)
         self.arguments = {
             "in_features": in_features,
@@ -166,7 +166,7 @@ class SortNet(DistanceNet):
             "rho": check_rho(rho),
             "mean": self.mean.tolist(),
             "scale": float(scale),
-            "identity_start": identity_start,
+            "identity_start": bool(identity_start),
         }
         self.layers = centred(
             LpDist(in_features, width, identity_start=identity_start),

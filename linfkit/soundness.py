@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
-from torch.optim.swa_utils import AveragedModel
 
 from linfkit.arguments import check_finite_weights, check_model
 from linfkit.devices import to_float64
 from linfkit.layers import DistanceLayer, LpDist, MeanShift
 from linfkit.models import DistanceNet, Ensemble, LpDistNet, VotingEnsemble
-from linfkit.plain import has_hooks, is_plain
+from linfkit.plain import has_hooks, is_plain, unwrapped
 from linfkit.rounding import may_mix_samples, roundings_of, unit_of, window_size
 
 __all__ = [
@@ -29,7 +28,7 @@ __all__ = [
 ]
 
 #: Modules that only pass values from layer to layer, in a way that adds nothing to them.
-HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble, AveragedModel)
+HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble)
 
 #: PyTorch's layers that multiply by weights.
 MULTIPLYING = (nn.Linear, _ConvNd, _BatchNorm)
@@ -97,8 +96,8 @@ def require_one_lipschitz(model: nn.Module) -> None:
             raise ValueError(f"model must give logits that are 1-Lipschitz; {layer} {row.why}")
 
 
-def require_plain(model: nn.Module) -> None:
-    """Refuse what is no `LpDistNet`, or one that is not made of the layers that its class makes.
+def require_plain(model: nn.Module) -> LpDistNet:
+    """The net itself, unwrapped, if it is an `LpDistNet` of the layers that its class makes.
 
     For proofs that go through these layers one by one.
 
@@ -107,8 +106,11 @@ def require_plain(model: nn.Module) -> None:
         ValueError: a layer is of another kind, or has a hook or a ``forward`` of its own, as the
             net itself may have; a weight is NaN or infinite; or its scale is no positive number.
 
-    >>> require_plain(LpDistNet(4, width=8, depth=2, classes=3))
+    >>> net = LpDistNet(4, width=8, depth=2, classes=3)
+    >>> require_plain(net) is net
+    True
     """
+    model = unwrapped(model)
     if not isinstance(model, LpDistNet):
         raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
     if not (is_plain(model, LpDistNet) and is_plain(model.layers, nn.Sequential)):
@@ -121,6 +123,7 @@ def require_plain(model: nn.Module) -> None:
                 f"'layers.{place}', a {type(layer).__name__}, is not"
             )
     unit_of(model)
+    return model
 
 
 def has_own_forward(model: nn.Module) -> bool:
@@ -132,17 +135,21 @@ def has_own_forward(model: nn.Module) -> bool:
     >>> has_own_forward(Residual(nn.Identity())), has_own_forward(nn.Sequential(nn.Identity()))
     (True, False)
     """
-    held = any(is_plain(model, kind) for kind in (*HOLDING, VotingEnsemble))
+    held = _only_holds(model) or is_plain(model, VotingEnsemble)
     own = not (held or has_hooks(model))  # what a hook does is nobody's word
-    return any(model.children()) and own and roundings_of(model) is None
+    return bool(list(model.children())) and own and roundings_of(model) is None
 
 
 def _rows(name: str, module: nn.Module) -> Iterator[LayerCheck]:
     for of_child, child in module.named_children():
         yield from _rows(f"{name}.{of_child}" if name else of_child, child)
-    if not any(is_plain(module, kind) for kind in HOLDING):
+    if not _only_holds(module):
         constant, why = _constant(module)
         yield LayerCheck(name, type(module).__name__, constant, _roundings(module), why)
+
+
+def _only_holds(module: nn.Module) -> bool:
+    return unwrapped(module) is not module or any(is_plain(module, kind) for kind in HOLDING)
 
 
 def _roundings(module: nn.Module) -> int | None:
@@ -186,7 +193,7 @@ def _constant(module: nn.Module) -> tuple[float, str]:
         )
     if roundings_of(module) is not None:
         return 1.0, "lengthens nothing in ℓ∞"
-    if any(module.children()):
+    if list(module.children()):
         return math.inf, (
             "has a forward of its own, which can add or multiply what its layers give, so that "
             "half the margin may be no radius: connect them by nn.Sequential, or give the model "

@@ -69,13 +69,13 @@ class PixelUnits(nn.Module):
                 f"mean must be one number or one for each channel of the {in_features} inputs; "
                 f"got {means.numel()} numbers"
             )
-        check_real("scale", scale, "a positive number", lambda scale: 0 < scale < math.inf)
+        scale = check_real("scale", scale, "a positive number", lambda s: 0 < s < math.inf)
         single = torch.finfo(torch.float32)
         if not single.tiny <= scale <= 1 / single.tiny:
             raise ValueError(f"scale must be a number that float32 can divide by; got {scale}")
         self.in_features = in_features
         self.register_buffer("mean", means)
-        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("scale", torch.tensor(scale))
         self.logit_scale = nn.Parameter(torch.tensor(1.0 / scale))
 
     def normalise(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@ Not tested: the strength of foolbox's attack; certificates against it (test_cert
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,6 +32,16 @@ def net():
 @pytest.fixture
 def x():
     return torch.rand(8, 12, generator=torch.Generator().manual_seed(0))
+
+
+def test_steps_and_seed_may_be_whole_numbers_of_any_type(net, x):
+    labels, numbers = net(x).argmax(dim=1), {"steps": np.int64(5), "seed": np.uint8(3)}
+    plain = {name: int(number) for name, number in numbers.items()}
+    for attack in (
+        smallest_perturbation,
+        lambda *given, **more: lk.survives_pgd(*given, 0.2, **more),
+    ):
+        assert torch.equal(attack(net, x, labels, **numbers), attack(net, x, labels, **plain))
 
 
 def test_a_point_survives_up_to_its_distance_from_the_boundary(line):

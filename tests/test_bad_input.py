@@ -150,7 +150,9 @@ ARGUMENTS = [
     Case("Dataset", lambda: data_set(classes=()), ValueError, "^classes: .* two names are wanted"),
     Case("Dataset", lambda: data_set(classes=10), TypeError, "^classes: 10 came"),
     Case("Dataset", lambda: data_set(train_y=10**6 * DIGITS), ValueError, "^classes: none came"),
-    Case("Dataset", lambda: digits().subset(0), ValueError, "^train_images: 0 came"),
+    Case(
+        "Dataset", lambda: digits().subset(0), ValueError, "^train_images must be at least 1; got 0"
+    ),
     Case("Ensemble", lambda: lk.Ensemble([]), ValueError, "^models must hold at least one"),
     Case("Ensemble", lambda: lk.Ensemble(3), TypeError, "^models must be several models; got int"),
     Case("Ensemble", lambda: lk.Ensemble("ab"), TypeError, "^models must be several models"),
@@ -272,7 +274,7 @@ ARGUMENTS = [
     Case("fit", lambda: lk.fit(3), TypeError, "^recipe must be a Recipe"),
     Case("fit", lambda: lk.fit("digits-smal"), ValueError, "did you mean 'digits-small'"),
     Case("fit", lambda: lk.fit(tiny(), PIXELS), TypeError, "^data must be a Dataset"),
-    Case("fit", lambda: lk.fit(tiny(), seed=-1), ValueError, "^seed must be 0 or more; got -1"),
+    Case("fit", lambda: lk.fit(tiny(), seed=-1), ValueError, "^seed must be at least 0; got -1"),
     Case("fit", lambda: lk.fit(tiny(), seed=0.5), TypeError, "^seed must be a whole number"),
     Case("fit", lambda: lk.fit(tiny(), device="tpu9"), ValueError, "^device must be .*'tpu9'"),
     Case("fit", lambda: lk.fit(tiny(), device=0), TypeError, "^device must be .* got 0"),
@@ -356,6 +358,17 @@ ARGUMENTS = [
     Case("lp_dist", lambda: lk.lp_dist(ROWS[:0], WEIGHTS, 8), ValueError, "^x must be a non-empty"),
     Case("lp_dist", lambda: lk.lp_dist(ROWS, WEIGHTS[:, :3], 8), ValueError, "^w must have as man"),
     Case("lp_dist", lambda: lk.lp_dist(ROWS, WEIGHTS.double(), 8), TypeError, "^w must have the d"),
+    Case("save_model", lambda: lk.save_model("a", "net"), TypeError, "^model must be a torch.nn.M"),
+    Case("save_model", lambda: lk.save_model("a", nn.ReLU()), ValueError, "no distance layer"),
+    Case(
+        "save_model", lambda: lk.save_model("a", net(), 3), TypeError, "^header must be a mapping"
+    ),
+    Case(
+        "save_model",
+        lambda: lk.save_model("a", net(), {"p": 8}),
+        ValueError,
+        r"^header must leave p to the net; got \['p'\]",
+    ),
     Case("mixed_loss", lambda: lk.mixed_loss(LOGITS, LABELS, 1, "a", 1), TypeError, "^lam must be"),
     Case("mixed_loss", lambda: lk.mixed_loss(LOGITS, LABELS, 1, -1, 1), ValueError, "^lam must be"),
     Case("mixed_loss", lambda: lk.mixed_loss(LOGITS, LABELS, 1, 0, "1"), TypeError, "^logit_scale"),
@@ -831,7 +844,7 @@ COMMANDS = [
     Command("train digits-small --set epochs=[[[[", "error: epochs: '[[[[' came"),
     Command("train digits-small --set epochs={[]:1}", "error: epochs: '{[]:1}' came"),
     Command("train digits-small --set self=1", "error: self: no key of a recipe"),
-    Command("train digits-small --seed -1", "error: seed must be 0 or more; got -1"),
+    Command("train digits-small --seed -1", "error: seed must be at least 0; got -1"),
     Command("train digits-small --seed one", "Invalid value for '--seed'"),
     Command("ensemble digits-small --set seeds=[0]", "error: recipe must have two seeds or more"),
     Command("watch no-such-run", "error: run: there is no folder no-such-run"),

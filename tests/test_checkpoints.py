@@ -7,14 +7,17 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import linfkit as lk
 from linfkit import checkpoints
 from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
+from linfkit.plain import unwrapped
 
 INF = math.inf
 
@@ -58,6 +61,113 @@ def test_a_net_is_read_as_it_was_saved_ready_to_certify(p, net, x, tmp_path):
     labels = torch.tensor([0, 1, 2, 3, 0])
     wanted = lk.certify(net, x, labels).radius
     assert torch.equal(lk.certify(loaded, x, labels).radius, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: lk.LpDistNet(12, 9, 3, 4, mean=[0.1, 0.2, 0.3], scale=0.4),
+        lambda: lk.SortNet(12, 9, 3, 4, rho=0.3),
+        lambda: lk.HybridNet(lk.LpDistNet(12, 9, 3, 4, mean=0.1), hidden=5),
+        lambda: lk.Ensemble([lk.LpDistNet(12, 9, 2, 4) for _ in range(2)]),
+        lambda: lk.VotingEnsemble([lk.LpDistNet(12, 9, 2, 4)], logit_scale=3),
+    ],
+    ids=["net", "SortNet", "hybrid", "ensemble", "voting"],
+)
+def test_a_net_is_read_in_the_type_that_it_has(build, dtype, x, tmp_path):
+    net = build().to(dtype).eval()
+    lk.save_model(tmp_path / "net.safetensors", net)
+    loaded = lk.load_model(tmp_path / "net.safetensors")
+    for name, tensor in net.state_dict().items():
+        assert loaded.state_dict()[name].dtype == dtype
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert torch.equal(loaded(x.to(dtype)), net(x.to(dtype)))
+
+
+def test_each_tensor_is_read_in_the_type_that_it_has(net, tmp_path):
+    net.layers[0].double()
+    net.layers[1].half()
+    lk.save_model(tmp_path / "net.safetensors", net)
+    dtypes = {name: tensor.dtype for name, tensor in net.state_dict().items()}
+    loaded = lk.load_model(tmp_path / "net.safetensors")
+    assert {name: tensor.dtype for name, tensor in loaded.state_dict().items()} == dtypes
+
+
+def test_a_model_that_you_pass_keeps_its_type(net, x, tmp_path):
+    lk.save_model(tmp_path / "net.safetensors", net.double())
+    own = lk.LpDistNet(12, 9, 3, 4, mean=[0, 0, 0])
+    loaded = lk.load_model(tmp_path / "net.safetensors", model=own)
+    assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.float32}
+    assert torch.equal(loaded(x), net.float()(x))
+
+
+def test_a_net_of_whole_numbers_is_refused(net, tmp_path):
+    whole = {name: tensor.long() for name, tensor in net.state_dict().items()}
+    built_by = {"class": "LpDistNet", "arguments": net.arguments}
+    write_tensors(tmp_path / "a.safetensors", whole, {"model": built_by, "p": "inf"})
+    with pytest.raises(ValueError, match=r"loaded: \S+ must hold floating-point numbers"):
+        lk.load_model(tmp_path / "a.safetensors")
+
+
+def tied():
+    net = lk.LpDistNet(12, 9, 4, 4)
+    net.layers[4].weight = net.layers[2].weight
+    return net
+
+
+@pytest.mark.parametrize("shared", ["members", "weights", "views"])
+def test_tensors_that_share_their_memory_are_saved(shared, x, tmp_path):
+    net = tied() if shared == "weights" else lk.LpDistNet(12, 9, 3, 4)
+    if shared == "views":
+        both = torch.randn(18, 12)
+        net.layers[0].weight.data, net.layers[2].weight.data = both[:9], both[9:, :9]
+    net = lk.Ensemble([net, net]) if shared == "members" else net
+    lk.save_model(tmp_path / "net.safetensors", net)
+    loaded = lk.load_model(tmp_path / "net.safetensors")
+    assert torch.equal(loaded(x), net.eval()(x))
+
+
+WRAPPERS = {
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "DataParallel": nn.DataParallel,
+    "AveragedModel": AveragedModel,
+    "one in another": lambda net: torch.compile(
+        nn.DataParallel(AveragedModel(net)), backend="eager"
+    ),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPERS.values(), ids=WRAPPERS)
+def test_of_a_wrapper_the_net_is_saved(wrapped, net, x, tmp_path):
+    net.p = 8
+    lk.save_model(tmp_path / "net.safetensors", wrapped(net))
+    loaded = lk.load_model(tmp_path / "net.safetensors")
+    assert (type(loaded), loaded.p) == (lk.LpDistNet, 8)
+    assert torch.equal(loaded(x), net(x))
+    around = wrapped(lk.LpDistNet(12, 9, 3, 4, mean=[0, 0, 0]))
+    assert lk.load_model(tmp_path / "net.safetensors", model=around) is around
+    assert torch.equal(unwrapped(around)(x), net(x))
+
+
+def test_a_header_may_be_left_out_and_its_numbers_of_any_type(net, tmp_path):
+    lk.save_model(tmp_path / "a.safetensors", net)
+    assert read_tensors(tmp_path / "a.safetensors")[1].keys() == {"model", "p"}
+    found = {"share": np.float32(0.5), "counts": np.arange(2), "most": INF, "least": -np.inf}
+    lk.save_model(tmp_path / "a.safetensors", net, found)
+    read = read_tensors(tmp_path / "a.safetensors")[1]
+    assert {name: read[name] for name in found} == {
+        "share": 0.5, "counts": [0, 1], "most": INF, "least": -INF
+    }  # fmt: skip
+
+
+def test_headers_are_json(net, tmp_path):
+    save_model(tmp_path / "a.safetensors", net, {"history": [{"p": INF, "loss": math.nan}]})
+    with safetensors.safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        json.loads(file.metadata()["linfkit"], parse_constant=lambda word: pytest.fail(word))
+    (row,) = read_tensors(tmp_path / "a.safetensors")[1]["history"]
+    assert row["p"] == INF
+    assert math.isnan(row["loss"])
 
 
 def test_a_path_may_be_a_string(net, tmp_path):

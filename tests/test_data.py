@@ -787,11 +787,16 @@ class TestSubset:
         digits = load_dataset("digits")
         assert digits.subset().fingerprint == digits.fingerprint
 
+    @pytest.mark.parametrize("whole", [np.int32, torch.tensor])
+    def test_counts_whole_numbers_of_any_type(self, whole):
+        assert len(load_dataset("digits").subset(train_images=whole(7)).train_x) == 7
+
     @pytest.mark.parametrize(
-        ("count", "error"), [(0, ValueError), (1438, ValueError), (1.5, TypeError)]
+        ("count", "error"),
+        [(0, ValueError), (1438, ValueError), (1.5, TypeError), (True, TypeError)],
     )
     def test_refuses(self, count, error):
-        with pytest.raises(error, match=r"^train_images: "):
+        with pytest.raises(error, match=r"^train_images must be "):
             load_dataset("digits").subset(train_images=count)
 
 
@@ -840,6 +845,11 @@ class TestLabelNoise:
         once, again, other = (clean.with_label_noise(0.5, seed).fingerprint for seed in (0, 0, 1))
         assert once == again != other
 
+    def test_takes_numbers_of_any_type(self):
+        clean = self.dataset(100)
+        ours = clean.with_label_noise(np.float32(0.5), seed=np.uint8(3))
+        assert ours.fingerprint == clean.with_label_noise(0.5, seed=3).fingerprint
+
     def test_of_nothing_changes_nothing(self):
         clean = self.dataset(100)
         assert clean.with_label_noise(0, seed=0).fingerprint == clean.fingerprint
@@ -847,11 +857,11 @@ class TestLabelNoise:
     @pytest.mark.parametrize(
         ("share", "seed", "error", "said"),
         [
-            (1.1, 0, ValueError, "^share: 1.1 came"),
-            (float("nan"), 0, ValueError, "^share: nan came"),
-            ("a lot", 0, TypeError, "^share: 'a lot' came"),
-            (0.1, -1, ValueError, "^seed: -1 came"),
-            (0.1, 0.5, TypeError, "^seed: 0.5 came"),
+            (1.1, 0, ValueError, "^share must be a number from 0 to 1; got 1.1"),
+            (float("nan"), 0, ValueError, "^share must be a number from 0 to 1; got nan"),
+            ("a lot", 0, TypeError, "^share must be a number from 0 to 1; got 'a lot'"),
+            (0.1, -1, ValueError, "^seed must be at least 0; got -1"),
+            (0.1, 0.5, TypeError, "^seed must be a whole number; got 0.5"),
         ],
     )
     def test_refuses(self, share, seed, error, said):
@@ -918,6 +928,10 @@ class TestAugmentation:
         assert once.equal(again)
         assert not once.equal(other)
 
+    def test_padding_may_be_a_whole_number_of_any_type(self):
+        cropped = random_crop(self.IMAGES, np.uint8(1), generator())
+        assert cropped.equal(random_crop(self.IMAGES, 1, generator()))
+
     def test_no_padding_draws_nothing(self):
         drawn = generator()
         assert random_crop(self.IMAGES, 0, drawn).equal(self.IMAGES)
@@ -928,8 +942,9 @@ class TestAugmentation:
         [
             (IMAGES[0], 1, ValueError, r"^images: shape \(3, 7, 5\) came"),
             ("cat", 1, TypeError, "^images: str came"),
-            (IMAGES, -1, ValueError, "^padding: -1 came"),
-            (IMAGES, 0.5, TypeError, "^padding: 0.5 came"),
+            (IMAGES, -1, ValueError, "^padding must be at least 0; got -1"),
+            (IMAGES, 0.5, TypeError, "^padding must be a whole number; got 0.5"),
+            (IMAGES, True, TypeError, "^padding must be a whole number; got True"),
         ],
     )
     def test_refuses(self, images, padding, error, said):

@@ -4,7 +4,9 @@ Not tested: the proofs (test_certificates.py), the strength of the attack (test_
 import hashlib
 import json
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -168,7 +170,11 @@ class TestEvaluate:
         [
             ({"data": "digits"}, TypeError, "^data must be a Dataset; got str$"),
             ({"eps": 8}, ValueError, r"eps must be in pixels .*8/255"),
-            ({"images": 361}, ValueError, "test_images: 361 came"),
+            (
+                {"images": 361},
+                ValueError,
+                "test_images must be at most 360, all there are; got 361",
+            ),
             ({"model": lk.LpDistNet(784, 8, 2, 10)}, ValueError, "784 pixels"),
             ({"model": torch.nn.Linear(64, 10)}, ValueError, "ℓp-distance layers"),
         ],
@@ -234,6 +240,11 @@ class TestRecords:
         }
         assert told["data"]["fingerprint"] == digits.fingerprint
         assert told["attack"] == {"steps": 5, "restarts": 1, "seed": 0}
+        assert told == json.loads(
+            Record.of(trained, digits, replace(found, attack=PGD(np.int64(5), np.uint8(1))))
+            .model_copy(update={"finished": record.finished})
+            .model_dump_json()
+        )
         assert {"linfkit", "python", "torch"} <= told["versions"].keys()
 
     def test_the_table_has_the_papers_columns(self, trained, found, digits):

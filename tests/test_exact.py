@@ -160,6 +160,7 @@ def test_weights_that_are_no_finite_numbers_are_refused(place, value):
         (None, torch.tensor([0.5, 1.5]), 0, ValueError, r"pixels in \[0, 1\]"),
         (None, torch.rand(2), 3, ValueError, "label must be a whole number from 0 to 2; got 3"),
         (None, torch.rand(2), True, ValueError, "label must be a whole number"),
+        (None, torch.rand(2), 1.0, ValueError, "label must be a whole number"),
     ],
 )
 def test_what_is_wrong_is_named(model, x, label, error, message):

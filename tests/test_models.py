@@ -1,8 +1,10 @@
 """Tested: what nets and ensembles compute, in which units, how steep they are and what they refuse.
 Not tested: single layers (test_layers.py), training (test_training.py), certificates of nets."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -139,6 +141,44 @@ def test_a_net_is_built_again_from_its_arguments():
     again.load_state_dict(net.state_dict())
     x = torch.rand(2, 12)
     assert torch.equal(net.eval()(x), again.eval()(x))
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.uint8, np.array, torch.tensor], ids=str)
+@pytest.mark.parametrize(
+    ("build", "counts"),
+    [
+        (lk.LpDistNet, (48, 8, 3, 4)),
+        (lambda *counts: lk.SortNet(*counts, rho=0.3), (48, 8, 3, 4)),
+        (lambda *image: lk.LpDistLeNet(image, image[1], image[2]), (1, 28, 28)),
+        (lambda hidden: lk.HybridNet(lk.LpDistNet(12, 8, 2, 3), hidden), (6,)),
+        (lk.LpDist, (12, 3)),
+        (lambda *counts: lk.SortDist(*counts, rho=0.3), (12, 3)),
+        (lk.LpDistConv2d, (4, 8, 3, 2, 1, 1, 2)),
+        (lk.MeanShift, (12,)),
+    ],
+    ids=["net", "SortNet", "LeNet", "hybrid", "layer", "SortDist", "convolution", "shift"],
+)
+def test_counts_are_whole_numbers_of_any_type(build, counts, whole):
+    net, wanted = build(*map(whole, counts)), build(*counts)
+    assert repr(net) == repr(wanted)
+    arguments = getattr(wanted, "arguments", None)
+    assert json.loads(json.dumps(getattr(net, "arguments", None))) == arguments
+
+
+@pytest.mark.parametrize("count", [True, np.True_, torch.tensor(True), 8.0, np.float64(8), "8"])
+def test_what_is_no_whole_number_is_no_count(count):
+    with pytest.raises(TypeError, match=r"^width must be a whole number; got"):
+        lk.LpDistNet(12, count, 2, 3)
+
+
+@pytest.mark.parametrize("real", [np.float64, np.float32, int])
+def test_units_may_be_real_numbers_of_any_type(real):
+    net = lk.LpDistNet(12, 8, 2, 3, mean=real(0), scale=real(2), identity_start=np.True_)
+    assert json.dumps(net.arguments) == json.dumps(
+        lk.LpDistNet(12, 8, 2, 3, mean=0.0, scale=2.0).arguments
+    )
+    assert {tensor.dtype for tensor in net.state_dict().values()} == {torch.float32}
+    assert lk.VotingEnsemble([net], real(2)).arguments["logit_scale"] == 2.0
 
 
 def test_a_net_compiles_into_one_graph_and_follows_a_changed_p():

@@ -7,8 +7,10 @@ import copy
 import math
 import tomllib
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -412,6 +414,39 @@ class TestValidation:
         assert (recipe.kappa, recipe.lam_start, recipe.lam_end) == (0.25, 0.1, 0.0005)
         assert (recipe.p_start, recipe.p_end, recipe.p_ramp) == (8, 1000, (0.06, 0.9))
         assert (recipe.ema_decay, recipe.identity_start, recipe.seeds) == (0.99, True, (0,))
+
+    @pytest.mark.parametrize(
+        ("given", "plain"),
+        [
+            ({"width": np.int64(8), "batch_size": np.uint8(8), "epochs": torch.tensor(8)}, 8),
+            ({"lr": np.float32(0.5), "eps": np.float64(0.5), "kappa": Fraction(1, 2)}, 0.5),
+            ({"seeds": range(3)}, (0, 1, 2)),
+            ({"seeds": np.arange(3)}, (0, 1, 2)),
+            ({"seeds": [np.int64(0), torch.tensor(1), 2]}, (0, 1, 2)),
+            ({"mean": np.array([0.25, 0.5]), "p_ramp": torch.tensor([0.25, 0.5])}, (0.25, 0.5)),
+            ({"flip": np.True_, "identity_start": np.array(True)}, True),
+        ],
+        ids=str,
+    )
+    def test_numbers_may_be_of_any_type(self, given, plain):
+        recipe, wanted = SMALL.replace(**given), SMALL.replace(**dict.fromkeys(given, plain))
+        assert recipe == wanted
+        assert recipe.to_toml() == wanted.to_toml()
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("width", np.True_),
+            ("width", np.float64(8)),
+            ("seeds", np.array([0.0, 1.0])),
+            ("seeds", np.array([[0, 1]])),
+            ("eps", np.float32("nan")),
+            ("flip", np.int64(1)),
+        ],
+    )
+    def test_numbers_of_any_type_are_held_to_the_same(self, key, value):
+        with pytest.raises(ValueError, match=rf"^{key}: .* came; .* wanted$"):
+            SMALL.replace(**{key: value})
 
     @pytest.mark.parametrize("key", sorted(LEAST.keys() - {"depth"}))
     def test_a_key_that_is_missing(self, key):

@@ -11,9 +11,11 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.swa_utils import AveragedModel
 
 import linfkit as lk
+from linfkit.attacks import smallest_perturbation
 from linfkit.certificates import interval_radius
 from linfkit.exact import exact_radius
 from linfkit.hybrid import IntervalMLP, ScaledLinear
+from linfkit.plain import unwrapped
 from linfkit.rounding import roundings_of
 
 INF = math.inf
@@ -544,6 +546,88 @@ def test_what_is_1_lipschitz_is_certified(model):
     with torch.no_grad():
         half_margin = lk.certified_radius(model.eval()(x), labels)
     torch.testing.assert_close(certificates.radius, half_margin, rtol=0, atol=3e-5)
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A group of processes for this one alone, as DistributedDataParallel wants one."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+WRAPPERS = {
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "DataParallel": nn.DataParallel,
+    "DistributedDataParallel": nn.parallel.DistributedDataParallel,
+    "AveragedModel": AveragedModel,
+    "one in another": lambda net: torch.compile(
+        nn.DataParallel(AveragedModel(net)), backend="eager"
+    ),
+}
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("held", [lambda net: net, nn.Sequential, lambda net: lk.Ensemble([net])])
+@pytest.mark.parametrize("wrapped", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_wrapper_is_certified_as_the_net_that_it_wraps(wrapped, held):
+    net, x, labels = distances(), torch.rand(4, 16), torch.zeros(4).long()
+    wanted = lk.certify(held(net), x, labels)
+    found = lk.certify(held(wrapped(net)), x, labels)
+    assert torch.equal(found.radius, wanted.radius)
+    assert torch.equal(found.rounding, wanted.rounding)
+    assert all(row.sound for row in lk.check_lipschitz(held(wrapped(net))))
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("wrapped", WRAPPERS.values(), ids=WRAPPERS)
+def test_of_a_wrapper_every_proof_is_that_of_the_net(wrapped):
+    net, x, labels = distances().eval(), torch.rand(4, 16), torch.zeros(4).long()
+    assert torch.equal(interval_radius(wrapped(net), x, labels), interval_radius(net, x, labels))
+    assert exact_radius(wrapped(net), x[0], 0).lower == exact_radius(net, x[0], 0).lower
+    assert lk.lipschitz_by_layer(wrapped(net).eval(), x) == lk.lipschitz_by_layer(net, x)
+    assert lk.lipschitz_bound(wrapped(net)) == 1
+    of_hybrid = hybrid()
+    wanted = lk.certify(of_hybrid, x, labels).radius
+    assert torch.equal(lk.certify(wrapped(of_hybrid), x, labels).radius, wanted)
+    found = smallest_perturbation(wrapped(net), x, labels, steps=5)
+    assert torch.equal(found, smallest_perturbation(net, x, labels, steps=5))
+
+
+def listened_to(wrapper):
+    wrapper.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return wrapper
+
+
+def another_forward(wrapper):
+    net = unwrapped(wrapper)
+    wrapper.forward = lambda x: 2 * net(x)
+    return wrapper
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("changed", [listened_to, another_forward])
+@pytest.mark.parametrize("wrapped", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.filterwarnings("ignore:the forward of")
+def test_a_wrapper_that_computes_something_else_is_not_the_net(wrapped, changed):
+    x, labels = torch.rand(4, 16), torch.zeros(4).long()
+    wrapper = changed(wrapped(distances().eval()))
+    assert unwrapped(wrapper) is wrapper
+    assert not lk.check_lipschitz(wrapper)[-1].sound
+    for proof in (interval_radius, lambda net, x, labels: exact_radius(net, x[0], 0)):
+        with pytest.raises(TypeError, match=r"^model must be an LpDistNet"):
+            proof(wrapper, x, labels)
+    with pytest.raises(ValueError, match=r"^model must give logits that are 1-Lipschitz"):
+        lk.certify(nn.Sequential(wrapper), x, labels)
+    with pytest.raises(ValueError, match=r"^model must give logits that are 1-Lipschitz"):
+        lk.certify(changed(wrapped(hybrid())), x, labels)
+    if changed is another_forward:  # which is taken at its word, and the rounding left out
+        assert lk.certify(wrapper, x, labels).rounding is None
+        return
+    with pytest.raises(ValueError, match="has a hook"):
+        lk.certify(wrapper, x, labels)
 
 
 def test_a_forward_of_ones_own_is_taken_at_its_word_with_a_warning():

@@ -10,6 +10,7 @@ import nbformat
 import torch
 from tqdm.auto import tqdm
 
+from linfkit.arguments import check_count
 from linfkit.batch import sweeps
 from linfkit.batch.execution import Execution, execute, lost
 from linfkit.batch.outputs import claims_in, figures_in
@@ -67,6 +68,7 @@ def reproduce(
         BlockingIOError: another run is writing into `out`.
         ConnectionError: no scheduler answers. In all cases nothing has run.
     """
+    workers = None if workers is None else check_count("workers", workers)
     profile = load_profile(profile) if isinstance(profile, str) else profile
     out = expanded(out or Path("runs") / profile.name)
     notebooks = None if notebooks is None else expanded(notebooks)

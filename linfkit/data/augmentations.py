@@ -7,6 +7,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from linfkit.arguments import check_count
+
 PaddingMode = Literal["replicate", "zeros"]
 
 
@@ -43,10 +45,7 @@ def random_crop(
         >>> assert shifted.shape == images.shape and not shifted.equal(images)
     """
     _check_batch(images)
-    if isinstance(padding, bool) or not isinstance(padding, int):
-        raise TypeError(f"padding: {padding!r} came; an integer of at least 0 is wanted")
-    if padding < 0:
-        raise ValueError(f"padding: {padding} came; an integer of at least 0 is wanted")
+    padding = check_count("padding", padding, least=0)
     if padding_mode not in get_args(PaddingMode):
         raise ValueError(f"padding_mode: {padding_mode!r} came; 'replicate' or 'zeros' is wanted")
     if padding == 0:

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linfkit.arguments import check_count, check_real
+
 Array = Tensor | NDArray[np.generic]
 
 
@@ -231,14 +233,8 @@ class Dataset:
             >>> wrong = (noisy.train_y != digits.train_y).float().mean().item()
             >>> assert 0.15 < wrong < 0.2
         """
-        if isinstance(share, bool) or not isinstance(share, int | float):
-            raise TypeError(f"share: {share!r} came; a number from 0 to 1 is wanted")
-        if not 0 <= share <= 1:
-            raise ValueError(f"share: {share!r} came; a number from 0 to 1 is wanted")
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise TypeError(f"seed: {seed!r} came; an integer of at least 0 is wanted")
-        if seed < 0:
-            raise ValueError(f"seed: {seed!r} came; an integer of at least 0 is wanted")
+        share = check_real("share", share, "a number from 0 to 1", lambda share: 0 <= share <= 1)
+        seed = check_count("seed", seed, least=0)
         rng = np.random.default_rng(seed)
         redrawn = rng.permutation(len(self.train_y))[: round(share * len(self.train_y))]
         labels = self.train_y.clone()
@@ -336,10 +332,7 @@ def _check_labels(argument: str, labels: Tensor, classes: int) -> None:
 def _check_count(argument: str, wanted: int | None, present: int) -> int:
     if wanted is None:
         return present
-    if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer):
-        raise TypeError(f"{argument}: {wanted!r} came; an integer, or None for all, is wanted")
-    if not 1 <= wanted <= present:
-        raise ValueError(
-            f"{argument}: {wanted:,} came; from 1 to {present:,}, as many as there are, is wanted"
-        )
-    return int(wanted)
+    count = check_count(argument, wanted)
+    if count > present:
+        raise ValueError(f"{argument} must be at most {present:,}, all there are; got {count:,}")
+    return count

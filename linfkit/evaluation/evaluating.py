@@ -17,6 +17,7 @@ from linfkit.attacks import survives_pgd
 from linfkit.certificates import Certificates, certify, interval_radius
 from linfkit.data import Dataset
 from linfkit.models import LpDistNet
+from linfkit.plain import unwrapped
 
 __all__ = ["PGD", "Evaluation", "evaluate"]
 
@@ -52,9 +53,8 @@ class PGD:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_count("steps", self.steps)
-        check_count("restarts", self.restarts)
-        check_count("seed", self.seed, least=0)
+        for name, least in (("steps", 1), ("restarts", 1), ("seed", 0)):
+            object.__setattr__(self, name, check_count(name, getattr(self, name), least))
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def evaluate(
     """
     started = time.monotonic()
     check_model("model", model)
+    model = unwrapped(model)
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
     eps = check_eps(eps)
@@ -165,7 +166,7 @@ def _proofs(model: nn.Module, x: Tensor, labels: Tensor, progress: bool) -> dict
     radius = torch.cat([certificates.radius for certificates in found])
     correct = torch.cat([certificates.correct for certificates in found])
     certified = Certificates(radius, correct)
-    if hasattr(model, "certified_radius"):
+    if hasattr(type(model), "certified_radius"):
         return {"own": certified}
     if not isinstance(model, LpDistNet):
         return {"margin": certified}

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from linfkit.arguments import as_python
 from linfkit.data.folders import expanded
 from linfkit.recipes.values import (
     CONSTANT,
@@ -51,7 +52,8 @@ from linfkit.recipes.values import (
 class Recipe(BaseModel):
     """Every hyperparameter of a run; checked when it is made, never changed.
 
-    `eps`, `eps_train` and `p_ramp` take fractions of whole numbers too, in quotes: "8/255".
+    `eps`, `eps_train` and `p_ramp` take fractions of whole numbers too, in quotes: "8/255". Numbers
+    may be NumPy's or PyTorch's, lists ranges or arrays.
 
     Raises:
         ValueError: A key that is unknown, missing, or of a wrong type or value; the message has
@@ -167,7 +169,7 @@ class Recipe(BaseModel):
 
     def __init__(self, /, **values: Any) -> None:  # a key may be called "self"
         try:
-            super().__init__(**values)
+            super().__init__(**{key: as_python(value) for key, value in values.items()})
         except ValidationError as fault:
             raise ValueError("\n".join(_faults_in_words(fault, values))) from None
 

@@ -36,7 +36,7 @@ def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> SharedExponen
         raise TypeError(f"recipe must be a Recipe; got {type(recipe).__name__}")
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
-    check_count("seed", seed, least=0)
+    seed = check_count("seed", seed, least=0)
     mean = data.channel_means if recipe.mean is None else recipe.mean
     scale = data.pixel_scale if recipe.scale is None else recipe.scale
     with torch.random.fork_rng(devices=[]):

@@ -87,6 +87,7 @@ def fit_ensemble(
         raise ValueError(f"recipe must have two seeds or more; {recipe.name} has {recipe.seeds}")
     if not isinstance(out, str | Path | None):
         raise TypeError(f"out must be the path of a folder; got {out!r}")
+    workers = None if workers is None else check_count("workers", workers)
     _check_workers(workers, scheduler)
     own_data = data is not None
     data = load_dataset(recipe.dataset) if data is None else data
@@ -133,8 +134,6 @@ def _holds(folder: Path, keys: list[str]) -> bool:
 
 
 def _check_workers(workers: int | None, scheduler: str | None) -> None:
-    if workers is not None:
-        check_count("workers", workers)
     if torch.distributed.is_torchelastic_launched():
         if workers != 1:
             raise ValueError(

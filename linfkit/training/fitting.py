@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from linfkit.arguments import check_model, check_real
+from linfkit.arguments import check_count, check_model, check_real
 from linfkit.checkpoints import RAW
 from linfkit.console import say
 from linfkit.data import Dataset, load_dataset
@@ -90,11 +90,10 @@ def fit(
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe must be a Recipe, a name or a path; got {type(recipe).__name__}")
     seed = recipe.seeds[0] if seed is None else seed
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be a whole number; got {seed!r}")
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more; got {seed}")
-    check_real("checkpoint_every", checkpoint_every, "seconds, 0 or more", lambda s: s >= 0)
+    seed = check_count("seed", seed, least=0)
+    checkpoint_every = check_real(
+        "checkpoint_every", checkpoint_every, "seconds, 0 or more", lambda s: s >= 0
+    )
     if model is not None:
         check_model("model", model)
     if not isinstance(out, str | Path | None):

@@ -31,6 +31,7 @@ from linfkit.checkpoints import (
 from linfkit.data import Dataset, cache_folder, expanded
 from linfkit.layers import set_p
 from linfkit.machine import hardware
+from linfkit.plain import unwrapped
 from linfkit.recipes import Recipe
 from linfkit.version import __version__
 
@@ -228,7 +229,7 @@ class RunFolder:
         self._check_key(header, self.path)
         averaged, _ = read_tensors(self.path / AVERAGED)
         for net, tensors in [(model, weights), (ema_model, averaged)]:
-            net.load_state_dict(tensors)
+            unwrapped(net).load_state_dict(tensors)
             set_p(net, float(header["p"]))
             net.eval()
         history, results = header["history"], header["results"]
@@ -312,7 +313,7 @@ def code_fingerprint() -> str:
 
 def _as_json_line(row: Mapping[str, float]) -> str:
     """One row of the history; p=∞ in quotes, since JSON knows no infinity."""
-    return json.dumps({k: "inf" if v == math.inf else v for k, v in row.items()}) + "\n"
+    return json.dumps({k: v if math.isfinite(v) else str(v) for k, v in row.items()}) + "\n"
 
 
 def _as_csv(rows: Sequence[Mapping[str, float]], head: bool) -> str:
