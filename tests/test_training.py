@@ -323,6 +323,22 @@ def test_nets_trained_by_other_code_are_not_served(monkeypatch):
     assert fit(TINY).folder != first.folder
 
 
+def test_a_run_is_kept_in_the_type_that_it_was_trained_in(cache, monkeypatch):
+    single, before = fit(TINY), torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        double = fit(TINY)
+        no_training(monkeypatch)
+        assert_same_run(fit(TINY), double)
+    finally:
+        torch.set_default_dtype(before)
+    assert single.folder != double.folder
+    for run, dtype in ((single, torch.float32), (double, torch.float64)):
+        loaded = lk.load_model(run.folder).state_dict()
+        assert {tensor.dtype for tensor in loaded.values()} == {dtype}
+        assert all(torch.equal(loaded[name], of) for name, of in states(run)["averaged"].items())
+
+
 def test_fit_all_gives_one_run_for_each_pair_and_trains_none_twice(monkeypatch):
     pairs = [(TINY, 0), (TINY, 1), (TINY.replace(width=8), 0)]
     runs = lk.fit_all(pairs, device="cpu")
@@ -603,6 +619,20 @@ def test_a_net_of_your_own_is_trained_in_place_and_kept_nowhere(cache):
     assert run.folder is None
     assert not torch.equal(own.convolution.weight, OwnNet().convolution.weight)
     assert not list(cache.rglob("*.safetensors"))
+
+
+def test_a_run_of_a_wrapped_net_is_read_again_from_its_folder(tmp_path, monkeypatch):
+    def wrapped():
+        torch.manual_seed(0)
+        return nn.DataParallel(lk.LpDistNet(64, 12, 3, 10))
+
+    run = fit(TINY, model=wrapped(), out=tmp_path)
+    no_training(monkeypatch)
+    again = fit(TINY, model=wrapped(), out=tmp_path)
+    assert again.results == run.results
+    for name, of_nets in states(run).items():
+        assert all(torch.equal(states(again)[name][each], of_nets[each]) for each in of_nets)
+    assert isinstance(lk.load_model(tmp_path), lk.LpDistNet)
 
 
 @pytest.mark.filterwarnings("ignore:the forward of OwnNet")

@@ -289,7 +289,8 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
         data: what it is trained on, as the recipe asks.
         own_model: the net in place of the recipe's, if any.
     """
-    parts = [recipe.fingerprint, str(seed), data.fingerprint, code_fingerprint()]
+    dtype = str(torch.get_default_dtype())  # of a new net
+    parts = [recipe.fingerprint, str(seed), data.fingerprint, code_fingerprint(), dtype]
     if own_model is not None:
         parts.append(repr(own_model))
         parts += [
