@@ -281,7 +281,7 @@ class HybridNet(IntervalCertified, PixelUnits):
         hidden = check_count("hidden", hidden)
         if len(net.layers) < 2:
             raise ValueError("net must have a depth of at least 2, since its last layer gives way")
-        super().__init__(net.in_features, net.mean.tolist(), float(net.scale))
+        super().__init__(net.in_features, net.mean.tolist(), float(net.scale), net.channels)
         self.arguments = {"net": net.architecture, "hidden": hidden}
         *kept, last = net.layers
         if not isinstance(last, DistanceLayer):

@@ -27,6 +27,7 @@ class PixelUnits(nn.Module):
         channels: of one image; None where nothing but the mean tells how many there are.
 
     Attributes:
+        channels: of one image, as far as is known; 1 where nothing tells.
         mean: (1,) or (channels,).
         scale: a scalar.
         logit_scale: the learned scalar s / scale of the mixed loss (`linfkit.mixed_loss`), s
@@ -74,6 +75,7 @@ class PixelUnits(nn.Module):
         if not single.tiny <= scale <= 1 / single.tiny:
             raise ValueError(f"scale must be a number that float32 can divide by; got {scale}")
         self.in_features = in_features
+        self.channels = means.numel() if channels is None else channels
         self.register_buffer("mean", means)
         self.register_buffer("scale", torch.tensor(scale))
         self.logit_scale = nn.Parameter(torch.tensor(1.0 / scale))
@@ -86,6 +88,14 @@ class PixelUnits(nn.Module):
             raise ValueError(
                 f"x must be a batch of images with {self.in_features} pixels each; "
                 f"its shape is {tuple(x.shape)}"
+            )
+        if x.dim() == 4 and self.channels > 1 and x.shape[1] != self.channels:
+            last = x.shape[3] == self.channels
+            raise ValueError(
+                f"x must be images of {self.channels} channels, (B, {self.channels}, H, W); its "
+                f"shape is {tuple(x.shape)}"
+                + ", with the channels last: write x.permute(0, 3, 1, 2)"
+                * last
             )
         own = self.mean.dtype
         if not x.is_floating_point() or torch.promote_types(x.dtype, own) != own:

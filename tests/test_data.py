@@ -698,9 +698,88 @@ class TestFromArrays:
     def test_takes_any_integers_for_labels(self, dtype):
         assert self.make(train_y=self.LABELS.astype(dtype)).train_y.tolist() == [0, 1, 2, 3, 4, 5]
 
+    @pytest.mark.parametrize(
+        "of_any_type", [list, tuple, torch.tensor, lambda labels: [np.int64(i) for i in labels]]
+    )
+    def test_takes_labels_of_any_kind_of_list(self, of_any_type):
+        labels = self.make(train_y=of_any_type(self.LABELS.tolist())).train_y
+        assert labels.dtype == torch.int64
+        assert labels.tolist() == self.LABELS.tolist()
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+    def test_takes_pixels_in_0_to_1_that_are_levels(self, dtype):
+        levels = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+        for pixels in (
+            (levels / 255).astype(dtype),
+            levels.astype(dtype) * np.array(1 / 255, dtype),
+        ):
+            for images in (
+                pixels,
+                torch.from_numpy(pixels.astype(np.dtype(dtype).newbyteorder("="))),
+            ):
+                ours = Dataset.from_arrays(images, [0], images, [1])
+                assert np.array_equal(ours.train_x, levels)
+
+    @pytest.mark.parametrize(
+        ("pixels", "said"),
+        [
+            (IMAGES / 127.5 - 1, r"got values from -.* a net normalises its images itself"),
+            (
+                IMAGES * 1.0,
+                r"got values from .* write images\.astype\('uint8'\) where they are levels",
+            ),
+            (IMAGES / 16, r"got values from 0 to "),
+            (np.full(IMAGES.shape, np.nan), "got values from nan to nan"),
+            (np.round(IMAGES / 255, 2), r"write \(images \* 255\)\.round\(\)\.astype\('uint8'\)"),
+            (
+                torch.from_numpy(IMAGES / 255).bfloat16(),
+                r"got torch.bfloat16 up to .* away from one",
+            ),
+        ],
+        ids=["normalised", "levels", "beyond", "nan", "decimals", "bfloat16"],
+    )
+    def test_refuses_other_pixels_and_says_what_to_write(self, pixels, said):
+        with pytest.raises(ValueError, match=rf"^train_x must be .*{said}"):
+            self.make(train_x=pixels)
+
+    @pytest.mark.parametrize("dtype", [np.int64, np.uint16, bool])
+    def test_refuses_pixels_of_other_integers(self, dtype):
+        with pytest.raises(TypeError, match=r"^train_x must be uint8 .*images\.astype\('uint8'\)"):
+            self.make(train_x=self.IMAGES.astype(dtype))
+
     def test_gives_grey_images_a_channel(self):
         grey = self.make(train_x=self.IMAGES[:, 0], test_x=self.IMAGES[:3, 0])
         assert grey.image_shape == (1, 4, 5)
+
+    def test_takes_rows_for_square_grey_images(self):
+        square, _ = some_images(6, (1, 28, 28))
+        ours = self.make(train_x=square.reshape(6, 784), test_x=square.reshape(6, 784)[:3] / 255)
+        assert np.array_equal(ours.train_x, square)
+        assert np.array_equal(ours.test_x, square[:3])
+
+    @pytest.mark.parametrize("pixels", [3072, 5])
+    def test_refuses_other_rows_and_says_what_to_write(self, pixels):
+        with pytest.raises(
+            ValueError, match=rf"^train_x must be images.*\(6, {pixels}\): write images\.reshape\("
+        ):
+            self.make(train_x=np.zeros((6, pixels), dtype=np.uint8))
+
+    @pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (5, 5, 4), (48, 64, 3)])
+    def test_refuses_channels_that_come_last(self, shape):
+        images, _ = some_images(6, shape)
+        said = r"^train_x must have its channels first.* write images\.transpose\(0, 3, 1, 2\)"
+        for of_any_type in (images, images / 255, torch.from_numpy(images)):
+            with pytest.raises(ValueError, match=said):
+                self.make(train_x=of_any_type)
+        first = images.transpose(0, 3, 1, 2)
+        assert self.make(train_x=first, test_x=first[:3]).image_shape == shape[2:] + shape[:2]
+
+    @pytest.mark.parametrize(
+        "shape", [(3, 32, 3), (1, 8, 1), (4, 64, 4), (16, 1, 1), (3, 1, 1), (4, 4, 3), (6, 7, 5)]
+    )
+    def test_takes_what_may_have_its_channels_first(self, shape):
+        images, _ = some_images(6, shape)
+        assert self.make(train_x=images, test_x=images[:3]).image_shape == shape
 
     def test_takes_mirrored_and_read_only_arrays(self):
         mirrored = self.IMAGES[:, :, :, ::-1]
@@ -717,16 +796,22 @@ class TestFromArrays:
         ("argument", "value", "error", "said"),
         [
             ("train_x", [[1, 2]], TypeError, "list came"),
-            ("train_x", IMAGES / 255, TypeError, r"torch.float64 came; torch.uint8"),
             ("train_x", IMAGES.astype(str), TypeError, "an array of <U3 came"),
-            ("train_x", IMAGES[0, 0], ValueError, r"shape \(4, 5\) came; \(N, C, H, W\)"),
             ("train_x", IMAGES[:0], ValueError, r"shape \(0, 3, 4, 5\) came"),
             ("train_x", IMAGES[:, :, :3], ValueError, None),
             ("train_y", LABELS[:4], ValueError, "4 labels came for the 6 images"),
             ("train_y", LABELS * 1.0, TypeError, "torch.float64 came; integer labels"),
             ("train_y", LABELS > 2, TypeError, "torch.bool came"),
             ("train_y", LABELS - 1, ValueError, "label -1 came; labels from 0 to 4"),
-            ("train_y", LABELS[:, None], ValueError, r"shape \(6, 1\) came; \(N,\)"),
+            (
+                "train_y",
+                LABELS[:, None],
+                ValueError,
+                r"shape \(6, 1\) came; \(N,\).* labels.reshape",
+            ),
+            ("train_y", np.eye(6, dtype=int), ValueError, r"shape \(6, 6\) .* labels\.argmax\(1\)"),
+            ("train_y", list("012345"), TypeError, "an array of <U1 came"),
+            ("train_y", None, TypeError, "an array of object came"),
             ("train_y", LABELS[:0], ValueError, r"shape \(0,\) came"),
             ("test_y", LABELS[:3] + 10**9, ValueError, None),
             ("classes", ("cat", "dog"), ValueError, None),

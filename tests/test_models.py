@@ -342,6 +342,32 @@ def test_a_net_refuses_images_that_do_not_fit(x, error, message):
 
 
 @pytest.mark.parametrize(
+    "net",
+    [
+        lk.LpDistNet(3 * 28 * 28, 9, 3, 5, mean=[0.1, 0.2, 0.3]),
+        lk.LpDistLeNet((3, 28, 28), hidden=16),
+        lk.HybridNet(lk.LpDistLeNet((3, 28, 28), hidden=16), hidden=6),
+    ],
+    ids=["means", "LeNet", "hybrid"],
+)
+def test_a_net_that_knows_its_channels_refuses_them_last(net):
+    images = torch.rand(2, 3, 28, 28)
+    assert net(images).shape == net(images.flatten(1)).shape
+    with pytest.raises(
+        ValueError, match=r"\(2, 28, 28, 3\), .* last: write x\.permute\(0, 3, 1, 2\)"
+    ):
+        net(images.permute(0, 2, 3, 1))
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\); its shape is \(2, 1, 28, 84\)$"):
+        net(images.reshape(2, 1, 28, 84))
+
+
+def test_the_one_channel_of_grey_images_may_stand_anywhere():
+    net, images = lk.LpDistLeNet((1, 28, 28), hidden=16).eval(), torch.rand(2, 1, 28, 28)
+    for shape in ((2, 28, 28), (2, 28, 28, 1), (2, 784)):
+        assert torch.equal(net(images.view(shape)), net(images))
+
+
+@pytest.mark.parametrize(
     ("models", "error", "message"),
     [
         ([], ValueError, "^models must hold at least one model; got none"),

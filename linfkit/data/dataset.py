@@ -17,6 +17,9 @@ from linfkit.arguments import check_count, check_real
 
 Array = Tensor | NDArray[np.generic]
 
+#: How many channels an image of bytes can have: grey, or three or four colours.
+CHANNELS = (1, 3, 4)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
@@ -34,7 +37,8 @@ class Dataset:
 
     Raises:
         TypeError: An argument that is no tensor, or not of these dtypes.
-        ValueError: A wrong shape, an empty tensor, or a label that no class is for.
+        ValueError: A wrong shape, an empty tensor, or a label that no class is for. Images whose
+            last dimension alone can be channels, (N, 32, 32, 3), are of a wrong shape.
 
     Example:
         >>> from linfkit.data import load_dataset
@@ -79,9 +83,9 @@ class Dataset:
     def from_arrays(
         cls,
         train_x: Array,
-        train_y: Array,
+        train_y: Array | Sequence[int],
         test_x: Array,
-        test_y: Array,
+        test_y: Array | Sequence[int],
         *,
         classes: Sequence[str] | None = None,
         name: str = "own-data",
@@ -89,16 +93,18 @@ class Dataset:
         """Make a data set of your own arrays; they are copied, and checked.
 
         Args:
-            train_x: uint8 pixels, numpy or torch, (N, C, H, W), or (N, H, W) for grey images.
-            train_y: Integer labels (N,), counted from 0.
+            train_x: Pixels, numpy or torch, (N, C, H, W); (N, H, W), or (N, H²) for square ones, of
+                grey images. uint8, or floating-point in [0, 1] that are uint8 divided by 255.
+            train_y: Integer labels (N,), counted from 0; numpy, torch, or a list.
             test_x: As `train_x`.
             test_y: As `train_y`.
             classes: One name a label; "0", "1", … up to the largest label seen if not given.
             name: What to call it.
 
         Raises:
-            TypeError: No array, pixels that are not uint8, labels that are not integers.
-            ValueError: A wrong shape, an empty array, or a label that no class is for.
+            TypeError: No array, pixels that are other integers, labels that are not integers.
+            ValueError: A wrong shape, channels that come last, an empty array, pixels that are no
+                levels of 0 to 255, or a label that no class is for. The message says what to write.
 
         Example:
             >>> import numpy as np
@@ -263,12 +269,63 @@ def _free_memory(device: torch.device) -> float:
 
 
 def _as_images(argument: str, images: Array) -> Tensor:
+    """(N, C, H, W), uint8, where that is plainly what the images are."""
     tensor = _as_tensor(argument, images)
-    return tensor.unsqueeze(1) if tensor.ndim == 3 else tensor
+    if tensor.is_floating_point() and tensor.numel():
+        tensor = _as_levels(argument, tensor)
+    elif tensor.dtype != torch.uint8:
+        raise TypeError(
+            f"{argument} must be uint8 pixels, or floating-point ones in [0, 1]; got {tensor.dtype}"
+            ": write images.astype('uint8') where they are from 0 to 255"
+        )
+    if tensor.ndim == 3:
+        return tensor.unsqueeze(1)
+    return _as_squares(argument, tensor) if tensor.ndim == 2 else tensor
 
 
-def _as_labels(argument: str, labels: Array) -> Tensor:
-    tensor = _as_tensor(argument, labels)
+def _as_levels(argument: str, pixels: Tensor) -> Tensor:
+    """The levels, uint8, of pixels in [0, 1] that are so many 255ths, to rounding."""
+    low, high = pixels.aminmax()
+    if not (low >= 0 and high <= 1):
+        likely = (
+            "a net normalises its images itself: give it pixels"
+            if low < 0
+            else "write images.astype('uint8') where they are levels from 0 to 255"
+        )
+        raise ValueError(
+            f"{argument} must be uint8 pixels, or floating-point ones in [0, 1]; "
+            f"got values from {low:g} to {high:g}: {likely}"
+        )
+    levels = pixels * 255
+    off = (levels - levels.round()).abs().max()
+    rounding = 2 * 255 * torch.finfo(pixels.dtype).eps  # of k / 255, and of that times 255
+    if off > rounding or rounding >= 0.5:
+        raise ValueError(
+            f"{argument} must be levels from 0 to 255, divided by 255 if at all; got {pixels.dtype}"
+            f" up to {off:.2g} levels away from one: write (images * 255).round().astype('uint8') "
+            "to take the nearest"
+        )
+    return levels.round().byte()
+
+
+def _as_squares(argument: str, rows: Tensor) -> Tensor:
+    """Grey images, (N, 1, H, H), of rows of so many pixels, (N, H²)."""
+    count, pixels = rows.shape
+    side = math.isqrt(pixels)
+    if side**2 == pixels:
+        return rows.reshape(count, 1, side, side)
+    raise ValueError(
+        f"{argument} must be images, (N, C, H, W); got rows of pixels, {tuple(rows.shape)}: write "
+        "images.reshape(-1, C, H, W), or where the channels of each pixel are together "
+        "images.reshape(-1, H, W, C).transpose(0, 3, 1, 2)"
+    )
+
+
+def _as_labels(argument: str, labels: Array | Sequence[int]) -> Tensor:
+    try:
+        tensor = _as_tensor(argument, labels if isinstance(labels, Tensor) else np.asarray(labels))
+    except ValueError:  # of NumPy
+        raise TypeError(f"{argument} must be integers, (N,); got rows that differ") from None
     if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
         raise TypeError(f"{argument}: {tensor.dtype} came; integer labels are wanted")
     return tensor.long()
@@ -311,6 +368,13 @@ def _check_images(argument: str, images: Tensor) -> None:
         raise ValueError(
             f"{argument}: shape {tuple(images.shape)} came; (N, C, H, W), none of them 0, is wanted"
         )
+    *image, last = images.shape[1:]
+    if last in CHANNELS and min(image) > max(CHANNELS):
+        raise ValueError(
+            f"{argument} must have its channels first, (N, C, H, W); got {tuple(images.shape)}, "
+            "which has them last: write images.transpose(0, 3, 1, 2), or of a tensor "
+            "images.permute(0, 3, 1, 2)"
+        )
 
 
 def _check_labels(argument: str, labels: Tensor, classes: int) -> None:
@@ -319,8 +383,10 @@ def _check_labels(argument: str, labels: Tensor, classes: int) -> None:
     if labels.dtype != torch.int64:
         raise TypeError(f"{argument}: {labels.dtype} came; torch.int64 labels are wanted")
     if labels.ndim != 1 or labels.numel() == 0:
+        one_hot = ": write labels.reshape(-1), or labels.argmax(1) where they are one-hot"
         raise ValueError(
             f"{argument}: shape {tuple(labels.shape)} came; (N,), N at least 1, is wanted"
+            + one_hot * (labels.ndim == 2)
         )
     for label in (int(labels.min()), int(labels.max())):
         if not 0 <= label < classes:
