@@ -187,6 +187,65 @@ class TestStandardFiles:
         with pytest.raises(FileNotFoundError, match=r"LINFKIT_DATA is .*unset LINFKIT_DATA"):
             load_dataset("mnist")
 
+    @pytest.mark.parametrize(
+        ("name", "found", "said"),
+        [
+            (
+                "cifar10",
+                "cifar-10-batches-py/data_batch_1",
+                "cifar-10-batches-py: a version that is",
+            ),
+            (
+                "cifar10",
+                "cifar-10-python.tar.gz",
+                "the binary one is wanted, cifar-10-binary.tar.gz",
+            ),
+            (
+                "cifar10",
+                "cifar-10-binary.tar.gz",
+                "tar -xf '.*/cifar-10-binary.tar.gz' -C '.*/my data'$",
+            ),
+            (
+                "cifar10",
+                "downloads/cifar-10-binary.tar",
+                "tar -xf .*/downloads/cifar-10-binary.tar. -C",
+            ),
+            ("cifar10", "data_batch_1.bin", "must hold a folder cifar-10-batches-bin with it"),
+            (
+                "cifar100",
+                "cifar-100-python/train",
+                "the binary one is wanted, cifar-100-binary.tar.gz",
+            ),
+            ("cifar100", "cifar-100-binary.tar.gz", "tar -xf"),
+            ("mnist", "MNIST/train-images-idx3-ubyte.gz", "must hold a folder MNIST/raw with it"),
+            ("mnist", "MNIST/raw/train-images.idx3-ubyte", "a hyphen in place of the dot"),
+            ("mnist", "mnist.npz", "a format that is not read"),
+            ("fashion-mnist", "train-images-idx3-ubyte", "a folder FashionMNIST/raw with it"),
+            ("tiny-imagenet", "tiny-imagenet-200.zip", "unzip .*tiny-imagenet-200.zip. -d"),
+            ("tiny-imagenet", "wnids.txt", "must hold a folder tiny-imagenet-200 with it"),
+        ],
+    )
+    def test_what_is_there_instead_is_named_with_what_to_do(
+        self, name, found, said, tmp_path, monkeypatch
+    ):
+        folder = tmp_path / "my data"
+        (folder / found).parent.mkdir(parents=True)
+        (folder / found).touch()
+        monkeypatch.setenv("LINFKIT_DATA", str(folder))
+        with pytest.raises(FileNotFoundError, match=rf"^{name}: .*\nThere is {folder}.*{said}"):
+            load_dataset(name)
+
+    def test_what_is_in_its_place_is_not_named_as_if_it_were_not(self, written):
+        dataset, folder = written
+        next(
+            path for path in folder.rglob("*") if "t10k" in path.name or "test" in path.name
+        ).unlink()
+        (folder / "FashionMNIST" / "raw").mkdir(parents=True, exist_ok=True)
+        (folder / "FashionMNIST" / "raw" / "train-images-idx3-ubyte").touch()
+        with pytest.raises(FileNotFoundError) as fault:
+            load_dataset(dataset.name, root=folder)
+        assert "There is" not in str(fault.value)
+
     def test_only_the_missing_one_is_named(self, written):
         dataset, folder = written
         gone, *rest = sorted(path for path in folder.rglob("*") if path.suffix in (".gz", ".bin"))
@@ -228,6 +287,14 @@ class TestStandardFiles:
         STANDARD_FILES["cifar10"].write(dataset, tmp_path)
         (tmp_path / "cifar-10-batches-bin" / "batches.meta.txt").unlink()
         assert load_dataset("cifar10", root=tmp_path).classes[9] == "truck"
+
+    @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+    def test_cifar_s_names_may_begin_with_a_byte_order_mark(self, name, tmp_path):
+        dataset = small_dataset(name, SMALL[name])
+        write_standard_files(dataset, tmp_path)
+        (names,) = tmp_path.glob("*/*.txt")
+        names.write_text(names.read_text(), "utf-8-sig")
+        assert load_dataset(name, root=tmp_path).classes == dataset.classes
 
     def test_cifar_with_too_few_names(self, tmp_path):
         STANDARD_FILES["cifar10"].write(small_dataset("cifar10", SMALL["cifar10"]), tmp_path)
@@ -385,6 +452,19 @@ class TestTinyImageNet:
         with pytest.raises(FileNotFoundError) as fault:
             load_dataset("tiny-imagenet", root=root.parent)
         assert Path(gone).name in str(fault.value)
+
+    def test_its_lists_may_begin_with_a_byte_order_mark(self, root):
+        (root / "words.txt").write_text("n02\tdog\nn01\tcat\n")
+        before = load_dataset("tiny-imagenet", root=root.parent)
+        for listed in (
+            root / "wnids.txt",
+            root / "words.txt",
+            root / "val" / "val_annotations.txt",
+        ):
+            listed.write_text(listed.read_text(), "utf-8-sig")
+        after = load_dataset("tiny-imagenet", root=root.parent)
+        assert after.classes == before.classes == ("dog", "cat", "n03")
+        assert after.fingerprint == before.fingerprint
 
     def test_names_a_class_without_images(self, root):
         for image in (root / "train" / "n03" / "images").iterdir():

@@ -11,7 +11,7 @@ import torch
 from linfkit.data.dataset import Dataset
 from linfkit.data.downloads import SOURCES, download
 from linfkit.data.folders import cache_folder, data_folder, expanded
-from linfkit.data.standard_files import STANDARD_FILES, StandardFiles
+from linfkit.data.standard_files import STANDARD_FILES, StandardFiles, found_instead
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -100,6 +100,7 @@ def _what_to_do(
         f"{name}: {'root' if given else 'LINFKIT_DATA'} is {folder}, but there is no "
         f"{', no '.join(missing)} in it. Put {files.description} there"
         + (f"{way_out} to download them into linfkit's cache." if way_out else ".")
+        + "".join(f"\nThere is {found}" for found in found_instead(name, folder))
     )
 
 

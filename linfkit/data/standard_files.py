@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -187,6 +188,70 @@ STANDARD_FILES: dict[str, StandardFiles] = {
     "tiny-imagenet": TinyImageNet(),
 }
 
+_UNTAR = "unpack it: tar -xf {path} -C {folder}"
+_UNZIP = "unpack it: unzip {path} -d {folder}"
+_INSIDE = "the folder that is named must hold a folder {} with it and the others"
+_CIFAR = (
+    "a version that is not read, since what is pickled could run code; the binary one is wanted, "
+    "{}-binary.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html"
+)
+_HYPHEN = "its name, and the others', must have a hyphen in place of the dot"
+_IDX = "a format that is not read; its makers' four files are wanted"
+
+#: What people have in place of a data set's standard files, and what to do with it.
+_IN_THEIR_PLACE = {
+    "mnist": {
+        "train-images?idx3-ubyte*": _INSIDE.format("MNIST/raw"),
+        "MNIST/raw/train-images.idx3-ubyte*": _HYPHEN,
+        "MNIST.zip": _UNZIP,
+        "mnist.npz": _IDX,
+        "mnist.pkl.gz": _IDX,
+        "mnist_train.csv": _IDX,
+    },
+    "fashion-mnist": {
+        "train-images?idx3-ubyte*": _INSIDE.format("FashionMNIST/raw"),
+        "FashionMNIST/raw/train-images.idx3-ubyte*": _HYPHEN,
+        "FashionMNIST.zip": _UNZIP,
+        "fashion-mnist_train.csv": _IDX,
+    },
+    "cifar10": {
+        "data_batch_1.bin": _INSIDE.format("cifar-10-batches-bin"),
+        "cifar-10-binary.tar*": _UNTAR,
+        "cifar-10-batches-py": _CIFAR.format("cifar-10"),
+        "cifar-10-python.tar*": _CIFAR.format("cifar-10"),
+        "cifar-10-batches-mat": _CIFAR.format("cifar-10"),
+        "cifar-10-matlab.tar*": _CIFAR.format("cifar-10"),
+    },
+    "cifar100": {
+        "train.bin": _INSIDE.format("cifar-100-binary"),
+        "cifar-100-binary.tar*": _UNTAR,
+        "cifar-100-python*": _CIFAR.format("cifar-100"),
+        "cifar-100-matlab*": _CIFAR.format("cifar-100"),
+    },
+    "tiny-imagenet": {
+        "wnids.txt": _INSIDE.format("tiny-imagenet-200"),
+        "tiny-imagenet-200.zip": _UNZIP,
+    },
+}
+
+
+def found_instead(name: str, folder: Path) -> list[str]:
+    """What a folder, or one in it, holds in place of standard files, and what to do with each.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "cifar-10-binary.tar.gz").touch()
+    ...     found_instead("cifar10", Path(folder))[0].replace(folder, "FOLDER")
+    'FOLDER/cifar-10-binary.tar.gz: unpack it: tar -xf FOLDER/cifar-10-binary.tar.gz -C FOLDER'
+    """
+    places = {(folder / file).parent for file in STANDARD_FILES[name].missing(folder)}
+    return [
+        f"{path}: {what.format(path=shlex.quote(str(path)), folder=shlex.quote(str(folder)))}"
+        for pattern, what in _IN_THEIR_PLACE[name].items()
+        for path in sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
+        if "/" in pattern or path.parent not in places
+    ]
+
 
 def _plain_or_packed(path: Path) -> list[Path]:
     packed = path.with_name(f"{path.name}.gz")
@@ -203,7 +268,7 @@ def _read_names(path: Path, known: tuple[str, ...]) -> tuple[str, ...]:
         return known
     if path.stat().st_size > 100 * len(known):
         raise ValueError(f"{path}: {path.stat().st_size:,} bytes; {len(known)} names are wanted")
-    names = tuple(path.read_text("utf-8").split())
+    names = tuple(path.read_text("utf-8-sig").split())
     if len(names) != len(known):
         raise ValueError(f"{path}: {len(names)} names; {len(known)} are wanted")
     return names

@@ -65,7 +65,7 @@ class TinyImageNet:
 
 def _read_wnids(path: Path) -> list[str]:
     """WordNet's number of each class."""
-    wnids = path.read_text("utf-8").split()
+    wnids = path.read_text("utf-8-sig").split()
     if len(wnids) < 2 or len(set(wnids)) < len(wnids):
         raise ValueError(
             f"{path}: {len(wnids)} classes, {len(set(wnids))} different ones; "
@@ -89,7 +89,7 @@ def _read_annotations(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
     path = folder / "val_annotations.txt"
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     annotated = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
         match line.split("\t"):
             case [file, wnid, *_] if wnid in label_of and file == Path(file).name:
                 annotated.append((folder / "images" / file, label_of[wnid]))
@@ -106,7 +106,7 @@ def _read_annotations(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
 def _read_names(path: Path, wnids: list[str]) -> tuple[str, ...]:
     if not path.is_file():
         return tuple(wnids)
-    lines = (line.split("\t") for line in path.read_text("utf-8").splitlines())
+    lines = (line.split("\t") for line in path.read_text("utf-8-sig").splitlines())
     names = {wnid: name.split(",")[0] for wnid, name in (line[:2] for line in lines if line[1:])}
     return tuple(names.get(wnid, wnid) for wnid in wnids)
 
