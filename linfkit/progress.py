@@ -105,7 +105,9 @@ def _rows(path: Path) -> Iterator[dict[str, float]]:
     for number, line in enumerate(filter(None, whole.split(b"\n")), start=1):
         try:
             # p=∞ is in quotes, since JSON knows no infinity
-            row = {name: float(value) for name, value in json.loads(line.decode()).items()}
+            row = {
+                name: float(value) for name, value in json.loads(line.decode("utf-8-sig")).items()
+            }
             if not row.get("seconds", -1.0) >= 0:
                 raise ValueError("it does not say how many seconds its epoch took")
             yield row

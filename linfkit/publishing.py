@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from linfkit.batch.parameters import read_parameters
+from linfkit.batch.parameters import in_json, read_notebook, read_parameters
 from linfkit.batch.results import NotebookResult, Results
 from linfkit.batch.tasks import source_hash
 from linfkit.checkpoints import write_atomically
@@ -61,12 +61,12 @@ def is_current(notebook: NotebookNode) -> bool:
 def _published(
     run: Path, result: NotebookResult, results: Results, notebooks: Path
 ) -> NotebookNode:
-    source = nbformat.read(notebooks / f"{result.name}.ipynb", as_version=4)
-    executed = nbformat.read(run / "notebooks" / f"{result.name}.ipynb", as_version=4)
+    source = read_notebook(notebooks / f"{result.name}.ipynb")
+    executed = read_notebook(run / "notebooks" / f"{result.name}.ipynb")
     executed.cells = [cell for cell in executed.cells if not _injected(cell)]
     if source_hash(executed) != source_hash(source):
         raise ValueError(f"{result.name} has changed since {run} ran it; run it again")
-    if result.parameters != read_parameters(notebooks / f"{result.name}.ipynb"):
+    if result.parameters != in_json(read_parameters(notebooks / f"{result.name}.ipynb")):
         raise ValueError(f"{run} ran {result.name} with other parameters than its own")
     if not any(figure.endswith(".png") for figure in result.figures):
         raise ValueError(f"{run} has no PNG pictures of {result.name}; is there a Chromium?")

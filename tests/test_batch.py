@@ -5,10 +5,12 @@ is not tested.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from choreographer.browsers.chromium import Chromium
 
@@ -136,6 +138,28 @@ def test_the_record_tells_the_machine_and_not_whose_it_is(results):
     assert results["seconds"] > 0
 
 
+def test_infinity_comes_through_and_what_is_written_stays_json(tmp_path):
+    write_notebook(
+        tmp_path / "notebooks", "01_any", PARAMETERS, CLAIMS.format(name="any", needed=1)
+    )
+    sweep = {"top": np.array([2, math.inf]), "epochs": range(1, 2)}
+    reproduce(out=tmp_path / "run", notebooks=tmp_path / "notebooks", sweep=sweep, workers=1)
+    for path in (tmp_path / "run").rglob("*"):
+        if path.suffix in (".json", ".ipynb"):
+            json.loads(path.read_text(), parse_constant=pytest.fail)
+    executed = nbformat.read(tmp_path / "run" / "notebooks" / "01_any@top=inf@epochs=1.ipynb", 4)
+    assert "float('inf')" in executed.cells[1].source
+    assert executed.metadata["papermill"]["parameters"] == {"top": "inf", "epochs": 1}
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [each["parameters"]["top"] for each in results["notebooks"]] == [2.0, "inf"]
+    assert [claim["value"] for claim in results["claims"]] == [2.0, None]
+    assert "any@top" not in (tmp_path / "run" / "sweep.csv").read_text()
+    assert (tmp_path / "run" / "sweep.csv").read_text().splitlines()[1:] == [
+        "any,2.0,1,top-suffices,2.0,≥ 1,held",
+        "any,inf,1,top-suffices,,≥ 1,NOT held",
+    ]
+
+
 def test_a_run_with_failures_is_no_success(run):
     assert not Results.load(run).success
 
@@ -236,6 +260,22 @@ class TestRefused:
         with pytest.raises(ValueError, match="epochs wants int, got float"):
             reproduce(out=tmp_path, notebooks=notebooks, parameters={"epochs": 2.5})
 
+    @pytest.mark.parametrize(
+        "value", [math.nan, [2.0, math.nan], {"top": math.nan}, np.float32("nan")]
+    )
+    def test_a_value_that_is_nan(self, value, notebooks, tmp_path):
+        profile = Profile(name="small", rows={"01_good": Row()})
+        with pytest.raises(ValueError, match=r"01_good: top (must hold no NaN|wants float)"):
+            reproduce(
+                profile, tmp_path, notebooks=notebooks, only=["01"], parameters={"top": value}
+            )
+        with pytest.raises(ValueError, match=r"01_good: top (must hold no NaN|wants float)"):
+            reproduce(profile, tmp_path, notebooks=notebooks, only=["01"], sweep={"top": [value]})
+
+    def test_a_number_of_workers_that_is_none(self, notebooks, tmp_path):
+        with pytest.raises(ValueError, match=r"^workers must be at least 1; got 0"):
+            reproduce(out=tmp_path, notebooks=notebooks, workers=0)
+
     def test_an_unknown_profile(self):
         with pytest.raises(ValueError, match=r"'quikc' is none of ours: quick, mnist"):
             reproduce("quikc")
@@ -263,7 +303,11 @@ class TestRefused:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("eps: float = 8 / 255", "wants a name and a literal on each line, got 'eps"),
+        ("eps: float = 8 / levels", "wants a name and a literal on each line, got 'eps"),
+        ("eps = 8 / 0", "wants a name and a literal on each line, got 'eps"),
+        ("seeds = {**{1: 2}}", "wants a name and a literal on each line, got 'seeds"),
+        ("p = math.nan", "the parameters cell must hold no NaN"),
+        ("f'no docstring'", "wants a name and a literal on each line"),
         ("import math", "wants a name and a literal on each line, got 'import math'"),
         ("eps = = 1", "is not Python"),
     ],
@@ -271,6 +315,40 @@ class TestRefused:
 def test_parameters_are_literals(tmp_path, source, message):
     with pytest.raises(ValueError, match=message):
         read_parameters(_with_parameters(tmp_path, source))
+
+
+def test_parameters_may_be_quotients_and_infinite_and_have_a_docstring(tmp_path):
+    source = """
+'What this notebook is run with.'
+eps: float = 8 / 255
+sizes = [1 / 255, -1/4, 0.1]
+p = math.inf
+ends = (-np.inf, float("inf"))
+overrides = {"eps": 2/255, "p_start": torch.inf}
+"""
+    read = read_parameters(_with_parameters(tmp_path, source))
+    assert read == {
+        "eps": 8 / 255,
+        "sizes": [1 / 255, -1 / 4, 0.1],
+        "p": math.inf,
+        "ends": (-math.inf, math.inf),
+        "overrides": {"eps": 2 / 255, "p_start": math.inf},
+    }
+
+
+def test_a_notebook_with_a_byte_order_mark_is_read(tmp_path):
+    path = _with_parameters(tmp_path, "eps = 0.1")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_parameters(path) == {"eps": 0.1}
+    (task,) = reproduction._plan({"parameters": Row()}, tmp_path, {}, {}, {})
+    assert json.loads(task.notebook)["cells"]
+
+
+def test_results_with_a_byte_order_mark_are_read(tmp_path):
+    Results(profile="small", planned=["one"]).save(tmp_path)
+    path = tmp_path / "results.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert Results.load(tmp_path).planned == ["one"]
 
 
 def test_parameters_are_read_as_they_stand(tmp_path):
@@ -316,7 +394,28 @@ def test_a_value_fits_where_its_kind_stood(default, value, fits):
 
 @pytest.mark.parametrize(
     ("word", "value"),
-    [("1e-3", 1e-3), ("-2", -2), ("None", None), ("False", False), ("a b", "a b"), ("'3'", "3")],
+    [
+        ("1e-3", 1e-3),
+        ("-2", -2),
+        ("None", None),
+        ("False", False),
+        ("a b", "a b"),
+        ("'3'", "3"),
+        ("8/255", 8 / 255),
+        ("-1 / 4", -0.25),
+        ("1e999", math.inf),
+        ("inf", math.inf),
+        ("-inf", -math.inf),
+        ("math.inf", math.inf),
+        ('float("inf")', math.inf),
+        ("[8/255, inf]", [8 / 255, math.inf]),
+        ("{'eps': 8/255}", {"eps": 8 / 255}),
+        ("1/0", "1/0"),
+        ("runs/mine", "runs/mine"),
+        ("'a'/2", "'a'/2"),
+        ("infinite", "infinite"),
+        ("open('f')", "open('f')"),
+    ],
 )
 def test_a_word_of_the_command_line_is_a_literal_or_itself(word, value):
     assert parse_value(word) == value

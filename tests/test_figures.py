@@ -108,6 +108,13 @@ ALL = {
 }
 
 
+def test_a_sweep_with_infinity_draws_it_beside_the_numbers():
+    rows = [{"p": p, "claim": "a", "value": 0.5} for p in (8, "inf")]
+    figure = figures.claims_against("p", rows)
+    assert figure.data[0].x == ("8", "inf")
+    assert figure.layout.xaxis.type == "category"
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_figure_says_what_it_is(name):
     figure = ALL[name]()

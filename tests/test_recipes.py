@@ -385,6 +385,11 @@ class TestLoading:
         path.write_text(SMALL.replace(name="other").to_toml(), "utf-8")
         assert load_recipe(path) == load_recipe(str(path)) == SMALL.replace(name="other")
 
+    def test_a_byte_order_mark_is_passed_over(self, tmp_path):
+        path, text = tmp_path / "mine.toml", SMALL.to_toml()
+        path.write_text(text, "utf-8-sig")
+        assert load_recipe(path) == Recipe.from_toml("\ufeff" + text) == SMALL
+
     def test_a_file_without_a_name_takes_its_own(self, tmp_path):
         path = tmp_path / "mine.toml"
         path.write_text(SMALL.to_toml().replace('name = "digits-small"\n', ""), "utf-8")

@@ -51,6 +51,14 @@ def trained(tmp_path_factory):
     return folder
 
 
+def test_a_byte_order_mark_before_the_history_is_passed_over(folder):
+    rows = Progress.read(folder).history
+    (folder / "history.jsonl").write_bytes(
+        b"\xef\xbb\xbf" + (folder / "history.jsonl").read_bytes()
+    )
+    assert Progress.read(folder).history == rows
+
+
 def add(folder, text):
     with (folder / "history.jsonl").open("a") as history:
         history.write(text)

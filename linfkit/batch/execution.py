@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
 
 from linfkit.batch.outputs import without_widgets
+from linfkit.batch.parameters import in_json
 from linfkit.batch.results import Cell, Status
 from linfkit.batch.tasks import Task
 from linfkit.workers import Tell
@@ -65,8 +66,10 @@ def execute(task: Task, tell: Tell) -> Execution:
         status, error = _run(task, source, target, progress)
         tell(task.name, len(notebook.cells), len(notebook.cells))
         executed = without_widgets(nbformat.read(target if target.exists() else source, 4))
+    noted = executed.metadata.get("papermill", {})
     for machine_path in ("input_path", "output_path"):
-        executed.metadata.get("papermill", {}).pop(machine_path, None)
+        noted.pop(machine_path, None)
+    noted |= {"parameters": in_json(task.overrides)} if noted else {}
     return Execution(
         notebook=executed,
         seconds=round(progress.seconds, 1),

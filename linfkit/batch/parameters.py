@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,13 @@ import nbformat
 from nbformat import NotebookNode
 
 #: What Python may raise of a text that is no literal.
-NO_LITERAL = (ValueError, TypeError, SyntaxError, MemoryError, RecursionError)
+NO_LITERAL = (
+    ArithmeticError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError,
+)  # fmt: skip
+
+#: Ways to write a number that has no literal: of each, in what stands before a dot, and alone.
+WAYS = ("{}", "math.{}", "np.{}", "numpy.{}", "torch.{}", "float('{}')")
+NO_FINITE = {way.format(name): float(name) for name in ("inf", "nan") for way in WAYS}
 
 
 def read_parameters(notebook: Path) -> dict[str, Any]:
@@ -20,9 +27,9 @@ def read_parameters(notebook: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: the file is no notebook, or a line of the cell is something else than a name and
-            a literal.
+            a literal: a quotient such as 8 / 255, and ∞, as ``math.inf``, are some too.
     """
-    cells = _read(notebook).cells
+    cells = read_notebook(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     return _literals(tagged[0].source, notebook.name) if tagged else {}
 
@@ -36,7 +43,7 @@ def check_parameters(notebook: str, known: Mapping[str, Any], given: Mapping[str
         given: the values to run it with.
 
     Raises:
-        ValueError: a name that the notebook does not know, or a value of another type.
+        ValueError: a name that the notebook does not know, a value of another type, or NaN.
 
     >>> check_parameters("02_lipschitz_blowup", {"epochs": 40}, {"epoch": 3})
     Traceback (most recent call last):
@@ -51,16 +58,30 @@ def check_parameters(notebook: str, known: Mapping[str, Any], given: Mapping[str
         if not _may_replace(known[name], value):
             wanted, came = type(known[name]).__name__, type(value).__name__
             raise ValueError(f"{notebook}: {name} wants {wanted}, got {came} {value!r}")
+        _refuse_nan(f"{notebook}: {name}", value)
+
+
+def in_json(value: Any) -> Any:
+    """The same for JSON, which knows no ∞: there it is the word "inf".
+
+    >>> in_json({"p": math.inf, "sizes": (0.1, -math.inf)})
+    {'p': 'inf', 'sizes': [0.1, '-inf']}
+    """
+    if isinstance(value, dict):
+        return {key: in_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [in_json(item) for item in value]
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
 def parse_value(text: str) -> Any:
     """The value that a word of the command line stands for: a literal, else the word itself.
 
-    >>> [parse_value(word) for word in ("3", "0.1", "[8, 1000]", "true", "digits-small")]
-    [3, 0.1, [8, 1000], True, 'digits-small']
+    >>> [parse_value(word) for word in ("3", "1/8", "[8, inf]", "true", "digits-small")]
+    [3, 0.125, [8, inf], True, 'digits-small']
     """
     try:
-        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        return _evaluated({"true": "True", "false": "False"}.get(text, text))
     except NO_LITERAL:
         return text
 
@@ -68,18 +89,24 @@ def parse_value(text: str) -> Any:
 def parse_values(text: str) -> list[Any]:
     """The values that a word of the command line lists, separated by commas.
 
-    >>> parse_values("8,1e3"), parse_values("hinge,mixed"), parse_values("[1, 2],[3]")
-    ([8, 1000.0], ['hinge', 'mixed'], [[1, 2], [3]])
+    >>> parse_values("8,1e3,inf"), parse_values("hinge,mixed"), parse_values("[1, 2],[3]")
+    ([8, 1000.0, inf], ['hinge', 'mixed'], [[1, 2], [3]])
     """
     try:
-        return list(ast.literal_eval(f"({text},)"))
+        return list(_evaluated(f"({text},)"))
     except NO_LITERAL:
         return [parse_value(word) for word in text.split(",")]
 
 
-def _read(path: Path) -> NotebookNode:
+def read_notebook(path: Path) -> NotebookNode:
+    """The notebook in a file, with or without a byte-order mark.
+
+    Raises:
+        ValueError: the file is no notebook.
+        OSError: it cannot be read.
+    """
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = nbformat.reads(path.read_text("utf-8-sig"), as_version=4)
         nbformat.validate(notebook)
     except OSError:
         raise
@@ -100,9 +127,11 @@ def _literals(source: str, notebook: str) -> dict[str, Any]:
         try:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    values[name] = ast.literal_eval(value)
+                    values[name] = _value(value)
                 case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                    values[name] = ast.literal_eval(value)
+                    values[name] = _value(value)
+                case ast.Expr(ast.Constant(str())):  # a docstring
+                    pass
                 case _:
                     raise ValueError
         except NO_LITERAL:
@@ -111,7 +140,39 @@ def _literals(source: str, notebook: str) -> dict[str, Any]:
                 f"{notebook}: the parameters cell wants a name and a literal on each line, "
                 f"got {line!r}"
             ) from None
+        _refuse_nan(f"{notebook}: the parameters cell", values)
     return values
+
+
+def _evaluated(text: str) -> Any:
+    return _value(ast.parse(text.strip(), mode="eval").body)
+
+
+def _value(node: ast.expr) -> Any:
+    """What an expression stands for: a literal, a quotient, ∞ or NaN, or a list or dict of them."""
+    match node:
+        case ast.List(items):
+            return [_value(item) for item in items]
+        case ast.Tuple(items):
+            return tuple(_value(item) for item in items)
+        case ast.Dict(keys, items):
+            pairs = zip(keys, items, strict=True)  # a ** has no key, and is no literal
+            return {ast.literal_eval(key or node): _value(item) for key, item in pairs}
+        case ast.UnaryOp(ast.USub(), operand):
+            return -_value(operand)
+        case ast.BinOp(left, ast.Div(), right):
+            return _value(left) / _value(right)
+    text = ast.unparse(node)
+    return NO_FINITE[text] if text in NO_FINITE else ast.literal_eval(node)
+
+
+def _refuse_nan(name: str, value: Any) -> None:
+    items = value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict | list | tuple):
+        for item in items:
+            _refuse_nan(name, item)
+    elif isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{name} must hold no NaN, which nothing equals; got nan")
 
 
 def _may_replace(default: Any, value: Any) -> bool:

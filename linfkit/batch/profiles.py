@@ -44,7 +44,7 @@ def load_profiles() -> dict[str, Profile]:
     >>> "quick" in load_profiles()
     True
     """
-    table = tomllib.loads((resources.files("linfkit") / "profiles.toml").read_text("utf-8"))
+    table = tomllib.loads((resources.files("linfkit") / "profiles.toml").read_text("utf-8-sig"))
     return {name: Profile(name=name, rows=rows) for name, rows in table.items()}
 
 

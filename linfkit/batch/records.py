@@ -47,8 +47,8 @@ class Records:
         files are there.
         """
         try:
-            record = Record.model_validate_json(self._place(task.name).read_bytes())
-        except (FileNotFoundError, ValidationError):
+            record = Record.model_validate_json(self._place(task.name).read_text("utf-8-sig"))
+        except (FileNotFoundError, UnicodeDecodeError, ValidationError):
             return None
         result = record.result
         files = [f"notebooks/{task.name}.ipynb", *result.figures]

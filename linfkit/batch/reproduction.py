@@ -10,11 +10,11 @@ import nbformat
 import torch
 from tqdm.auto import tqdm
 
-from linfkit.arguments import check_count
+from linfkit.arguments import as_python, check_count
 from linfkit.batch import sweeps
 from linfkit.batch.execution import Execution, execute, lost
 from linfkit.batch.outputs import claims_in, figures_in
-from linfkit.batch.parameters import check_parameters, read_parameters
+from linfkit.batch.parameters import check_parameters, in_json, read_parameters
 from linfkit.batch.pictures import PictureWriter, write_page
 from linfkit.batch.profiles import Profile, Row, load_profile
 from linfkit.batch.records import Record, Records
@@ -51,7 +51,8 @@ def reproduce(
         profile: a profile, or its name.
         out: the folder to write into; `runs/PROFILE` if not given.
         only: beginnings of the names of the notebooks to run, such as `["02", "03"]`.
-        parameters: values that come before the profile's, for every notebook that knows them.
+        parameters: values that come before the profile's, for every notebook that knows them; ∞ is
+            one of numbers, NaN is none.
         sweep: for some parameters several values; each notebook that knows them all runs with every
             combination, and what it claims is gathered in `sweep.csv` and a figure.
         notebooks: a folder of notebooks to run instead of linfkit's own, all of them, each with
@@ -76,7 +77,8 @@ def reproduce(
     folder = notebooks or notebook_folder()
     # read before anything runs, so that what is missing is missed now
     data = {name: data_hash(name) for name in {row.dataset for row in rows.values()} if name}
-    tasks = _plan(rows, folder, parameters or {}, sweep or {}, data)
+    parameters, sweep = as_python(parameters or {}), as_python(sweep or {})
+    tasks = _plan(rows, folder, parameters, sweep, data)
     results = _kept(tasks, profile.name, out, force)
     if _is_written(results, out, sweep):
         _tell_kept(results)
@@ -216,7 +218,7 @@ def _plan(
             tasks.append(
                 Task(
                     name=sweeps.named(name, point),
-                    notebook=source.read_text("utf-8"),
+                    notebook=source.read_text("utf-8-sig"),
                     defaults=known,
                     overrides=overrides,
                     timeout=row.timeout,
@@ -263,7 +265,7 @@ def _written(task: Task, execution: Execution, out: Path, pictures: PictureWrite
         error=error,
         seconds=execution.seconds,
         peak_memory=execution.peak_memory,
-        parameters=task.parameters,
+        parameters=in_json(task.parameters),
         inputs=task.inputs,
         figures=_write_figures(task.name, execution, out, pictures),
     )

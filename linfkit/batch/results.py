@@ -33,7 +33,7 @@ class NotebookResult(BaseModel):
         error: what went wrong, if anything did.
         seconds: how long it took.
         peak_memory: bytes that its kernel held at most; None where that is not known.
-        parameters: the values it ran with.
+        parameters: the values it ran with; ∞ as the word "inf", since JSON knows no other.
         inputs: hash of all that decides its results, by which a later run knows what is left.
         figures: the files made from its figures, relative to the run's folder.
     """
@@ -104,4 +104,4 @@ class Results(BaseModel):
         Raises:
             FileNotFoundError: the folder holds no `results.json`.
         """
-        return cls.model_validate_json((expanded(folder) / "results.json").read_bytes())
+        return cls.model_validate_json((expanded(folder) / "results.json").read_text("utf-8-sig"))

@@ -24,6 +24,7 @@ def claims_against(parameter: str, rows: Sequence[Mapping[str, Any]]) -> go.Figu
     >>> figure.data[0].y
     (2, 4)
     """
+    numbers = all(isinstance(row[parameter], int | float) for row in rows)  # ∞ is a word
     claims = list(dict.fromkeys(row["claim"] for row in rows))
     height = 1 / len(claims)
     figure = new_figure(
@@ -39,7 +40,7 @@ def claims_against(parameter: str, rows: Sequence[Mapping[str, Any]]) -> go.Figu
         axis = "" if number == 0 else str(number + 1)
         measured = [row for row in rows if row["claim"] == claim]
         figure.add_scatter(
-            x=[_on_an_axis(row[parameter]) for row in measured],
+            x=[row[parameter] if numbers else str(row[parameter]) for row in measured],
             y=[row["value"] for row in measured],
             mode="lines+markers",
             name=claim,
@@ -49,8 +50,5 @@ def claims_against(parameter: str, rows: Sequence[Mapping[str, Any]]) -> go.Figu
         below = 1 - (number + 1) * height
         panel = dict(domain=[below + 0.2 * height, below + height], title=dict(text="value"))
         figure.update_layout({f"yaxis{axis}": panel})
-    return figure.update_layout(xaxis_anchor="free", xaxis_position=0.0)
-
-
-def _on_an_axis(value: Any) -> Any:
-    return value if isinstance(value, int | float) else str(value)
+    kind = "-" if numbers else "category"
+    return figure.update_layout(xaxis_anchor="free", xaxis_position=0.0, xaxis_type=kind)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import nbformat
 from markupsafe import Markup
 from nbconvert.filters import Highlight2HTML
 from nbformat import NotebookNode
@@ -21,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
 from linfkit.batch.outputs import PLOTLY_MIME
+from linfkit.batch.parameters import read_notebook
 from linfkit.data import expanded
 from linfkit.pages.drawing import figure_html
 from linfkit.pages.prose import prose_html
@@ -57,7 +57,7 @@ class Page:
         Raises:
             ValueError: it has no outputs, or those of other sources than it has now.
         """
-        notebook = nbformat.read(path, as_version=4)
+        notebook = read_notebook(path)
         if not any(cell.get("outputs") for cell in notebook.cells):
             raise ValueError(f"{path.stem} has no outputs to show; `make notebooks` runs it")
         if not is_current(notebook):

@@ -224,7 +224,7 @@ def _folder() -> Traversable:
 
 
 def _rows(path: Traversable) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
+    return list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
 
 
 def _by_epochs(rows: list[dict[str, str]], column: str) -> dict[int, float]:

@@ -48,6 +48,9 @@ from linfkit.recipes.values import (
     Text,
 )
 
+#: The byte-order mark that some editors put before a text.
+MARK = "\ufeff"
+
 
 class Recipe(BaseModel):
     """Every hyperparameter of a run; checked when it is made, never changed.
@@ -335,7 +338,7 @@ def _read(content: bytes, file: str) -> Recipe:
 
 def _table(text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix(MARK))
     except (tomllib.TOMLDecodeError, RecursionError) as fault:
         raise ValueError(f"no TOML ({fault})") from fault
 
