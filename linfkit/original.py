@@ -6,14 +6,17 @@ import re
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from linfkit.data import expanded
+from linfkit.functional import check_rho
 from linfkit.hybrid import HybridNet
 from linfkit.models import LpDistNet
 from linfkit.shapes import ShapesAlone
+from linfkit.sortnet import SortNet
 
 __all__ = ["load_original"]
 
@@ -30,31 +33,42 @@ OF_THE_MLP = {
 
 
 def load_original(
-    path: str | Path, mean: float | Sequence[float] = 0.0, scale: float = 1.0
-) -> LpDistNet | HybridNet:
-    """A net that the code of Zhang et al., ICLR 2022 saved, in evaluation mode at p=∞.
+    path: str | Path,
+    mean: float | Sequence[float] = 0.0,
+    scale: float = 1.0,
+    rho: float | None = None,
+) -> LpDistNet | SortNet | HybridNet:
+    """A net that the code of Zhang et al., ICLR 2022 or NeurIPS 2022 saved, ready to certify.
 
-    That code (github.com/zbh2047/L_inf-dist-net-v2) normalises images outside the model, and gives
-    scalar · (−u): u the distances of the last layer, `scalar` learned. Here the net owns mean and
-    scale: its logits are scale · (−u), 1-Lipschitz in pixels, and its ``logit_scale`` is
-    scalar / scale, so that ``logit_scale`` times the logits is what the original gives. A hybrid
-    (ℓ∞-dist net + MLP) has no scalar: its logits are scale times the original's.
+    That code (github.com/zbh2047/L_inf-dist-net-v2, and SortNet) normalises images outside the
+    model, and gives scalar · (−u): u the distances of the last layer, `scalar` learned. Here the
+    net owns mean and scale: its logits are scale · (−u), 1-Lipschitz in pixels, and its
+    ``logit_scale`` is scalar / scale, so that ``logit_scale`` times the logits is what the original
+    gives. A hybrid (with an MLP) has scale times the original's logits before the scalar, which it
+    has in SortNet alone. Tensors keep the dtype that they have in the file.
+
+    A SortNet's file has the same names and shapes as that of an ℓ∞-dist net, and does not hold ρ,
+    without which its logits are other ones. So ρ has to be told, but of a file with the optimizer
+    that L_inf-dist-net-v2 saves beside the net: SortNet saves none.
 
     Args:
         path: a state dict, or a checkpoint that holds one under ``state_dict``, as ``torch.save``
             wrote it; names may begin with ``module.``. Only tensors are read, no code is run.
         mean: what that training subtracted from the pixels; one number, or one for each channel.
         scale: what it divided them by; one number.
+        rho: 0 for an ℓ∞-dist net; for a SortNet the share that it drops, 1 − `dropout` of its
+            command.
 
     Returns:
-        An `LpDistNet`, or a `HybridNet` where the file has ``fc_linear`` and ``fc_final``, of the
-        depth and width that the file's tensors have.
+        An `LpDistNet`, a `SortNet`, or, where the file has ``fc_linear`` and ``fc_final``, a
+        `HybridNet` of one, of the depth and width that the file's tensors have, in evaluation mode
+        at p=∞.
 
     Raises:
         FileNotFoundError: there is no such file.
-        TypeError: mean or scale is no number.
-        ValueError: the file is damaged or no such checkpoint, and what it lacks; or mean and scale
-            do not fit.
+        TypeError: mean, scale or rho is no number.
+        ValueError: the file is damaged or no such checkpoint, and what it lacks; mean and scale do
+            not fit; or rho has to be told.
 
     >>> from tempfile import TemporaryDirectory
     >>> saved = {
@@ -66,16 +80,22 @@ def load_original(
     ... }
     >>> with TemporaryDirectory() as folder:
     ...     torch.save({"state_dict": saved}, f"{folder}/model.pth")
-    ...     net = load_original(f"{folder}/model.pth", mean=0.5, scale=0.25)
+    ...     net = load_original(f"{folder}/model.pth", mean=0.5, scale=0.25, rho=0)
     >>> (net(torch.rand(5, 1, 2, 2)).shape, net.logit_scale.item())
     (torch.Size([5, 3]), 8.0)
     """
     path = expanded(path)
-    saved = _read(path)
+    content = _content(path)
+    saved = _state(content, path)
     places = _places(saved, path)
     with ShapesAlone():  # a file of a few bytes may have the shapes of a large net
-        net = _net_of_the_size_of(saved, mean, scale)
-    tensors = net.state_dict()
+        net = _net_of_the_size_of(saved, mean, scale, 0.0 if rho is None else check_rho(rho))
+    dtype, unit = saved["fc_dist.0.weight"].dtype, float(scale)
+    tensors = net.state_dict() | {
+        "mean": torch.as_tensor(mean, dtype=dtype).flatten().clone(),
+        "scale": torch.tensor(unit, dtype=dtype),
+        "logit_scale": torch.tensor(1 / unit, dtype=dtype),
+    }
     for name, place in places.items():
         # the original's scalar is a vector of one
         tensor = saved[name].squeeze() if name == "scalar" else saved[name]
@@ -85,26 +105,46 @@ def load_original(
                 f"{name} must have shape {tuple(tensors[place].shape)} beside the others; "
                 f"it has {tuple(tensor.shape)}",
             )
-        own = tensor.to(tensors[place].dtype).contiguous()
-        tensors[place] = own / scale if name == "scalar" else own
+        own = tensor.clone(memory_format=torch.contiguous_format)
+        tensors[place] = own / unit if name == "scalar" else own
+    if rho is None and not _has_optimizer_without_decay(content):
+        raise ValueError(
+            f"rho must be told of {path}, which may be a SortNet's: 0 for an ℓ∞-dist net, "
+            "1 - dropout for a SortNet; got None"
+        )
     net.load_state_dict(tensors, assign=True)
     return net.eval()
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, under plain names, on the CPU."""
+def _content(path: Path) -> Any:
+    """What is in a file, on the CPU."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     if _is_packed(path):
         raise _refusal(path, "it is compressed, as torch.save does not write it")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make the reader fail in any way
         raise _refusal(
             path, "it is damaged, or holds more than tensors, which is not read: it could run code"
         ) from error
-    if isinstance(saved, Mapping) and "state_dict" in saved:
-        saved = saved["state_dict"]
+
+
+def _has_optimizer_without_decay(content: Any) -> bool:
+    """Whether a checkpoint holds an optimizer, and one without weight decay: SortNet's has some."""
+    optimizer = content.get("optimizer")
+    groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
+    decays = [
+        group.get("weight_decay") if isinstance(group, Mapping) else None
+        for group in (groups if isinstance(groups, list) else [])
+    ]
+    return bool(decays) and all(isinstance(each, int | float) and each == 0 for each in decays)
+
+
+def _state(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a file, under plain names."""
+    nested = isinstance(content, Mapping) and "state_dict" in content
+    saved = content["state_dict"] if nested else content
     if not isinstance(saved, Mapping):
         raise _refusal(path, f"it must hold a state dict; it holds a {type(saved).__name__}")
     for name, value in saved.items():
@@ -115,10 +155,10 @@ def _read(path: Path) -> dict[str, Tensor]:
                 f"under {name!r} it holds a {type(value).__name__}",
             )
         dense = value.layout == torch.strided and value.numel() <= path.stat().st_size
-        if not dense or value.is_complex():
+        if not dense or not value.is_floating_point():
             raise _refusal(
                 path,
-                f"{name} must be a dense tensor of real numbers, held in full; "
+                f"{name} must be a dense tensor of floating-point numbers, held in full; "
                 f"it is a {value.dtype} of shape {tuple(value.shape)}",
             )
     return {name.removeprefix(PARALLEL): tensor for name, tensor in saved.items()}
@@ -144,7 +184,7 @@ def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:
         places |= OF_THE_MLP
     else:
         places[f"fc_dist.{shifted}.bias"] = f"layers.{2 * shifted}.bias"
-    if "scalar" in saved and not _is_hybrid(saved):
+    if "scalar" in saved:
         places["scalar"] = "logit_scale"
 
     missing, unknown = places.keys() - saved.keys(), saved.keys() - places.keys()
@@ -159,16 +199,15 @@ def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:
 
 
 def _net_of_the_size_of(
-    saved: Mapping[str, Tensor], mean: float | Sequence[float], scale: float
-) -> LpDistNet | HybridNet:
+    saved: Mapping[str, Tensor], mean: float | Sequence[float], scale: float, rho: float
+) -> LpDistNet | SortNet | HybridNet:
     distances, first = _distances(saved), saved["fc_dist.0.weight"]
     width, in_features = first.shape
-    if _is_hybrid(saved):
-        hidden, classes = saved["fc_linear.0.bias"].numel(), saved["fc_final.bias"].numel()
-        net = LpDistNet(in_features, width, distances + 1, classes, mean, scale)
-        return HybridNet(net, hidden)
-    classes = saved[f"fc_dist.{distances - 1}.bias"].numel()
-    return LpDistNet(in_features, width, distances, classes, mean, scale)
+    depth = distances + _is_hybrid(saved)
+    last = "fc_final.bias" if _is_hybrid(saved) else f"fc_dist.{distances - 1}.bias"
+    size = in_features, width, depth, saved[last].numel()
+    net = SortNet(*size, rho, mean, scale) if rho else LpDistNet(*size, mean, scale)
+    return HybridNet(net, saved["fc_linear.0.bias"].numel()) if _is_hybrid(saved) else net
 
 
 def _distances(saved: Mapping[str, Tensor]) -> int:

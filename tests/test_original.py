@@ -13,6 +13,7 @@ from linfkit.checkpoints import load_model, save_model
 from linfkit.hybrid import HybridNet
 from linfkit.models import LpDistNet
 from linfkit.original import load_original
+from linfkit.sortnet import SortNet
 
 PIXELS, WIDTH, HIDDEN, CLASSES = 12, 9, 7, 4
 
@@ -45,11 +46,14 @@ def hybrid(depth=4):
     return state
 
 
-def original_logits(state, x):
+def original_logits(state, x, rho=0):
     """What the original code computes of normalised rows x, before its scalar."""
     count = sum(name.startswith("fc_dist") and name.endswith("weight") for name in state)
     for i in range(count):
-        x = (x[:, None] - state[f"fc_dist.{i}.weight"]).abs().amax(dim=-1)
+        sorted_ = (x[:, None] - state[f"fc_dist.{i}.weight"]).abs().topk(WIDTH, dim=-1).values
+        # all but the first layer drop a share of rho; its terms are cut off after ten, here after 9
+        weights = (rho if i else 0) ** torch.arange(WIDTH, dtype=x.dtype)
+        x = sorted_ @ (weights / weights.sum())
         x = x - state.get(f"fc_dist.{i}.mean_shift.running_mean", 0)
         x = x + state.get(f"fc_dist.{i}.bias", 0)
     if "fc_final.weight" not in state:
@@ -63,10 +67,16 @@ def saved(tmp_path, content):
     return tmp_path / "model.pth"
 
 
+def optimizer(**options):
+    """The state of one, as PyTorch writes it."""
+    groups = [{"lr": 0.03, **options, "params": [0, 1]}, {"lr": 0.006, **options, "params": [2]}]
+    return {"state": {0: {"step": 1, "exp_avg": torch.zeros(2)}}, "param_groups": groups}
+
+
 LAYOUTS = {
     "plain": lambda state: state,
     "of many GPUs": lambda state: {f"module.{name}": value for name, value in state.items()},
-    "nested": lambda state: {"state_dict": state, "optimizer": {"state": {}, "param_groups": []}},
+    "nested": lambda state: {"state_dict": state, "optimizer": optimizer(weight_decay=0)},
     "nested, of many GPUs": lambda state: {
         "state_dict": OrderedDict((f"module.{name}", value) for name, value in state.items())
     },
@@ -86,7 +96,7 @@ def test_a_dist_net_gives_scale_times_the_originals_logits(depth, layout, tmp_pa
     state, x = dist_net(depth), torch.rand(5, PIXELS)
     if depth == 1:
         state["fc_dist.0.weight"] = torch.randn(CLASSES, PIXELS)
-    net = load_original(saved(tmp_path, layout(state)), mean=0.3, scale=0.25)
+    net = load_original(saved(tmp_path, layout(state)), mean=0.3, scale=0.25, rho=0)
     assert isinstance(net, LpDistNet)
     torch.testing.assert_close(net(x), 0.25 * original_logits(state, (x - 0.3) / 0.25))
     assert net.arguments["depth"] == depth
@@ -95,7 +105,7 @@ def test_a_dist_net_gives_scale_times_the_originals_logits(depth, layout, tmp_pa
 @pytest.mark.parametrize("depth", [3, 4, 6])
 def test_a_hybrid_gives_scale_times_the_originals_logits(depth, layout, tmp_path):
     state, x = hybrid(depth), torch.rand(5, PIXELS)
-    net = load_original(saved(tmp_path, layout(state)), mean=0.3, scale=0.25)
+    net = load_original(saved(tmp_path, layout(state)), mean=0.3, scale=0.25, rho=0)
     assert isinstance(net, HybridNet)
     logits = original_logits(state, (x - 0.3) / 0.25)
     torch.testing.assert_close(net(x), 0.25 * logits)
@@ -109,7 +119,7 @@ def test_a_hybrid_gives_scale_times_the_originals_logits(depth, layout, tmp_path
 @pytest.mark.parametrize("state", [dist_net(), hybrid()], ids=["dist net", "hybrid"])
 def test_mean_may_be_one_number_for_each_channel(state, tmp_path):
     mean, x = [0.1, 0.2, 0.3], torch.rand(5, 3, 2, 2)
-    net = load_original(saved(tmp_path, state), mean, scale=0.4)
+    net = load_original(saved(tmp_path, state), mean, scale=0.4, rho=0)
     rows = ((x - torch.tensor(mean)[:, None, None]) / 0.4).flatten(1)
     torch.testing.assert_close(net(x), 0.4 * original_logits(state, rows))
 
@@ -117,29 +127,90 @@ def test_mean_may_be_one_number_for_each_channel(state, tmp_path):
 @pytest.mark.parametrize("state", [dist_net(), hybrid()], ids=["dist net", "hybrid"])
 def test_without_mean_and_scale_the_logits_are_the_originals(state, tmp_path):
     x = torch.rand(5, PIXELS)
-    net = load_original(str(saved(tmp_path, state)))
+    net = load_original(str(saved(tmp_path, state)), rho=0)
     torch.testing.assert_close(net(x), original_logits(state, x))
 
 
 def test_the_scalar_is_kept_as_the_logit_scale(tmp_path):
     state, x = dist_net(scalar=2.5), torch.rand(5, PIXELS)
-    net = load_original(saved(tmp_path, state), scale=0.25)
+    net = load_original(saved(tmp_path, state), scale=0.25, rho=0)
     assert net.logit_scale.item() == 10.0
     torch.testing.assert_close(net.logit_scale * net(x), 2.5 * original_logits(state, x / 0.25))
 
 
 def test_without_a_scalar_the_original_multiplies_by_one(tmp_path):
-    assert load_original(saved(tmp_path, dist_net(scalar=None)), scale=0.25).logit_scale == 4.0
+    net = load_original(saved(tmp_path, dist_net(scalar=None)), scale=0.25, rho=0)
+    assert net.logit_scale == 4.0
 
 
 @pytest.mark.parametrize("state", [dist_net(), hybrid()], ids=["dist net", "hybrid"])
 def test_a_net_is_in_evaluation_mode_at_p_infinity_and_can_be_built_again(state, tmp_path):
-    net = load_original(saved(tmp_path, state), mean=0.3, scale=0.25)
+    net = load_original(saved(tmp_path, state), mean=0.3, scale=0.25, rho=0)
     assert (net.p, net.training) == (math.inf, False)
     save_model(tmp_path / "again.safetensors", net, header={})
     again = load_model(tmp_path / "again.safetensors")
     x = torch.rand(2, PIXELS)
     assert torch.equal(again(x), net(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("state", [dist_net(), hybrid()], ids=["dist net", "hybrid"])
+def test_a_net_is_of_the_type_that_it_was_saved_in(state, dtype, tmp_path):
+    state = {name: tensor.to(dtype) for name, tensor in state.items()}
+    net = load_original(saved(tmp_path, state), mean=0.3, scale=0.25, rho=0)
+    assert {tensor.dtype for tensor in net.state_dict().values()} == {dtype}
+    x = torch.rand(5, PIXELS, dtype=dtype)
+    if dtype == torch.float64:
+        torch.testing.assert_close(net(x), 0.25 * original_logits(state, (x - 0.3) / 0.25))
+
+
+@pytest.mark.parametrize("rho", [0.25, 0.6])
+@pytest.mark.parametrize("scalar", [None, 2.5])
+@pytest.mark.parametrize("state", [dist_net, hybrid])
+def test_a_sortnet_is_read_where_rho_is_told(state, scalar, rho, tmp_path):
+    state = state() | ({} if scalar is None else {"scalar": torch.tensor([scalar])})
+    net = load_original(saved(tmp_path, {"state_dict": state}), mean=0.3, scale=0.25, rho=rho)
+    assert isinstance(net, SortNet | HybridNet)
+    x = torch.rand(50, PIXELS)
+    logits = original_logits(state, (x - 0.3) / 0.25, rho)
+    torch.testing.assert_close(net(x), 0.25 * logits)
+    torch.testing.assert_close(net.logit_scale * net(x), state.get("scalar", 1) * logits)
+    assert (net(x) - 0.25 * original_logits(state, (x - 0.3) / 0.25)).abs().max() > 1e-3
+    save_model(tmp_path / "again.safetensors", net)
+    assert torch.equal(load_model(tmp_path / "again.safetensors")(x), net(x))
+
+
+@pytest.mark.parametrize("state", [dist_net(), hybrid()], ids=["dist net", "hybrid"])
+def test_a_file_with_the_optimizer_of_dist_nets_is_one_of_them(state, tmp_path):
+    content = {"state_dict": state, "optimizer": optimizer(weight_decay=0)}
+    net, x = load_original(saved(tmp_path, content)), torch.rand(5, PIXELS)
+    torch.testing.assert_close(net(x), original_logits(state, x))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        dist_net(),
+        hybrid(),
+        {"state_dict": dist_net()},
+        {"state_dict": hybrid() | {"scalar": torch.ones(1)}},
+        {"state_dict": dist_net(), "optimizer": optimizer(weight_decay=0.02)},
+        {"state_dict": dist_net(), "optimizer": optimizer(weight_decay=torch.zeros(2))},
+        {"state_dict": dist_net(), "optimizer": optimizer()},
+        {"state_dict": dist_net(), "optimizer": {"param_groups": []}},
+        {"state_dict": dist_net(), "optimizer": None},
+    ],
+)
+def test_a_file_that_may_be_a_sortnet_s_is_read_as_no_other_net(content, tmp_path):
+    path = saved(tmp_path, content)
+    with pytest.raises(ValueError, match=rf"^rho must be told of {path}, which may be a SortNet's"):
+        load_original(path)
+
+
+@pytest.mark.parametrize(("rho", "error"), [(1, ValueError), (-0.1, ValueError), ("0", TypeError)])
+def test_a_rho_that_is_none_is_named(rho, error, tmp_path):
+    with pytest.raises(error, match=r"^rho must be a number from 0 up to but without 1; got"):
+        load_original(saved(tmp_path, dist_net()), rho=rho)
 
 
 # --- refusals
