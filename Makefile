@@ -12,9 +12,6 @@ endif
 # Touched when the environment is in step with the two files that describe it.
 stamp := .venv/in-step
 
-# Every notebook anew in this environment's Python, its printed output compared as it stands.
-nbval := --nbval --nbval-current-env --nbval-cell-timeout=600
-
 .PHONY: help setup reproduce test test-browser test-long lint lab notebooks pages clean
 .DEFAULT_GOAL := help
 
@@ -35,12 +32,11 @@ $(stamp): pyproject.toml requirements.lock
 reproduce: setup ## run the notebooks, check every claim (PROFILE=quick, mnist or cifar10)
 	$(bin)/linfkit reproduce --profile $(PROFILE)
 
-test: setup ## library, documentation examples and notebooks
-	$(bin)/python -m pytest
-	$(bin)/python -m pytest $(nbval) notebooks
+test: setup ## library, documentation examples and notebooks, side by side on the cores
+	$(bin)/python -m pytest --nbval -n auto
 
 test-browser: setup ## notebooks and pages in a real browser, every slider moved
-	$(bin)/python -m pytest -m browser tests/browser
+	$(bin)/python -m pytest -m browser -n auto --dist loadgroup tests/browser
 
 test-long: setup ## what takes too long for every day
 	$(bin)/python -m pytest -m long

@@ -1,24 +1,24 @@
-"""For every test, example and notebook: a cache of its own, and what of a notebook is compared."""
+"""For tests, examples and notebooks: their threads, their cache, and what of a notebook counts."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from linfkit.batch.outputs import PLOTLY_MIME, WIDGET_MIME
-from linfkit.claims import CLAIMS_MIME
 
-UNCOMPARED = {
-    CLAIMS_MIME,  # measured values; their verdicts are printed, and compared
-    PLOTLY_MIME,  # the same, drawn
-    WIDGET_MIME,  # sliders and progress bars, which a committed notebook does not keep
-}
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that share the cores (`-n`) have one thread each, and so has what they start."""
+    if config.getoption("numprocesses", None):
+        for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ.setdefault(threads, "1")
 
 
-@pytest.fixture(scope="session", autouse=True)
+# Of a module, not of the session, in which notebooks take their turn.
+@pytest.fixture(scope="module", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests and examples train their own nets; only notebooks share the user's cache."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("LINFKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        environment.setenv("LINFKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         yield
 
 
@@ -37,4 +37,13 @@ def _compare_what_is_printed(cell) -> None:
 
 
 def _comparable(outputs: list) -> list:
-    return [output for output in outputs if not UNCOMPARED & output.get("data", {}).keys()]
+    # imported late: with `-n`, the process that only hands out tests needs none of linfkit
+    from linfkit.batch.outputs import PLOTLY_MIME, WIDGET_MIME
+    from linfkit.claims import CLAIMS_MIME
+
+    uncompared = {
+        CLAIMS_MIME,  # measured values; their verdicts are printed, and compared
+        PLOTLY_MIME,  # the same, drawn
+        WIDGET_MIME,  # sliders and progress bars, which a committed notebook does not keep
+    }
+    return [output for output in outputs if not uncompared & output.get("data", {}).keys()]

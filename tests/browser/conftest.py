@@ -1,4 +1,4 @@
-"""One Chromium and one JupyterLab for all tests here; both are shut off from the network."""
+"""One Chromium and one JupyterLab for each process of tests, shut off from the network."""
 
 import json
 import os
@@ -165,17 +165,11 @@ def _wait_for(lab: Lab, server: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()}", False)
 
 
-REDRAWS = pytest.StashKey[dict[str, list[float]]]()
-
-
-@pytest.fixture(scope="session")
-def redraws(pytestconfig: pytest.Config) -> dict[str, list[float]]:
-    """Milliseconds from a key to the redrawn figure, by notebook."""
-    return pytestconfig.stash.setdefault(REDRAWS, {})
-
-
-def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    for notebook, milliseconds in config.stash.get(REDRAWS, {}).items():
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the milliseconds from a key to the redrawn figure, which tests' reports bring."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    redraws = {name: times for report in reports for name, times in report.user_properties if times}
+    for notebook, milliseconds in sorted(redraws.items()):
         terminalreporter.line(
             f"{notebook}: {statistics.median(milliseconds):.0f} ms from key to redrawn figure "
             f"(median of {len(milliseconds)}; the longest {max(milliseconds):.0f} ms)"
@@ -183,4 +177,4 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     if "LINFKIT_SCREENSHOTS" in os.environ:
         path = Path(os.environ["LINFKIT_SCREENSHOTS"], "redraws.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(config.stash.get(REDRAWS, {})))
+        path.write_text(json.dumps(redraws))

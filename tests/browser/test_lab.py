@@ -66,7 +66,7 @@ DRAWN = """count => [...document.querySelectorAll('.widget-vbox .js-plotly-plot'
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_slider_is_followed(path, lab, visit, redraws):
+def test_every_slider_is_followed(path, lab, visit, record_property):
     page = visit.page
     page.set_default_timeout(60_000)
     page.goto(f"{lab.url}/lab/tree/notebooks/{path.name}?token={lab.token}&reset")
@@ -81,6 +81,8 @@ def test_every_slider_is_followed(path, lab, visit, redraws):
     page.wait_for_function(DRAWN, arg=explorers)
     plots = page.locator(".jp-OutputArea .widget-vbox .js-plotly-plot")
     assert plots.count() == explorers
+    redraws: list[float] = []
+    record_property(path.stem, redraws)
     for which in range(explorers):
         plot = plots.nth(which)
         plot.scroll_into_view_if_needed()
@@ -89,7 +91,7 @@ def test_every_slider_is_followed(path, lab, visit, redraws):
         handles = explorer.locator(".noUi-handle")
         assert handles.count()
         for handle in handles.all():
-            redraws.setdefault(path.stem, []).extend(_from_end_to_end(page, plot, handle))
+            redraws += _from_end_to_end(page, plot, handle)
         assert explorer.get_by_role("status").count() == 0, "an error, or still drawing"
         assert explorer.locator("p").inner_text().strip(), "no description"
         _take_pictures(page, explorer, f"{path.stem}-{which + 1}")
