@@ -143,7 +143,10 @@ def test_a_net_is_built_again_from_its_arguments():
     assert torch.equal(net.eval()(x), again.eval()(x))
 
 
-@pytest.mark.parametrize("whole", [np.int64, np.uint8, np.array, torch.tensor], ids=str)
+WHOLE = ["int64", "uint8", "array", "tensor"]
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.uint8, np.array, torch.tensor], ids=WHOLE)
 @pytest.mark.parametrize(
     ("build", "counts"),
     [
