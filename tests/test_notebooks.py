@@ -177,6 +177,15 @@ def test_ours_keep_the_rule(path, rule):
     assert list(rule(path)) == []
 
 
+@pytest.mark.parametrize(
+    ("beginning", "claimed_on"),
+    [("02", "on=blowup.MARGINS_SHRINK_ON"), ("03", "on=HINGE_STARVES_MORE_ON")],
+)
+def test_the_library_says_on_which_data_ours_make_a_claim(beginning, claimed_on):
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith(beginning))
+    assert sum(claimed_on in cell.source for cell in code_cells(path)) == 1
+
+
 def test_nbval_gives_up_a_cell_in_time():
     settings = (ROOT / "pyproject.toml").read_text()
     assert int(re.search(r"--nbval-cell-timeout=(\d+)", settings)[1]) <= 900
