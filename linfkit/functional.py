@@ -6,14 +6,21 @@ so that autograd and ``torch.compile`` see one node each. The arithmetic is in `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch._ops import OpOverload
+from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
 
 from linfkit.arguments import check_count
+from linfkit.kernels import kernel_for, reference, sorting_kernel_for
 
 __all__ = ["linf_interval", "lp_dist", "sorted_dist"]
 
@@ -29,7 +36,8 @@ def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     Returns:
         Distances, (B, O). The gradient in x is sign(xᵢ − wᵢ)(|xᵢ − wᵢ| / ‖x − w‖_p)^(p−1), in w
         its negative; at p=∞ it sits on the first coordinate where the maximum is attained, and at
-        distance zero it is zero.
+        distance zero it is zero. It is differentiable again, in forward mode and by ``torch.func``
+        too; below p=2 the second derivative is not finite where xᵢ = wᵢ.
 
     Raises:
         TypeError: an argument is no tensor of floats, dtypes differ, or p is no number.
@@ -47,8 +55,7 @@ def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     _check_matrix("w", w)
     _check_alike("w", w, "x", x)
     _check_columns("w", w, "x", x)
-    with torch.autocast(x.device.type, enabled=False):
-        return _lp_dist(x, w, check_p(p))
+    return _lp_dist(x, w, check_p(p))
 
 
 def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +69,7 @@ def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tens
         w: weights, (O, I).
 
     Returns:
-        Lower and upper bounds, (B, O) each; differentiable in all three arguments.
+        Lower and upper bounds, (B, O) each; differentiable in all three arguments, in either mode.
 
     Raises:
         TypeError: an argument is no tensor of floats, or the dtypes differ.
@@ -84,8 +91,7 @@ def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tens
     _check_alike("upper", upper, "lower", lower)
     _check_alike("w", w, "lower", lower)
     _check_columns("w", w, "lower", lower)
-    with torch.autocast(lower.device.type, enabled=False):
-        return _linf_interval(lower, upper, w)
+    return _linf_interval(lower, upper, w)
 
 
 def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
@@ -125,8 +131,7 @@ def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
     _check_columns("w", w, "x", x)
     rho = check_rho(rho)
     terms = check_count("terms", terms)
-    with torch.autocast(x.device.type, enabled=False):
-        return _sorted_dist(x, w, _drop_coefficients(rho, terms, x))
+    return _sorted_dist(x, w, _drop_coefficients(rho, terms, x))
 
 
 def check_p(p: float) -> float:
@@ -209,76 +214,217 @@ def _check_columns(name: str, tensor: Tensor, like_name: str, like: Tensor) -> N
 
 # --- operators known to torch: what they compute, what shape it has, how it is differentiated
 
+_LIBRARY = torch.library.Library("linfkit", "FRAGMENT")
 
-@torch.library.custom_op("linfkit::lp_dist", mutates_args=())
+
+def _operator(kernel: Callable[..., Any]) -> OpOverload:
+    """Register a function as the operator linfkit::NAME of torch; its tensors come first."""
+    name = kernel.__name__.removeprefix("_")
+    schema = torch.library.infer_schema(kernel, mutates_args=())
+    _LIBRARY.define(name + schema, tags=torch.Tag.pt2_compliant_tag)
+    _LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
+    operator: OpOverload = getattr(torch.ops.linfkit, name).default
+    torch.library.register_vmap(operator, partial(_vmap, operator), lib=_LIBRARY)
+    return operator
+
+
+def _vmap(operator: OpOverload, info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
+    """Call an operator for many samples: once with the rows of all, or once for each."""
+    names, samples = [argument.name for argument in operator._schema.arguments], info.batch_size
+    dims, values = (dict(zip(names, each, strict=True)) for each in (in_dims, arguments))
+    sums_rows = values.get("need_w", "grad_lower" in names)  # as gradients in w do
+    if dims["w"] is None and not sums_rows:
+        for name, value in values.items():
+            if isinstance(value, Tensor) and name != "w":
+                dim = dims[name]
+                rows = value.expand(samples, -1, -1) if dim is None else value.movedim(dim, 0)
+                values[name] = rows.flatten(0, 1)
+        outputs = _as_tuple(operator(*values.values()))
+        outputs = tuple(out.unflatten(0, (samples, out.shape[0] // samples)) for out in outputs)
+    else:
+        each = [
+            operator(
+                *(
+                    value.select(dim, sample) if isinstance(dim, int) else value
+                    for value, dim in zip(arguments, in_dims, strict=True)
+                )
+            )
+            for sample in range(samples)
+        ]
+        outputs = tuple(map(torch.stack, zip(*map(_as_tuple, each), strict=True)))
+    return (outputs, (0,) * len(outputs)) if len(outputs) > 1 else (outputs[0], 0)
+
+
+def _as_tuple(outputs: Any) -> tuple[Tensor, ...]:
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _differentiate(
+    operator: OpOverload,
+    vjp: Callable[..., tuple[Any, ...]],
+    jvp: Callable[..., Any],
+    keep_output: bool = False,
+) -> None:
+    """Register an operator's derivatives in reverse and forward mode, for ``torch.func`` too.
+
+    ``torch.library.register_autograd`` knows reverse mode alone, and not within ``torch.func``.
+
+    Args:
+        operator: what to differentiate.
+        vjp: (ctx, tensors, *gradients of outputs) to gradients of arguments.
+        jvp: (ctx, tensors, *tangents of arguments) to tangents of outputs.
+        keep_output: whether `tensors` end with the output; else they are the tensors among the
+            arguments alone. The other arguments are ``ctx.constants``.
+    """
+    count = sum(str(argument.type) == "Tensor" for argument in operator._schema.arguments)
+
+    def forward(mode: AbstractContextManager[None], *arguments: Any) -> Any:
+        with mode, torch._C._AutoDispatchBelowAutograd():
+            return operator(*arguments)
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _, *arguments = inputs
+        ctx.constants = arguments[count:]
+        tensors = [*arguments[:count], output] if keep_output else arguments[:count]
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        with torch.autocast(grads[0].device.type, enabled=False):  # it may be called under it
+            return None, *vjp(ctx, ctx.saved_tensors, *grads)
+
+    def forward_mode(ctx: Any, _: None, *tangents: Any) -> Any:
+        primals = [forward_ad.unpack_dual(tensor, level=0).primal for tensor in ctx.saved_tensors]
+        with forward_ad._set_fwd_grad_enabled(True):
+            return jvp(ctx, primals, *tangents)
+
+    methods: dict[str, Callable[..., Any]] = {
+        "forward": forward,
+        "setup_context": setup_context,
+        "backward": backward,
+        "jvp": forward_mode,
+    }
+    function: Any = type(
+        operator._opname,
+        (_SingleLevelFunction,),
+        {name: staticmethod(method) for name, method in methods.items()},
+    )
+    as_it_is: AbstractContextManager[None] = nullcontext()
+
+    def differentiable(*arguments: Any) -> Any:
+        if not torch._C._are_functorch_transforms_active():
+            return function.apply(as_it_is, *arguments)
+        # this is one of the nested transforms; those around it go on from within `forward`
+        with enable_single_level_autograd_function():
+            return function.apply(_differentiating(torch.is_grad_enabled()), *arguments)
+
+    _LIBRARY.impl(operator._opname, differentiable, "Autograd")
+
+
+@contextmanager
+def _differentiating(in_reverse: bool) -> Iterator[None]:
+    """Undo that ``apply`` has turned both modes off."""
+    with torch.set_grad_enabled(in_reverse), forward_ad._set_fwd_grad_enabled(True):
+        yield
+
+
+def _needed(
+    gradients: OpOverload, ctx: Any, tensors: Sequence[Tensor], grad: Tensor
+) -> tuple[Tensor | None, Tensor | None, None]:
+    """The gradients in x and w that are asked for."""
+    _, need_x, need_w, _ = ctx.needs_input_grad
+    grad_x, grad_w = gradients(grad, *tensors, *ctx.constants, need_x, need_w)
+    return grad_x if need_x else None, grad_w if need_w else None, None
+
+
+def _like_if_needed(x: Tensor, needed: bool) -> Tensor:
+    # a gradient that is not needed comes back empty
+    return x.new_empty(x.shape if needed else (0,))
+
+
+def _zeros_if_empty(gradient: Tensor, x: Tensor) -> Tensor:
+    return gradient if gradient.shape == x.shape else torch.zeros_like(x)
+
+
+# --- lp_dist
+
+
+@_operator
 def _lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
-    from linfkit.kernels import kernel_for
-
     return kernel_for(x).lp_dist(x.contiguous(), w.contiguous(), p)
 
 
-@_lp_dist.register_fake
+@torch.library.register_fake(_lp_dist, lib=_LIBRARY)
 def _(x: Tensor, w: Tensor, p: float) -> Tensor:
     return x.new_empty(x.shape[0], w.shape[0])
 
 
-@torch.library.custom_op("linfkit::lp_dist_backward", mutates_args=())
+@_operator
 def _lp_dist_backward(
     grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float, need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
-    from linfkit.kernels import kernel_for
-
     return kernel_for(x).lp_dist_backward(
         grad.contiguous(), x.contiguous(), w.contiguous(), out.contiguous(), p, need_x, need_w
     )
 
 
-@_lp_dist_backward.register_fake
+@torch.library.register_fake(_lp_dist_backward, lib=_LIBRARY)
 def _(
     grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float, need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
-    # what is not needed comes back empty
-    return (
-        x.new_empty(x.shape if need_x else (0,)),
-        w.new_empty(w.shape if need_w else (0,)),
-    )
+    return _like_if_needed(x, need_x), _like_if_needed(w, need_w)
 
 
-def _save_lp_dist(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-    x, w, ctx.p = inputs
-    ctx.save_for_backward(x, w, output)
+def _lp_dist_jvp(
+    ctx: Any, tensors: Sequence[Tensor], x_dot: Tensor, w_dot: Tensor, _: None
+) -> Tensor:
+    x, w, out = tensors
+    return reference.lp_dist_jvp(x_dot, w_dot, x, w, out, *ctx.constants)
 
 
-def _differentiate_lp_dist(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-    x, w, out = ctx.saved_tensors
-    need_x, need_w, _ = ctx.needs_input_grad
-    with torch.autocast(x.device.type, enabled=False):  # backward() may be called under it
-        grad_x, grad_w = _lp_dist_backward(grad, x, w, out, ctx.p, need_x, need_w)
-    return grad_x if need_x else None, grad_w if need_w else None, None
+def _lp_dist_backward_vjp(
+    ctx: Any, tensors: Sequence[Tensor], *of_gradients: Tensor
+) -> tuple[Any, ...]:
+    grad, x, w, out = tensors
+    p, *_ = ctx.constants
+    x_dot, w_dot = map(_zeros_if_empty, of_gradients, (x, w))
+    of_grad = reference.lp_dist_jvp(x_dot, w_dot, x, w, out, p)
+    of_x, of_w = reference.lp_dist_backward_jvp(x_dot, w_dot, grad, x, w, out, p)
+    return of_grad, of_x, of_w, None, None, None, None  # that out depends on x and w is in theirs
 
 
-_lp_dist.register_autograd(_differentiate_lp_dist, setup_context=_save_lp_dist)
+def _lp_dist_backward_jvp(
+    ctx: Any, tensors: Sequence[Tensor], grad_dot: Tensor, x_dot: Tensor, w_dot: Tensor, *_: Any
+) -> tuple[Tensor, ...]:
+    grad, x, w, out = tensors
+    p, *needed = ctx.constants
+    by_grad = _lp_dist_backward(grad_dot, x, w, out, *ctx.constants)
+    by_slope = reference.lp_dist_backward_jvp(x_dot, w_dot, grad, x, w, out, p)
+    return tuple(a + b if need else a for a, b, need in zip(by_grad, by_slope, needed, strict=True))
 
 
-@torch.library.custom_op("linfkit::linf_interval", mutates_args=())
+_differentiate(_lp_dist, partial(_needed, _lp_dist_backward), _lp_dist_jvp, keep_output=True)
+_differentiate(_lp_dist_backward, _lp_dist_backward_vjp, _lp_dist_backward_jvp)
+
+
+# --- linf_interval, whose second derivatives are zero
+
+
+@_operator
 def _linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    from linfkit.kernels import kernel_for
-
     return kernel_for(lower).linf_interval(lower.contiguous(), upper.contiguous(), w.contiguous())
 
 
-@_linf_interval.register_fake
+@torch.library.register_fake(_linf_interval, lib=_LIBRARY)
 def _(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     shape = lower.shape[0], w.shape[0]
     return lower.new_empty(shape), lower.new_empty(shape)
 
 
-@torch.library.custom_op("linfkit::linf_interval_backward", mutates_args=())
+@_operator
 def _linf_interval_backward(
     grad_lower: Tensor, grad_upper: Tensor, lower: Tensor, upper: Tensor, w: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from linfkit.kernels import kernel_for
-
     return kernel_for(lower).linf_interval_backward(
         grad_lower.contiguous(),
         grad_upper.contiguous(),
@@ -288,71 +434,73 @@ def _linf_interval_backward(
     )
 
 
-@_linf_interval_backward.register_fake
+@torch.library.register_fake(_linf_interval_backward, lib=_LIBRARY)
 def _(
     grad_lower: Tensor, grad_upper: Tensor, lower: Tensor, upper: Tensor, w: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     return lower.new_empty(lower.shape), upper.new_empty(upper.shape), w.new_empty(w.shape)
 
 
-def _save_linf_interval(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: object) -> None:
-    ctx.save_for_backward(*inputs)
+_differentiate(
+    _linf_interval,
+    lambda ctx, tensors, *grads: _linf_interval_backward(*grads, *tensors),
+    lambda ctx, tensors, *dots: reference.linf_interval_jvp(*dots, *tensors),
+)
+_differentiate(
+    _linf_interval_backward,
+    lambda ctx, tensors, *grads: (
+        *reference.linf_interval_jvp(*grads, *tensors[2:]),
+        *map(torch.zeros_like, tensors[2:]),
+    ),
+    lambda ctx, tensors, *dots: _linf_interval_backward(*dots[:2], *tensors[2:]),
+)
 
 
-def _differentiate_linf_interval(
-    ctx: Any, grad_lower: Tensor, grad_upper: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _linf_interval_backward(grad_lower, grad_upper, *ctx.saved_tensors)
+# --- sorted_dist, whose second derivatives are zero too
 
 
-_linf_interval.register_autograd(_differentiate_linf_interval, setup_context=_save_linf_interval)
-
-
-@torch.library.custom_op("linfkit::sorted_dist", mutates_args=())
+@_operator
 def _sorted_dist(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
-    from linfkit.kernels import sorting_kernel_for
-
     return sorting_kernel_for(x).sorted_dist(x.contiguous(), w.contiguous(), coefficients)
 
 
-@_sorted_dist.register_fake
+@torch.library.register_fake(_sorted_dist, lib=_LIBRARY)
 def _(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
     return x.new_empty(x.shape[0], w.shape[0])
 
 
-@torch.library.custom_op("linfkit::sorted_dist_backward", mutates_args=())
+@_operator
 def _sorted_dist_backward(
     grad: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float], need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
-    from linfkit.kernels import sorting_kernel_for
-
     return sorting_kernel_for(x).sorted_dist_backward(
         grad.contiguous(), x.contiguous(), w.contiguous(), coefficients, need_x, need_w
     )
 
 
-@_sorted_dist_backward.register_fake
+@torch.library.register_fake(_sorted_dist_backward, lib=_LIBRARY)
 def _(
     grad: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float], need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
-    # what is not needed comes back empty
-    return (
-        x.new_empty(x.shape if need_x else (0,)),
-        w.new_empty(w.shape if need_w else (0,)),
-    )
+    return _like_if_needed(x, need_x), _like_if_needed(w, need_w)
 
 
-def _save_sorted_dist(ctx: Any, inputs: tuple[Tensor, Tensor, list[float]], output: object) -> None:
-    x, w, ctx.coefficients = inputs
-    ctx.save_for_backward(x, w)
+def _sorted_dist_backward_vjp(
+    ctx: Any, tensors: Sequence[Tensor], *of_gradients: Tensor
+) -> tuple[Any, ...]:
+    _, x, w = tensors
+    x_dot, w_dot = map(_zeros_if_empty, of_gradients, (x, w))
+    of_grad = reference.sorted_dist_jvp(x_dot, w_dot, x, w, ctx.constants[0])
+    return of_grad, torch.zeros_like(x), torch.zeros_like(w), None, None, None
 
 
-def _differentiate_sorted_dist(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-    x, w = ctx.saved_tensors
-    need_x, need_w, _ = ctx.needs_input_grad
-    with torch.autocast(x.device.type, enabled=False):  # backward() may be called under it
-        grad_x, grad_w = _sorted_dist_backward(grad, x, w, ctx.coefficients, need_x, need_w)
-    return grad_x if need_x else None, grad_w if need_w else None, None
-
-
-_sorted_dist.register_autograd(_differentiate_sorted_dist, setup_context=_save_sorted_dist)
+_differentiate(
+    _sorted_dist,
+    partial(_needed, _sorted_dist_backward),
+    lambda ctx, tensors, *dots: reference.sorted_dist_jvp(*dots[:2], *tensors, *ctx.constants),
+)
+_differentiate(
+    _sorted_dist_backward,
+    _sorted_dist_backward_vjp,
+    lambda ctx, tensors, *dots: _sorted_dist_backward(dots[0], *tensors[1:], *ctx.constants),
+)

@@ -327,7 +327,9 @@ class HybridNet(IntervalCertified, PixelUnits):
                 f"eps must be a number or one for each of the {len(u)} samples; "
                 f"its shape is {tuple(radius.shape)}"
             )
-        if not ((radius >= 0) & radius.isfinite()).all():
+        # a tensor of torch.func: vmap lets nobody look at values
+        hidden = isinstance(eps, Tensor) and torch._C._are_functorch_transforms_active()
+        if not hidden and not ((radius >= 0) & radius.isfinite()).all():
             raise ValueError(f"eps must be finite, 0 or more, in pixels; got {eps}")
         return self.scale * self.mlp.worst_logits(u, labels, radius / self.scale)
 

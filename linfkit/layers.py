@@ -173,7 +173,10 @@ class LpDistConv2d(DistanceLayer):
         rows = patches.flatten(1, 3).flatten(2)  # (groups, B·H'·W', fan_in)
         kernels = self.weight.flatten(1).chunk(self.groups)
         distance = torch.cat(
-            [lp_dist(seen, kernel, self.p) for seen, kernel in zip(rows, kernels, strict=True)],
+            [
+                lp_dist(seen, kernel, self.p)
+                for seen, kernel in zip(rows.unbind(), kernels, strict=True)
+            ],
             dim=1,
         )
         images = distance.unflatten(0, patches.shape[1:4]).permute(0, 3, 1, 2)
@@ -182,7 +185,7 @@ class LpDistConv2d(DistanceLayer):
     def _patches(self, x: Tensor) -> Tensor:
         """What each kernel sees: (groups, B, H', W', in_channels // groups, k, k)."""
         check_tensor("x", x)
-        if x.dim() != 4 or not len(x) or x.shape[1] != self.in_channels:
+        if x.dim() != 4 or x.shape[0] == 0 or x.shape[1] != self.in_channels:
             raise ValueError(
                 f"x must be images of shape (B, {self.in_channels}, H, W); got {tuple(x.shape)}"
             )
@@ -254,7 +257,7 @@ class MeanShift(nn.Module):
                 f"its shape is {tuple(x.shape)}"
             )
         if self.training:
-            mean = mean_over_processes(x.mean(dim=[0, *range(2, x.dim())]), rows=len(x))
+            mean = mean_over_processes(x.mean(dim=[0, *range(2, x.dim())]), rows=x.shape[0])
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
         else:

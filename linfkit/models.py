@@ -175,7 +175,7 @@ class Members(SharedExponent):
             ValueError: the members do not all give the same number of logits.
         """
         logits = [model(x) for model in self.models]
-        if len({each.shape for each in logits}) > 1:
+        if any(each.shape != logits[0].shape for each in logits):
             counts = ", ".join(str(each.shape[-1]) for each in logits)
             raise ValueError(f"models must all give the same number of logits; they give {counts}")
         return torch.stack(logits)

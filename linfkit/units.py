@@ -84,7 +84,7 @@ class PixelUnits(nn.Module):
         """(x − mean) / scale as rows, (B, in_features), of images (B, C, H, W) or of rows."""
         if not isinstance(x, Tensor):
             raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
-        if x.dim() < 2 or not len(x) or x.shape[1:].numel() != self.in_features:
+        if x.dim() < 2 or x.shape[0] == 0 or x.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"x must be a batch of images with {self.in_features} pixels each; "
                 f"its shape is {tuple(x.shape)}"
@@ -100,5 +100,6 @@ class PixelUnits(nn.Module):
         own = self.mean.dtype
         if not x.is_floating_point() or torch.promote_types(x.dtype, own) != own:
             raise TypeError(f"x must be {own}, as the model is; its dtype is {x.dtype}")
-        channels = x.reshape(len(x), self.mean.numel(), -1)
+        # len(x) would be a constant to torch.export and torch.jit.trace
+        channels = x.reshape(x.shape[0], self.mean.numel(), -1)
         return ((channels - self.mean[:, None]) / self.scale).flatten(1)

@@ -1,8 +1,11 @@
-"""Tested: values, gradients, registration with torch.library and refusals of the two operators.
-Not tested: which kernel computes them and how fast (test_kernels.py); no CUDA device is needed."""
+"""Tested: values, derivatives in both modes and by torch.func, registration with torch.library and
+refusals of the operators. Not tested: values of sorted_dist (test_sortnet.py), which kernel is
+taken and how fast it is (test_kernels.py); no CUDA device is needed."""
 
+import gc
 import math
-from itertools import pairwise
+import weakref
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -10,9 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch.autograd import forward_ad
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 import linfkit as lk
 from linfkit import functional
+from linfkit.kernels import reference
 
 INF = math.inf
 EXPONENTS = [1, 1.5, 2, 3, 7.3, 8, 100.5, 1000, INF]
@@ -233,6 +239,252 @@ def test_linf_interval_holds_every_point_of_the_box_and_is_attained_at_one(centr
     farthest = lk.lp_dist(torch.where(w > centre, lower, upper), w, INF)
     assert low.item() == pytest.approx(nearest.item(), abs=rounding)
     assert high.item() == pytest.approx(farthest.item(), abs=rounding)
+
+
+# --- derivatives in forward mode, of any order, and by torch.func, against those of formulas
+
+
+def plain_sorted_dist(x, w, rho, terms):
+    largest = (x[:, None] - w).abs().sort(descending=True).values[..., :terms]
+    powers = rho ** torch.arange(terms, dtype=x.dtype)
+    return (largest * powers).sum(-1) / powers.sum()
+
+
+def both_bounds(interval):
+    """As one output, of the corner x and of w, that depends on all four sums."""
+
+    def bounds(x, w):
+        low, high = interval(x, x + torch.linspace(0.1, 2, x.shape[1], dtype=x.dtype), w)
+        return low - 2 * high
+
+    return bounds
+
+
+OPERATORS = {  # each with a formula that autograd differentiates
+    **{
+        f"lp_dist, p={p}": (
+            lambda x, w, p=p: lk.lp_dist(x, w, p),
+            lambda x, w, p=p: plain_lp_dist(x, w, p),
+        )
+        for p in (1, 1.5, 2, 3, 8, INF)
+    },
+    "linf_interval": (both_bounds(lk.linf_interval), both_bounds(plain_linf_interval)),
+    "sorted_dist": (
+        lambda x, w: lk.sorted_dist(x, w, 0.4, 3),
+        lambda x, w: plain_sorted_dist(x, w, 0.4, 3),
+    ),
+}
+each_operator = pytest.mark.parametrize(("operator", "formula"), OPERATORS.values(), ids=OPERATORS)
+
+
+def float64_pair(batch=3, in_features=5, out_features=4):
+    return random_inputs(batch, in_features, out_features, dtype=torch.float64)[:2]
+
+
+def squares(distance):
+    """A scalar whose second derivatives take first and second derivatives of the distance."""
+    return lambda x, w: distance(x, w).square().sum()
+
+
+@each_operator
+def test_forward_mode_gives_the_derivative_of_the_formula(operator, formula):
+    x, w = float64_pair()
+    tangents = x.sin(), w.cos()
+    wanted = jvp(formula, (x, w), tangents)
+    wanted_in_x = jvp(lambda x: formula(x, w), (x,), tangents[:1])
+    torch.testing.assert_close(jvp(operator, (x, w), tangents), wanted)
+    with forward_ad.dual_level():
+        duals = map(forward_ad.make_dual, (x, w), tangents)
+        torch.testing.assert_close(tuple(forward_ad.unpack_dual(operator(*duals))), wanted)
+        with torch.no_grad():  # which turns reverse mode off alone
+            dual = operator(forward_ad.make_dual(x, tangents[0]), w)
+        torch.testing.assert_close(tuple(forward_ad.unpack_dual(dual)), wanted_in_x)
+
+
+@each_operator
+@pytest.mark.parametrize("jacobian", [jacfwd, jacrev])
+def test_jacobians_by_torch_func_are_those_of_the_formula(operator, formula, jacobian):
+    x, w = float64_pair()
+    got = jacobian(operator, argnums=(0, 1))(x, w)
+    torch.testing.assert_close(got, jacrev(formula, argnums=(0, 1))(x, w))
+
+
+@each_operator
+@pytest.mark.parametrize(("outer", "inner"), list(product([jacfwd, jacrev], repeat=2)))
+def test_second_derivatives_are_those_of_the_formula(operator, formula, outer, inner):
+    x, w = float64_pair()
+
+    def second(distance):
+        return outer(inner(squares(distance), argnums=(0, 1)), argnums=(0, 1))(x, w)
+
+    torch.testing.assert_close(second(operator), second(formula))
+
+
+@each_operator
+def test_numerical_differences_confirm_derivatives_in_both_modes(operator, formula):
+    inputs = [matrix.requires_grad_() for matrix in float64_pair()]
+    assert torch.autograd.gradcheck(
+        operator,
+        inputs,
+        check_forward_ad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=True,
+    )
+    assert torch.autograd.gradgradcheck(
+        operator, inputs, check_fwd_over_rev=True, check_rev_over_rev=True
+    )
+
+
+@each_operator
+def test_third_derivatives_are_those_of_the_formula(operator, formula):
+    x, w = float64_pair(1, 3, 2)
+
+    def third(distance):
+        return jacrev(hessian(lambda x: squares(distance)(x, w)))(x)
+
+    torch.testing.assert_close(third(operator), third(formula))
+
+
+@each_operator
+@pytest.mark.parametrize("needed", [0, 1], ids=["x", "w"])
+def test_a_gradient_of_one_gradient_is_that_of_the_formula(operator, formula, needed):
+    def second(distance):
+        inputs = [matrix.requires_grad_(at == needed) for at, matrix in enumerate(float64_pair())]
+        (first,) = torch.autograd.grad(
+            squares(distance)(*inputs), inputs[needed], create_graph=True
+        )
+        return torch.autograd.grad(first.sin().sum(), inputs[needed])
+
+    torch.testing.assert_close(second(operator), second(formula))
+
+
+@each_operator
+def test_derivatives_are_computed_some_rows_at_a_time(operator, formula, monkeypatch):
+    x, w = float64_pair(7)
+
+    def derivatives():
+        return [jacfwd(operator, (0, 1))(x, w), hessian(squares(operator), (0, 1))(x, w)]
+
+    at_once = derivatives()
+    monkeypatch.setattr(reference, "BYTES_ON_CPU", 2 * w.numel() * w.element_size())
+    torch.testing.assert_close(derivatives(), at_once)
+
+
+@each_operator
+def test_fast_kernels_are_differentiated_twice_as_well(operator, formula):
+    x, w = (matrix.float() for matrix in float64_pair())
+    got = hessian(squares(operator), (0, 1))(x, w), jacfwd(operator, (0, 1))(x, w)
+    exact = float64_pair()
+    wanted = hessian(squares(formula), (0, 1))(*exact), jacrev(formula, (0, 1))(*exact)
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4, check_dtype=False)
+
+
+@pytest.mark.parametrize("p", EXPONENTS)
+def test_at_distance_zero_second_derivatives_are_zero(p):
+    x = torch.ones(1, 5, dtype=torch.float64)
+    curvature = hessian(lambda x: lk.lp_dist(x, torch.ones_like(x), p).sum())(x)
+    assert curvature.count_nonzero() == 0
+
+
+@each_operator
+@pytest.mark.parametrize("in_dims", [(0, None), (None, 0), (0, 0), (1, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_vmap_is_a_loop(operator, formula, in_dims, dtype):
+    generator = torch.Generator().manual_seed(0)
+    x, w = (
+        torch.randn((rows, 5), generator=generator, dtype=dtype)
+        if dim is None
+        else torch.randn((6, rows, 5), generator=generator, dtype=dtype).movedim(0, dim)
+        for rows, dim in zip((3, 4), in_dims, strict=True)
+    )
+
+    def gradients(x, w):
+        return operator(x, w), *grad(squares(operator), (0, 1))(x, w), grad(squares(operator))(x, w)
+
+    each = [
+        gradients(
+            *(m if d is None else m.select(d, at) for m, d in zip((x, w), in_dims, strict=True))
+        )
+        for at in range(6)
+    ]
+    wanted = tuple(map(torch.stack, zip(*each, strict=True)))
+    torch.testing.assert_close(vmap(gradients, in_dims)(x, w), wanted)
+
+
+def test_gradients_of_each_sample_are_those_of_a_loop():
+    x, w = float64_pair()
+
+    def loss(w, row):
+        return lk.lp_dist(row[None], w, 8).square().sum()
+
+    wanted = torch.stack([grad(loss)(w, row) for row in x])
+    torch.testing.assert_close(vmap(grad(loss), (None, 0))(w, x), wanted)
+
+
+def test_what_torch_func_differentiates_within_no_grad_is_constant():
+    x, w = float64_pair()
+
+    def partly_constant(distance):
+        def product(x):
+            with torch.no_grad():
+                constant = distance(x, w)
+            return (constant * distance(x, w)).sum()
+
+        return product
+
+    for differentiate in (grad, lambda function: grad(lambda x: grad(function)(x).sum())):
+        got, wanted = (
+            differentiate(partly_constant(lambda x, w, at=at: at(x, w, 3)))(x)
+            for at in (lk.lp_dist, plain_lp_dist)
+        )
+        torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kernels", ["", "reference"])
+@each_operator
+def test_autocast_makes_no_derivative_coarser(operator, formula, kernels, half, monkeypatch):
+    monkeypatch.setenv("LINFKIT_KERNELS", kernels)
+    x, w = (matrix.float() for matrix in float64_pair())
+
+    def derivatives():
+        inputs = x.clone().requires_grad_(), w.clone().requires_grad_()
+        first = torch.autograd.grad(squares(operator)(*inputs), inputs, create_graph=True)
+        second = torch.autograd.grad(sum(each.sin().sum() for each in first), inputs)
+        return *first, *second, *jvp(operator, (x, w), (x.sin(), w.cos()))
+
+    wanted = derivatives()
+    with torch.autocast("cpu", dtype=half):
+        got = derivatives()
+    assert all(map(torch.equal, got, wanted))
+
+
+def test_forward_mode_keeps_no_output_alive():
+    x, w = float64_pair()
+    with forward_ad.dual_level():
+        out = lk.lp_dist(forward_ad.make_dual(x.requires_grad_(), x.sin()), w, 8)
+        kept = weakref.ref(out)
+        del out
+    gc.collect()
+    assert kept() is None
+
+
+@pytest.mark.parametrize(
+    "transformed",
+    [
+        lambda function: lambda x: jvp(function, (x,), (x.sin(),)),
+        lambda function: grad(lambda x: function(x).sum()),
+        lambda function: vmap(lambda row: function(row[None])),
+        lambda function: hessian(lambda x: function(x).sum()),
+    ],
+    ids=["jvp", "grad", "vmap", "hessian"],
+)
+@pytest.mark.parametrize("operator", ["lp_dist, p=8", "linf_interval", "sorted_dist"])
+def test_transforms_of_torch_func_compile(operator, transformed):
+    (x, w), (operator, _) = float64_pair(), OPERATORS[operator]
+    function = transformed(lambda x: operator(x, w))
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), function(x))
 
 
 # --- what torch asks of an operator

@@ -188,6 +188,16 @@ def test_each_sample_may_have_its_own_eps():
         )
 
 
+def test_worst_logits_of_each_sample_by_vmap_are_those_of_the_batch():
+    net, x, labels = random_net(), random_images(5, 6), torch.arange(5) % 4
+    for eps in (0.1, torch.linspace(0, 0.2, 5, dtype=x.dtype)):
+        each = torch.func.vmap(
+            lambda x, label, eps: net.worst_logits(x[None], label[None], eps)[0],
+            (0, 0, None if isinstance(eps, float) else 0),
+        )
+        torch.testing.assert_close(each(x, labels, eps), net.worst_logits(x, labels, eps))
+
+
 def test_one_pass_of_the_features_gives_logits_and_worst_logits():
     net, x, labels = random_net().train(), random_images(5, 6), labels_of(5)
     u = net.features(x)

@@ -1,7 +1,8 @@
-"""Tested: starting weights, forward values, Lipschitz constants at p=∞ and refusals of the layers.
-Not tested: the distance itself and its gradients (test_functional.py), nets (test_models.py)."""
+"""Tested: starting weights, forward values, Lipschitz constants at p=∞, exports and refusals of the
+layers. Not tested: the distance and its gradients (test_functional.py), nets (test_models.py)."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -254,6 +255,42 @@ def test_a_convolution_learns():
     x = random(2, 1, 5, 5).requires_grad_()
     layer(x).square().sum().backward()
     assert all(tensor.grad.abs().sum() > 0 for tensor in (x, layer.weight, layer.bias))
+
+
+# --- exports and traces
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lk.LpDist(4, 3, bias=True), (4,)),
+        (lk.SortDist(4, 3, rho=0.3, bias=True).eval(), (4,)),
+        (lk.LpDistConv2d(4, 6, 3, 2, padding=1, dilation=2, groups=2, bias=True), (4, 9, 8)),
+        (lk.MeanShift(4).eval(), (4,)),
+        (lk.MeanShift(4).eval(), (4, 5, 6)),
+    ],
+    ids=str,
+)
+def test_an_exported_or_traced_layer_takes_any_batch_size(layer, shape):
+    x = random(5, *shape)
+    batch = ({0: torch.export.Dim("batch")},)
+    exported = torch.export.export(layer, (x,), dynamic_shapes=batch).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing, that checks of arguments are left out
+        traced = torch.jit.trace(layer, (x,))
+    for count in (5, 3, 1):
+        other = random(count, *shape, seed=1)
+        torch.testing.assert_close(exported(other), layer(other))
+        torch.testing.assert_close(traced(other), layer(other))
+
+
+def test_an_exported_convolution_takes_images_of_any_size():
+    layer = lk.LpDistConv2d(2, 4, 3, stride=2, padding=1, groups=2)
+    sides = {at: torch.export.Dim(name, min=4) for at, name in [(2, "height"), (3, "width")]}
+    exported = torch.export.export(layer, (random(2, 2, 9, 8),), dynamic_shapes=(sides,)).module()
+    for height, width in [(9, 8), (7, 12)]:
+        other = random(2, 2, height, width)
+        torch.testing.assert_close(exported(other), layer(other))
 
 
 # --- the exponent

@@ -322,3 +322,20 @@ def test_the_worst_logits_refuse_an_eps_that_is_no_size(eps):
 def test_worst_cases_refuse_labels_that_do_not_fit(loss):
     with pytest.raises(ValueError, match=r"^labels must be from 0 to 2; got values from 0 to 3$"):
         loss(TWO, torch.tensor([0, 3]))
+
+
+def test_gradients_of_each_sample_by_torch_func_are_those_of_a_loop():
+    def loss(logits, label):
+        return lk.hinge_loss(logits[None], label[None], theta=1.0)
+
+    labels = torch.tensor([0, 1, 2, 0])
+    each = [torch.func.grad(loss)(*sample) for sample in zip(LOGITS, labels, strict=True)]
+    got = torch.func.vmap(torch.func.grad(loss))(LOGITS, labels)
+    assert torch.equal(got, torch.stack(each))
+    assert got.count_nonzero() > 0
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_within_torch_func_a_label_that_is_no_class_is_still_an_error(label):
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        torch.func.grad(lk.hinge_loss)(LOGITS, torch.full((4,), label), theta=1.0)

@@ -1,8 +1,11 @@
-"""Tested: what nets and ensembles compute, in which units, how steep they are and what they refuse.
-Not tested: single layers (test_layers.py), training (test_training.py), certificates of nets."""
+"""Tested: what nets and ensembles compute, in which units, how steep they are and what they refuse;
+that every net is differentiated in both modes, exported and traced. Not tested: single layers
+(test_layers.py), training (test_training.py), certificates of nets."""
 
+import io
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -10,9 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, vmap
 
 import linfkit as lk
-from linfkit.models import common_p
+from linfkit.hybrid import HybridEnsemble
+from linfkit.models import VotingEnsemble, common_p
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)
@@ -190,6 +195,123 @@ def test_a_net_compiles_into_one_graph_and_follows_a_changed_p():
     for p in (8, 9.5, 100.0, INF):
         net.p = p
         torch.testing.assert_close(compiled(x), net(x))
+
+
+# --- every net: derivatives, exports and traces
+
+NETS = {  # and the shape of an image
+    "LpDistNet": (lambda: lk.LpDistNet(16, 8, 3, 3, mean=0.4, scale=0.5), (1, 4, 4)),
+    "SortNet": (lambda: lk.SortNet(16, 12, 3, 3, rho=0.3), (16,)),
+    "LeNet": (lambda: lk.LpDistLeNet((2, 16, 16), 6, 3, mean=[0.4, 0.5]), (2, 16, 16)),
+    "AlexNet": (lambda: lk.LpDistAlexNet((1, 32, 32), 6, 3), (1, 32, 32)),
+    "VGG": (lambda: lk.LpDistVGG((1, 16, 16), 6, 3), (1, 16, 16)),
+    "HybridNet": (lambda: lk.HybridNet(lk.LpDistNet(16, 8, 3, 3), 5), (16,)),
+    "hybrid LeNet": (lambda: lk.HybridNet(lk.LpDistLeNet((1, 16, 16), 6, 3), 5), (1, 16, 16)),
+    "hybrid SortNet": (lambda: lk.HybridNet(lk.SortNet(16, 8, 3, 3, rho=0.3), 5), (16,)),
+    "Ensemble": (lambda: lk.Ensemble([lk.LpDistNet(16, 8, 3, 3) for _ in range(2)]), (16,)),
+    "VotingEnsemble": (
+        lambda: VotingEnsemble([lk.LpDistNet(16, 8, 3, 3) for _ in range(2)], 3.0),
+        (16,),
+    ),
+    "HybridEnsemble": (
+        lambda: HybridEnsemble([lk.HybridNet(lk.LpDistNet(16, 8, 3, 3), 5) for _ in range(2)]),
+        (16,),
+    ),
+}
+each_net = pytest.mark.parametrize("name", NETS)
+small_nets = pytest.mark.parametrize(
+    "name", [name for name in NETS if name not in ("AlexNet", "VGG")]
+)
+
+
+def net_and_images(name, *batches, dtype=torch.float32, p=8):
+    torch.manual_seed(0)
+    make, shape = NETS[name]
+    net = make().to(dtype).eval()
+    lk.recentre(net, random_images(20, *shape, seed=1, dtype=dtype))
+    net.p = p
+    return net, *(random_images(count, *shape, dtype=dtype) for count in batches)
+
+
+@pytest.mark.parametrize("p", [8, INF])
+@small_nets
+def test_jacobians_of_a_net_by_torch_func_are_those_of_autograd(name, p):
+    net, (image,) = net_and_images(name, 1, dtype=torch.float64, p=p)
+
+    def logits(image):
+        return net(image[None])[0]
+
+    wanted = torch.autograd.functional.jacobian(logits, image)
+    assert wanted.abs().max() > 0.01
+    torch.testing.assert_close(jacfwd(logits)(image), wanted)
+    torch.testing.assert_close(jacrev(logits)(image), wanted)
+
+
+@pytest.mark.parametrize("p", [8, INF])
+@small_nets
+def test_the_hessian_of_a_net_is_the_slope_of_its_gradient(name, p):
+    net, (image,) = net_and_images(name, 1, dtype=torch.float64, p=p)
+
+    def loss(image):
+        return net(image[None]).square().sum()
+
+    along = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).double()
+    beyond, before = (grad(loss)(image + step * along) for step in (1e-6, -1e-6))
+    curvature = (hessian(loss)(image) * along).sum(dim=list(range(image.dim(), 2 * image.dim())))
+    torch.testing.assert_close(curvature, (beyond - before) / 2e-6, rtol=1e-5, atol=1e-4)
+
+
+@small_nets
+def test_gradients_of_each_sample_are_those_of_a_loop(name):
+    net, images = net_and_images(name, 4, dtype=torch.float64)
+    weights = {name: weight for name, weight in net.named_parameters() if weight.requires_grad}
+
+    def loss(weights, image, label):
+        return lk.hinge_loss(functional_call(net, weights, (image[None],)), label[None], theta=0.5)
+
+    labels = torch.tensor([0, 1, 2, 0])
+    got = vmap(grad(loss), (None, 0, 0))(weights, images, labels)
+    each = [grad(loss)(weights, *sample) for sample in zip(images, labels, strict=True)]
+    torch.testing.assert_close(got, {name: torch.stack([g[name] for g in each]) for name in got})
+    assert any(gradient.count_nonzero() for gradient in got.values())
+
+
+@each_net
+def test_a_net_exports_with_any_batch_size(name):
+    net, images, others, one = net_and_images(name, 5, 3, 1)
+    shapes = ({0: torch.export.Dim("batch")},)
+    exported = torch.export.export(net, (images,), dynamic_shapes=shapes)
+    for batch in (images, others, one):
+        torch.testing.assert_close(exported.module()(batch), net(batch))
+
+
+@each_net
+def test_a_traced_net_takes_other_batch_sizes_also_from_a_file(name):
+    net, images, others, one = net_and_images(name, 5, 3, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing, that checks of arguments are left out
+        traced = torch.jit.trace(net, (images,))
+        torch.jit.save(traced, file := io.BytesIO())
+        loaded = torch.jit.load(io.BytesIO(file.getvalue()))
+    for batch in (images, others, one):
+        torch.testing.assert_close(traced(batch), net(batch))
+        torch.testing.assert_close(loaded(batch), net(batch))
+
+
+@small_nets
+def test_one_compiled_graph_serves_all_batch_sizes(name):
+    net, *batches = net_and_images(name, 5, 3, 7)
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled = torch.compile(net, dynamic=True, fullgraph=True, backend=backend)
+    for batch in batches:
+        torch.testing.assert_close(compiled(batch), net(batch))
+    assert len(graphs) == 1
 
 
 # --- ensembles

@@ -3,7 +3,8 @@
 Every module here offers `lp_dist`, `lp_dist_backward`, `linf_interval` and `linf_interval_backward`
 with the same signatures, and checks nothing: `linfkit.functional` has done so.
 
-- `reference`: plain PyTorch, any dtype and device; the definition.
+- `reference`: plain PyTorch, any dtype and device; the definition. It alone has `lp_dist_jvp` and
+  what else forward mode and second derivatives take, for all of them.
 - `cpu`: Numba, float32. `sorting` beside it: `sorted_dist` and `sorted_dist_backward`, which of the
   others only `reference` has.
 - `cuda`: Triton, float32, on NVIDIA's GPUs. Checked in Triton's interpreter and as machine code,

@@ -41,12 +41,7 @@ def lp_dist_backward(
     """
     grad_x, grad_w = _zeros_if(need_x, x), _zeros_if(need_w, w)
     for rows in _batches(x, w):
-        difference = x[rows, None] - w
-        if p == math.inf:
-            slope = _first_largest(difference.abs()) * difference.sign()
-        else:
-            ratio = difference.abs() / _or_one(out[rows])[..., None]
-            slope = difference.sign() * ratio.pow(p - 1)
+        slope = _lp_slope(x[rows], w, out[rows], p)
         if need_x:
             grad_x[rows] = torch.einsum("bo,boi->bi", grad[rows], slope)
         if need_w:
@@ -78,15 +73,11 @@ def linf_interval_backward(
     """
     grad_l, grad_h, grad_w = torch.zeros_like(lower), torch.zeros_like(upper), torch.zeros_like(w)
     for rows in _batches(lower, w):
-        from_lower, from_upper = lower[rows, None] - w, upper[rows, None] - w
-        least = torch.maximum(from_lower, -from_upper)
-        largest = torch.maximum(from_lower.abs(), from_upper.abs())
-        at_least = _first_largest(least) * grad_lower[rows, :, None] * (least > 0)
-        at_largest = _first_largest(largest) * grad_upper[rows, :, None]
-        least_is_lower = from_lower >= -from_upper
-        largest_is_lower = from_lower.abs() >= from_upper.abs()
-        to_lower = at_least * least_is_lower + at_largest * largest_is_lower * from_lower.sign()
-        to_upper = at_largest * ~largest_is_lower * from_upper.sign() - at_least * ~least_is_lower
+        of_least, of_largest = _interval_slopes(lower[rows], upper[rows], w)
+        to_lower, to_upper = (
+            least * grad_lower[rows, :, None] + largest * grad_upper[rows, :, None]
+            for least, largest in zip(of_least, of_largest, strict=True)
+        )
         grad_l[rows], grad_h[rows] = to_lower.sum(1), to_upper.sum(1)
         grad_w -= (to_lower + to_upper).sum(0)
     return grad_l, grad_h, grad_w
@@ -111,16 +102,116 @@ def sorted_dist_backward(
     """
     grad_x, grad_w = _zeros_if(need_x, x), _zeros_if(need_w, w)
     for rows in _batches(x, w):
-        difference = x[rows, None] - w
-        at = difference.abs().topk(len(coefficients)).indices
-        share = torch.zeros_like(difference)
-        share.scatter_(-1, at, x.new_tensor(coefficients).expand(at.shape))
-        slope = difference.sign() * share
+        slope = _sorted_slope(x[rows], w, coefficients)
         if need_x:
             grad_x[rows] = torch.einsum("bo,boi->bi", grad[rows], slope)
         if need_w:
             grad_w -= torch.einsum("bo,boi->oi", grad[rows], slope)
     return grad_x, grad_w
+
+
+# --- how values and gradients move with their arguments: out of place, for autograd to follow
+
+
+def lp_dist_jvp(
+    x_dot: Tensor, w_dot: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float
+) -> Tensor:
+    """Derivative of `lp_dist`, given its output, along x_dot (B, I) and w_dot (O, I): (B, O)."""
+    return torch.cat(
+        [_along(_lp_slope(x[rows], w, out[rows], p), x_dot[rows], w_dot) for rows in _batches(x, w)]
+    )
+
+
+def lp_dist_backward_jvp(
+    x_dot: Tensor, w_dot: Tensor, grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float
+) -> tuple[Tensor, Tensor]:
+    """Derivatives of `lp_dist_backward` along x_dot (B, I) and w_dot (O, I): (B, I) and (O, I).
+
+    A slope s moves by (p−1)/‖t‖·((|t_i|/‖t‖)^(p−2)·d_i − s_i·Σ_j s_j·d_j) along d = x_dot − w_dot,
+    with t = x − w; at p = 1, at p = ∞ and at distance 0, by 0. Where p < 2 and t_i = 0, it is not
+    finite.
+    """
+    if p in (1, math.inf):
+        return torch.zeros_like(x), torch.zeros_like(w)
+    along_x, along_w = [], torch.zeros_like(w)
+    for rows in _batches(x, w):
+        along, distance = x_dot[rows, None] - w_dot, _or_one(out[rows])[..., None]
+        slope = _lp_slope(x[rows], w, out[rows], p)
+        bend = ((x[rows, None] - w).abs() / distance).pow(p - 2) * along
+        bend = bend - slope * (slope * along).sum(-1, keepdim=True)
+        bend = (bend * (p - 1) / distance).masked_fill(out[rows, :, None] == 0, 0)
+        moved = grad[rows, :, None] * bend
+        along_x.append(moved.sum(1))
+        along_w = along_w - moved.sum(0)
+    return torch.cat(along_x), along_w
+
+
+def linf_interval_jvp(
+    lower_dot: Tensor, upper_dot: Tensor, w_dot: Tensor, lower: Tensor, upper: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Derivatives of `linf_interval` along changes of its arguments, shaped as they are: (B, O)."""
+    parts = [
+        [
+            _along(in_lower, lower_dot[rows], w_dot) + _along(in_upper, upper_dot[rows], w_dot)
+            for in_lower, in_upper in _interval_slopes(lower[rows], upper[rows], w)
+        ]
+        for rows in _batches(lower, w)
+    ]
+    least, largest = map(torch.cat, zip(*parts, strict=True))
+    return least, largest
+
+
+def sorted_dist_jvp(
+    x_dot: Tensor, w_dot: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float]
+) -> Tensor:
+    """Derivative of `sorted_dist` along x_dot (B, I) and w_dot (O, I): (B, O)."""
+    return torch.cat(
+        [
+            _along(_sorted_slope(x[rows], w, coefficients), x_dot[rows], w_dot)
+            for rows in _batches(x, w)
+        ]
+    )
+
+
+# --- slopes: of each output in each coordinate of x − w
+
+
+def _lp_slope(x: Tensor, w: Tensor, out: Tensor, p: float) -> Tensor:
+    difference = x[:, None] - w
+    if p == math.inf:
+        return _first_largest(difference.abs()) * difference.sign()
+    return difference.sign() * (difference.abs() / _or_one(out)[..., None]).pow(p - 1)
+
+
+def _interval_slopes(
+    lower: Tensor, upper: Tensor, w: Tensor
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Of the least value in lower − w and in upper − w, and of the largest likewise."""
+    from_lower, from_upper = lower[:, None] - w, upper[:, None] - w
+    least = torch.maximum(from_lower, -from_upper)
+    largest = torch.maximum(from_lower.abs(), from_upper.abs())
+    at_least, at_largest = _first_largest(least) * (least > 0), _first_largest(largest)
+    least_is_lower = from_lower >= -from_upper
+    largest_is_lower = from_lower.abs() >= from_upper.abs()
+    return (
+        (at_least * least_is_lower, -at_least * ~least_is_lower),
+        (
+            at_largest * largest_is_lower * from_lower.sign(),
+            at_largest * ~largest_is_lower * from_upper.sign(),
+        ),
+    )
+
+
+def _sorted_slope(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
+    difference = x[:, None] - w
+    at = difference.abs().topk(len(coefficients)).indices
+    share = torch.zeros_like(difference)
+    share.scatter_(-1, at, x.new_tensor(coefficients).expand(at.shape))
+    return difference.sign() * share
+
+
+def _along(slope: Tensor, x_dot: Tensor, w_dot: Tensor) -> Tensor:
+    return (slope * (x_dot[:, None] - w_dot)).sum(-1)  # no matmul, which autocast makes coarser
 
 
 def _batches(x: Tensor, w: Tensor) -> Iterator[slice]:
