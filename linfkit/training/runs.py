@@ -42,6 +42,7 @@ SOURCES = [
     "checkpoints.py",
     "certificates.py",
     "data",
+    "devices.py",
     "convnets.py",
     "functional.py",
     "hybrid.py",
