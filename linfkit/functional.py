@@ -276,6 +276,7 @@ def _differentiate(
         keep_output: whether `tensors` end with the output; else they are the tensors among the
             arguments alone. The other arguments are ``ctx.constants``.
     """
+    as_it_is: AbstractContextManager[None] = nullcontext()
     count = sum(str(argument.type) == "Tensor" for argument in operator._schema.arguments)
 
     def forward(mode: AbstractContextManager[None], *arguments: Any) -> Any:
@@ -290,7 +291,9 @@ def _differentiate(
         ctx.save_for_forward(*tensors)
 
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        with torch.autocast(grads[0].device.type, enabled=False):  # it may be called under it
+        device = grads[0].device.type
+        coarser = torch.is_autocast_enabled(device)  # backward() may be called under it
+        with torch.autocast(device, enabled=False) if coarser else as_it_is:
             return None, *vjp(ctx, ctx.saved_tensors, *grads)
 
     def forward_mode(ctx: Any, _: None, *tangents: Any) -> Any:
@@ -309,7 +312,6 @@ def _differentiate(
         (_SingleLevelFunction,),
         {name: staticmethod(method) for name, method in methods.items()},
     )
-    as_it_is: AbstractContextManager[None] = nullcontext()
 
     def differentiable(*arguments: Any) -> Any:
         if not torch._C._are_functorch_transforms_active():

@@ -173,10 +173,7 @@ class LpDistConv2d(DistanceLayer):
         rows = patches.flatten(1, 3).flatten(2)  # (groups, B·H'·W', fan_in)
         kernels = self.weight.flatten(1).chunk(self.groups)
         distance = torch.cat(
-            [
-                lp_dist(seen, kernel, self.p)
-                for seen, kernel in zip(rows.unbind(), kernels, strict=True)
-            ],
+            [lp_dist(seen, kernel, self.p) for seen, kernel in zip(rows, kernels, strict=True)],
             dim=1,
         )
         images = distance.unflatten(0, patches.shape[1:4]).permute(0, 3, 1, 2)

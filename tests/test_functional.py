@@ -386,6 +386,15 @@ def test_at_distance_zero_second_derivatives_are_zero(p):
     assert curvature.count_nonzero() == 0
 
 
+def test_where_a_coordinate_does_not_differ_second_derivatives_are_those_of_the_norm():
+    x, w = torch.tensor([[[0.0, 1.0, -1.0]], [[0.0, 4.0, 3.0]]], dtype=torch.float64)
+    difference = (x - w).flatten()  # 0, −3, −4
+    at_2 = torch.eye(3, dtype=x.dtype) / 5 - difference.outer(difference) / 125
+    for p, wanted in [(1, 0 * at_2), (2, at_2), (INF, 0 * at_2)]:
+        got = hessian(lambda x, p=p: lk.lp_dist(x, w, p).sum())(x)
+        torch.testing.assert_close(got.reshape(3, 3), wanted)
+
+
 @each_operator
 @pytest.mark.parametrize("in_dims", [(0, None), (None, 0), (0, 0), (1, 2)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

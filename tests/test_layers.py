@@ -266,7 +266,7 @@ def test_a_convolution_learns():
         (lk.LpDist(4, 3, bias=True), (4,)),
         (lk.SortDist(4, 3, rho=0.3, bias=True).eval(), (4,)),
         (lk.LpDistConv2d(4, 6, 3, 2, padding=1, dilation=2, groups=2, bias=True), (4, 9, 8)),
-        (lk.MeanShift(4).eval(), (4,)),
+        (lk.MeanShift(4), (4,)),
         (lk.MeanShift(4).eval(), (4, 5, 6)),
     ],
     ids=str,
