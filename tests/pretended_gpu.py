@@ -4,7 +4,8 @@ A tensor "on" it wraps one of the CPU, which computes. As on a GPU, it cannot be
 of the CPU (but for single numbers), nor indexed by them, nor drawn by the CPU's generators, nor be
 made a NumPy array. What `linfkit` computes there goes through its kernels for the CPU.
 
-Importing this registers the device "pretend" with PyTorch, for the process.
+Importing this registers the device "pretend" with PyTorch, for the process; it can be used within
+`pretending` alone.
 """
 
 from collections.abc import Iterator
@@ -17,18 +18,33 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 NAME = "pretend"
 
 
+class _Hook(torch._C._acc.PrivateUse1Hooks):
+    """What PyTorch asks of a device that its core knows of."""
+
+    there = False
+
+    def is_available(self):
+        return _Hook.there
+
+    def is_built(self):
+        return True
+
+    def has_primary_context(self, index):
+        return _Hook.there
+
+
 class _Module:
     """What PyTorch asks of a device's module, as it does of torch.cuda."""
 
-    is_available = is_initialized = staticmethod(lambda: True)
-    device_count = staticmethod(lambda: 1)
+    is_available = is_initialized = staticmethod(lambda: _Hook.there)
+    device_count = staticmethod(lambda: int(_Hook.there))
     current_device = staticmethod(lambda: 0)
     manual_seed_all = staticmethod(lambda seed: None)
     _is_in_bad_fork = staticmethod(lambda: False)
     get_amp_supported_dtype = staticmethod(lambda: [torch.float16, torch.bfloat16])
 
 
-_setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
+_setup_privateuseone_for_python_backend(NAME, backend_module=_Module(), hook=_Hook())
 DEVICE = torch.device(NAME, 0)
 
 #: Types of numbers that the device lacks; MPS has no float64.
@@ -126,6 +142,16 @@ for _name, _made in [
     ("_copy_from", _copy_from),
 ]:
     _library.impl(_name, _made, "PrivateUse1")
+
+
+@contextmanager
+def pretending() -> Iterator[None]:
+    """Within the block, PyTorch finds the device; outside, it says that there is none."""
+    _Hook.there = True
+    try:
+        yield
+    finally:
+        _Hook.there = False
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from linfkit.attacks import nearest_misclassified
 from linfkit.cli import app
 from linfkit.studies import attacked, blowup, enclosed, ensembles, perturbing, plane, rounding
 from linfkit.training.loop import Training
-from tests.pretended_gpu import DEVICE, without
+from tests.pretended_gpu import DEVICE, pretending, without
 
 INF = math.inf
 
@@ -29,6 +29,8 @@ INF = math.inf
 @pytest.fixture(autouse=True)
 def _gpu_by_default(monkeypatch):
     monkeypatch.setattr(devices, "default_device", lambda: DEVICE)
+    with pretending():
+        yield
 
 
 def small_net(seed=0):

@@ -297,7 +297,7 @@ def source_of(place, source):
             "a widget",
         ),
         (it_is_small, source_of(6, "x" * LARGEST), "1.0 MB"),
-        (its_parameters_are_literals_in_one_cell, source_of(1, "eps = 8 / 255"), "a literal"),
+        (its_parameters_are_literals_in_one_cell, source_of(1, "eps = data.eps"), "a literal"),
         (
             its_parameters_are_literals_in_one_cell,
             lambda cells: cells[1].metadata.pop("tags"),

@@ -34,6 +34,12 @@ def test_every_target_that_it_names_is_in_the_makefile():
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", README, flags=re.MULTILINE)) <= targets
 
 
+def test_without_make_the_tests_are_those_of_make():
+    makefile = (ROOT / "Makefile").read_text()
+    (command,) = re.findall(r"^test:.*\n\t\$\(bin\)(/.+)$", makefile, flags=re.MULTILINE)
+    assert f"\n.venv/bin{command}\n" in README
+
+
 def test_every_file_that_it_links_is_there():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert links
