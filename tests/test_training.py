@@ -126,6 +126,7 @@ def test_a_seed_may_be_a_whole_number_of_any_type(tmp_path):
     once = fit(TINY.replace(epochs=1), out=tmp_path, seed=np.int64(3))
     again = fit(TINY.replace(epochs=1), out=tmp_path, seed=3)  # it is that run's folder
     assert once.seed == again.seed == 3
+    assert type(once.seed) is int
     assert_same_run(once, again)
 
 
