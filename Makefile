@@ -36,7 +36,7 @@ test: setup ## library, documentation examples and notebooks, side by side on th
 	$(bin)/python -m pytest --nbval -n auto
 
 test-browser: setup ## notebooks and pages in a real browser, every slider moved
-	$(bin)/python -m pytest -m browser -n auto --dist loadgroup tests/browser
+	$(bin)/python -m pytest -m browser -n auto tests/browser
 
 test-long: setup ## what takes too long for every day
 	$(bin)/python -m pytest -m long

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linfkit.arguments import check_images, check_real
+from linfkit.devices import on_device_of_model
 from linfkit.layers import LpDist, MeanShift
 from linfkit.models import LpDistNet
 from linfkit.soundness import require_plain
@@ -79,6 +80,7 @@ class _Layer:
         return nearest - self.shift, farthest - self.shift
 
 
+@on_device_of_model
 def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60.0) -> ExactRadius:
     """The true minimal adversarial ℓ∞ perturbation of one image at p=∞, in [0, 1], by MILP.
 
