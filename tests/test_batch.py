@@ -4,13 +4,16 @@ Each notebook here runs once, in a real kernel, for all tests (`run`). That the 
 is not tested.
 """
 
+import asyncio
 import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 from choreographer.browsers.chromium import Chromium
 
@@ -24,6 +27,7 @@ from linfkit.batch import (
     reproduce,
     reproduction,
 )
+from linfkit.batch import pictures as batch_pictures
 from linfkit.batch.execution import Execution
 from linfkit.batch.parameters import check_parameters, parse_value, read_parameters
 from linfkit.batch.pictures import PictureWriter
@@ -202,6 +206,37 @@ def test_without_a_browser_there_are_pages_alone_and_one_message(tmp_path, monke
     assert len(told) == 1
     assert "no Chromium" in told[0]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, RuntimeError])
+def test_whatever_a_browser_that_dies_raises_ends_no_batch(error, tmp_path, monkeypatch):
+    async def fail(*_, **__):
+        raise error("the browser died")
+
+    async def start():
+        return SimpleNamespace(calc_fig=fail, close=fail)
+
+    monkeypatch.setattr(batch_pictures, "_start_browser", start)
+    told: list[str] = []
+    with PictureWriter(tell=told.append) as pictures:
+        assert not pictures.write({"data": [], "layout": {}}, tmp_path / "a.png")
+    assert told == [
+        f"no PNG pictures, HTML pages alone: the browser failed: {error.__name__}: the browser died"
+    ]
+
+
+@pytest.mark.skipif(CHROMIUM is None or os.name == "nt", reason="no Chromium here to be killed")
+def test_a_browser_that_dies_ends_no_batch(tmp_path):
+    bars = {"data": [{"type": "bar", "y": [1, 2]}], "layout": {"width": 200, "height": 100}}
+    told: list[str] = []
+    with PictureWriter(tell=told.append) as pictures:
+        assert pictures.write(bars, tmp_path / "a.png")
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+        assert not pictures.write(bars, tmp_path / "b.png")
+    assert (tmp_path / "a.png").is_file()
+    assert len(told) == 1
+    assert told[0].startswith("no PNG pictures, HTML pages alone: the browser failed")
 
 
 def test_figures_of_one_name_are_kept_apart():

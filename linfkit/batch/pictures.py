@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,7 +45,9 @@ class PictureWriter:
                 self._browser = self._loop.run(_start_browser())
             options = {"format": "png", "scale": 2}
             picture = self._loop.run(self._browser.calc_fig(figure, opts=options))
-        except Exception as error:  # whatever fails in a browser, pages alone are still a success
+        # whatever fails in a browser, pages alone are still a success; one that dies cancels what
+        # it was asked for
+        except (Exception, asyncio.CancelledError) as error:
             self._possible = False
             self._tell(f"no PNG pictures, HTML pages alone: {_reason(error)}")
             return False
@@ -59,7 +62,8 @@ class PictureWriter:
     ) -> None:
         if self._loop is not None:
             if self._browser is not None:
-                self._loop.run(self._browser.close())
+                with suppress(Exception, asyncio.CancelledError):  # it may have died
+                    self._loop.run(self._browser.close())
             self._loop.close()
 
 
@@ -71,7 +75,7 @@ async def _start_browser() -> Any:
     return browser
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     from choreographer.errors import ChromeNotFoundError
 
     if isinstance(error, ChromeNotFoundError):
