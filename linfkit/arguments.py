@@ -17,6 +17,7 @@ from torch import Tensor, nn
 __all__ = [
     "as_labels",
     "as_python",
+    "as_tensor",
     "check_count",
     "check_eps",
     "check_finite_weights",
@@ -138,6 +139,17 @@ def check_known(outputs: Tensor) -> Tensor:
     return outputs
 
 
+def as_tensor(value: Any) -> Any:
+    """Tensor of a NumPy array, whatever its byte order; anything else as it is.
+
+    >>> as_tensor(np.array([0.5, 1.0], ">f4"))
+    tensor([0.5000, 1.0000])
+    """
+    if not isinstance(value, np.ndarray):
+        return value
+    return torch.from_numpy(np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")))
+
+
 def check_images(x: Tensor | NDArray[np.floating[Any]]) -> Tensor:
     """A non-empty batch of finite images in [0, 1] as a tensor; anything else is refused.
 
@@ -145,8 +157,7 @@ def check_images(x: Tensor | NDArray[np.floating[Any]]) -> Tensor:
     Traceback (most recent call last):
     TypeError: x must hold floating-point pixels in [0, 1]; the dtype is torch.uint8: divide by 255
     """
-    if isinstance(x, np.ndarray):
-        x = torch.from_numpy(np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")))
+    x = as_tensor(x)
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor of images; got {type(x).__name__}")
     if not x.is_floating_point():

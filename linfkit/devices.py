@@ -9,11 +9,10 @@ from functools import wraps
 from itertools import chain
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_known
+from linfkit.arguments import as_tensor, check_known
 
 __all__ = [
     "batches_for",
@@ -112,7 +111,7 @@ def on_device_of_model(function: Function) -> Function:
 
     @wraps(function)
     def moved(model: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
-        x = torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+        x = as_tensor(x)
         if not (isinstance(model, nn.Module) and isinstance(x, Tensor)):
             return function(model, x, *args, **kwargs)
         there = device_of(model)

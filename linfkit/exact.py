@@ -111,7 +111,7 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
     True
     """
     model = require_plain(model)
-    if not isinstance(x, Tensor | np.ndarray) or math.prod(x.shape) != model.in_features:
+    if not isinstance(x, Tensor) or x.numel() != model.in_features:
         raise ValueError(f"x must be one image of {model.in_features} pixels")
     x = check_images(x.reshape(1, -1)).detach()[0]
     check_real("time_limit", time_limit, "a positive number of seconds", lambda s: s > 0)

@@ -149,7 +149,7 @@ def _evaluated(text: str) -> Any:
 
 
 def _value(node: ast.expr) -> Any:
-    """What an expression stands for: a literal, a quotient, ∞ or NaN, or a list or dict of them."""
+    """Value of an expression: a literal, a quotient, ∞ or NaN, or a list or dict of them."""
     match node:
         case ast.List(items):
             return [_value(item) for item in items]

@@ -13,7 +13,7 @@ from linfkit.claims import Claim
 
 
 def claims_table(claims: Iterable[Claim]) -> Table:
-    """What was claimed or found, its value, what was needed, and whether it held."""
+    """Table of claims and findings: value, what was needed, verdict."""
     table = Table("notebook", "claim", "value", "needed", "verdict", title="Claims")
     for claim in claims:
         table.add_row(

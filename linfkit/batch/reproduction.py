@@ -135,7 +135,7 @@ def _carry_out(
 
 
 def _kept(tasks: Sequence[Task], profile: str, out: Path, force: bool) -> Results:
-    """What earlier runs into a folder have finished of the tasks; nothing counts by force."""
+    """Results of the tasks that earlier runs into a folder have finished; none by force."""
     results = Results(profile=profile, planned=[task.name for task in tasks])
     for record in filter(None, map(Records(out).finished, [] if force else tasks)):
         results.add(record.result, record.claims)
@@ -143,7 +143,7 @@ def _kept(tasks: Sequence[Task], profile: str, out: Path, force: bool) -> Result
 
 
 def _is_written(results: Results, out: Path, sweep: Mapping[str, Sequence[Any]] | None) -> bool:
-    """Whether a folder holds it all, so that nothing is to be run or written, nor locked for it."""
+    """True if a folder holds it all, so that nothing is to be run or written, nor locked for it."""
     try:
         written = Results.load(out)
     except (FileNotFoundError, ValueError):

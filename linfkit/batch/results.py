@@ -77,7 +77,7 @@ class Results(BaseModel):
 
     @property
     def success(self) -> bool:
-        """Whether every planned notebook ran to its end and every claim made on its data holds."""
+        """True if every planned notebook ran to its end and every claim made on its data holds."""
         ran = [notebook.name for notebook in self.notebooks if notebook.status == "ok"]
         return ran == self.planned and all(claim.holds is not False for claim in self.claims)
 
