@@ -15,7 +15,8 @@ from linfkit.certificates import Certificates, certified_radius, certify, interv
 from linfkit.checkpoints import load_model, save_model
 from linfkit.claims import Claims
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
-from linfkit.data import Dataset, load_dataset
+from linfkit.data.dataset import Dataset
+from linfkit.data.loading import load_dataset
 from linfkit.evaluation import PGD, Evaluation, evaluate
 from linfkit.exact import ExactRadius, exact_radius
 from linfkit.functional import linf_interval, lp_dist, sorted_dist

@@ -11,10 +11,16 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import as_labels, check_count, check_images, check_known, check_model
+from linfkit._util.checks import (
+    as_labels,
+    check_count,
+    check_images,
+    check_known,
+    check_logits,
+    check_model,
+)
+from linfkit._util.devices import on_device_of_model, with_gradients
 from linfkit.certificates import evaluating_at
-from linfkit.devices import on_device_of_model, with_gradients
-from linfkit.losses import check_logits
 from linfkit.plain import unwrapped
 
 __all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]

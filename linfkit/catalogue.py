@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from linfkit import pixels
+from linfkit._util.text import format_eps
 from linfkit.cost import PAIRS_PER_SECOND, SECONDS_A_STEP, pairs_of_run, seconds_of_run
 from linfkit.data.sizes import SIZES
 from linfkit.recipes import Recipe
@@ -38,7 +38,7 @@ def recipes_table(recipes: Iterable[Recipe]) -> Table:
     for recipe in recipes:
         table.add_row(
             f"[bold]{recipe.name}[/]\n{recipe.dataset}, {net_in_words(recipe)}",
-            pixels.in_text(recipe.eps),
+            format_eps(recipe.eps),
             str(recipe.epochs),
             str(len(recipe.seeds)),
             _time_in_words(recipe),

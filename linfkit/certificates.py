@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import (
+from linfkit._util.checks import (
     as_labels,
     check_count,
     check_eps,
     check_images,
     check_known,
+    check_logits,
     check_tensor,
 )
-from linfkit.devices import batches_for, device_of, to_float64
+from linfkit._util.devices import batches_for, device_of, to_float64
 from linfkit.functional import linf_interval
 from linfkit.layers import DistanceLayer, LpDist, distance_layers
-from linfkit.losses import check_logits
 from linfkit.models import LpDistNet
 from linfkit.plain import unwrapped
 from linfkit.rounding import Rounded, after_layer, rounded_down, through, unit_of

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +15,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import as_python, check_model, check_tensor
+from linfkit._util.checks import as_python, check_model, check_tensor
+from linfkit._util.files import expanded, write_atomically
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
-from linfkit.data import expanded
 from linfkit.hybrid import HybridEnsemble, HybridNet
 from linfkit.layers import set_p
 from linfkit.models import Ensemble, LpDistNet, SharedExponent, VotingEnsemble, common_p
@@ -35,7 +33,6 @@ __all__ = [
     "read_header",
     "read_tensors",
     "save_model",
-    "write_atomically",
     "write_tensors",
 ]
 
@@ -65,28 +62,6 @@ ARCHITECTURES = {
         SortNet,
     )
 }
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then rename: readers see the old file or the new one, whole.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_atomically(Path(folder, "a.txt"), b"whole")
-    ...     Path(folder, "a.txt").read_text(), len(os.listdir(folder))
-    ('whole', 1)
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

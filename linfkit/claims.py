@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import SupportsFloat
 
-from linfkit.console import say
+from linfkit._util.text import say
 
 CLAIMS_MIME = "application/vnd.linfkit.claims+json"
 """The kind of output that carries a notebook's claims, as a list of records."""

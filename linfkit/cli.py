@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from linfkit.console import replace_unprintable
-from linfkit.data import expanded
+from linfkit._util.files import expanded
+from linfkit._util.text import parse_eps, replace_unprintable
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -159,7 +159,7 @@ def train(
     On N GPUs: torchrun --nproc-per-node N -m linfkit train RECIPE.
     """
     from linfkit import fit, load_recipe
-    from linfkit.processes import is_first
+    from linfkit._util.distributed import is_first
     from linfkit.tensorboard import logging_scalars
 
     chosen = load_recipe(recipe).replace(**_values(settings))
@@ -273,15 +273,15 @@ def certify(
     ] = None,
 ) -> None:
     """Certify a trained net on its data's test images, as the papers' tables do."""
-    from linfkit import evaluation, load_dataset, pixels
-    from linfkit.devices import usable_device
+    from linfkit import evaluation, load_dataset
+    from linfkit._util.devices import usable_device
     from linfkit.evaluation import table
     from linfkit.figures import accuracy_against_eps
 
     _check_picture(figure)
     where = usable_device(device)
     trained = evaluation.load_trained(checkpoint)
-    size = trained.eps if eps is None else pixels.from_text(eps)
+    size = trained.eps if eps is None else parse_eps(eps)
     data = trained.load_data() if dataset is None else load_dataset(dataset)
     with _interruptible("nothing was written"):
         found = evaluation.evaluate(
@@ -376,7 +376,7 @@ def _hand_over(
     """Write what was found to the files asked for, then print it, even where a file fails."""
     from rich.console import Console
 
-    from linfkit.checkpoints import write_atomically
+    from linfkit._util.files import write_atomically
 
     try:
         if json:

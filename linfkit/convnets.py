@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from linfkit.arguments import check_count
+from linfkit._util.checks import check_count
 from linfkit.layers import LpDist, LpDistConv2d, MeanShift
 from linfkit.models import DistanceNet, centred
 

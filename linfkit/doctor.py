@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from linfkit import machine
-from linfkit.data.folders import cache_folder, data_folder
+from linfkit._util import environment
+from linfkit._util.files import cache_folder, data_folder
 from linfkit.data.standard_files import STANDARD_FILES
 from linfkit.kernels import kernel_for, reference
 
@@ -16,11 +16,13 @@ def findings() -> dict[str, str]:
     >>> sorted(findings())
     ['cache', 'data', 'hardware', 'kernels', 'threads', 'versions']
     """
-    hardware = machine.hardware()
+    hardware = environment.hardware()
     cores = "one core" if hardware["cores"] == 1 else f"{hardware['cores']} cores"
     return {
-        "versions": ", ".join(f"{name} {version}" for name, version in machine.versions().items()),
-        "hardware": f"{machine.operating_system()}, {hardware['processor']}, "
+        "versions": ", ".join(
+            f"{name} {version}" for name, version in environment.versions().items()
+        ),
+        "hardware": f"{environment.operating_system()}, {hardware['processor']}, "
         f"{cores}, {hardware.get('gpu', 'no CUDA device')}",
         "threads": str(torch.get_num_threads()),
         "kernels": f"{_kernels()} on the CPU",

@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linfkit.arguments import check_images, check_real
-from linfkit.devices import on_device_of_model
+from linfkit._util.checks import check_images, check_real
+from linfkit._util.devices import on_device_of_model
 from linfkit.layers import LpDist, MeanShift
 from linfkit.models import LpDistNet
 from linfkit.soundness import require_plain

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, field_validator
 
+from linfkit._util.files import expanded
 from linfkit.certificates import Certificates, certify
 from linfkit.checkpoints import AVERAGED, RAW, read_header
-from linfkit.data import expanded, is_at_hand
+from linfkit.data.loading import is_at_hand
 from linfkit.evaluation import DataIdentity, load_trained
 from linfkit.recipes import Recipe
 

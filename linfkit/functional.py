@@ -19,7 +19,7 @@ from torch._ops import OpOverload
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
-from linfkit.arguments import check_count
+from linfkit._util.checks import check_count
 from linfkit.kernels import kernel_for, reference, sorting_kernel_for
 
 __all__ = ["linf_interval", "lp_dist", "sorted_dist"]

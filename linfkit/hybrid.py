@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linfkit.arguments import as_labels, check_count, check_images
+from linfkit._util.checks import as_labels, check_count, check_images, check_logits
+from linfkit._util.devices import on_device_of_model, to_float64
 from linfkit.certificates import certified_radius, is_evaluated_at
-from linfkit.devices import on_device_of_model, to_float64
 from linfkit.layers import DistanceLayer
-from linfkit.losses import check_logits
 from linfkit.models import DistanceNet, Ensemble, Members, SharedExponent
 from linfkit.plain import is_plain
 from linfkit.rounding import Rounded, normalised, rounded_down, through

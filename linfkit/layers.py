@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linfkit.arguments import check_count, check_model, check_real, check_tensor
+from linfkit._util.checks import check_count, check_model, check_real, check_tensor
+from linfkit._util.distributed import mean_over_processes
 from linfkit.functional import check_p, lp_dist
-from linfkit.processes import mean_over_processes
 
 __all__ = ["DistanceLayer", "LpDist", "LpDistConv2d", "MeanShift", "distance_layers", "set_p"]
 

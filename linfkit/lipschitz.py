@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import (
+from linfkit._util.checks import (
     check_count,
     check_eps,
     check_finite_weights,
@@ -23,7 +23,7 @@ from linfkit.arguments import (
     check_model,
     check_real,
 )
-from linfkit.devices import on_device_of_model, with_gradients
+from linfkit._util.devices import on_device_of_model, with_gradients
 from linfkit.layers import DistanceLayer, distance_layers
 from linfkit.models import Members, VotingEnsemble
 from linfkit.plain import has_hooks, unwrapped

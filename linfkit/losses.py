@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from linfkit.arguments import as_labels, check_real, check_tensor
+from linfkit._util.checks import check_logits, check_real, check_tensor
 
 __all__ = [
     "hinge_loss",
@@ -185,26 +184,6 @@ def zero_hinge(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
     tensor([ True, False])
     """
     return _shortfall(logits, labels, theta).amax(dim=1) <= 0
-
-
-def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Labels of logits as int64, (B,); refused where they do not belong together.
-
-    >>> check_logits(torch.zeros(2, 3), torch.tensor([2, 0], dtype=torch.uint8))
-    tensor([2, 0])
-    """
-    check_tensor("logits", logits)
-    if logits.dim() != 2 or 0 in logits.shape:
-        raise ValueError(f"logits must be a non-empty (B, C); the shape is {tuple(logits.shape)}")
-    labels = as_labels(labels, logits)
-    if torch._C._are_functorch_transforms_active():  # vmap lets nobody look at values
-        return labels
-    low, high = labels.aminmax()
-    if low < 0 or high >= logits.shape[1]:
-        raise ValueError(
-            f"labels must be from 0 to {logits.shape[1] - 1}; got values from {low} to {high}"
-        )
-    return labels
 
 
 def _shortfall(logits: Tensor, labels: Tensor, theta: float) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_count, check_model, check_real
+from linfkit._util.checks import check_count, check_model, check_real
 from linfkit.layers import DistanceLayer, LpDist, MeanShift, distance_layers, set_p
 from linfkit.units import PixelUnits
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from linfkit.arguments import check_real, check_tensor
+from linfkit._util.checks import check_real, check_tensor
 from linfkit.functional import check_p
 
 __all__ = ["LpAdamW", "Madam", "row_decay"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linfkit.data import expanded
+from linfkit._util.files import expanded
 from linfkit.functional import check_rho
 from linfkit.hybrid import HybridNet
 from linfkit.models import LpDistNet

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from linfkit._util.files import expanded
 from linfkit.checkpoints import RAW
-from linfkit.data import expanded
 from linfkit.recipes import Recipe, load_recipe
 
 __all__ = ["Progress"]

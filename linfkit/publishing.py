@@ -13,11 +13,10 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from linfkit._util.files import expanded, write_atomically
 from linfkit.batch.parameters import in_json, read_notebook, read_parameters
 from linfkit.batch.results import NotebookResult, Results
 from linfkit.batch.tasks import source_hash
-from linfkit.checkpoints import write_atomically
-from linfkit.data import expanded
 
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 
@@ -121,7 +120,7 @@ def _copy_pictures(run: Path, result: NotebookResult, figures: Path) -> list[Pat
 if __name__ == "__main__":
     import typer
 
-    from linfkit.console import replace_unprintable
+    from linfkit._util.text import replace_unprintable
 
     replace_unprintable()
     typer.run(publish)

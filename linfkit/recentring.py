@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_count, check_images, check_model
+from linfkit._util.checks import check_count, check_images, check_model
+from linfkit._util.devices import batches_for
 from linfkit.certificates import evaluating_at
-from linfkit.devices import batches_for
 from linfkit.layers import MeanShift
 
 __all__ = ["keeping_means", "recentre", "recentred"]

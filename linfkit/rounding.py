@@ -57,7 +57,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from linfkit.devices import to_float64
+from linfkit._util.devices import to_float64
 from linfkit.models import DistanceNet, Ensemble
 from linfkit.plain import is_plain, unwrapped
 from linfkit.units import PixelUnits

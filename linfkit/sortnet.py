@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from linfkit.arguments import check_count, check_tensor
+from linfkit._util.checks import check_count, check_tensor
 from linfkit.functional import check_rho, lp_dist, sorted_dist
 from linfkit.layers import DistanceLayer, LpDist
 from linfkit.models import DistanceNet, centred

@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from linfkit.arguments import check_finite_weights, check_model
-from linfkit.devices import to_float64
+from linfkit._util.checks import check_finite_weights, check_model
+from linfkit._util.devices import to_float64
 from linfkit.layers import DistanceLayer, LpDist, MeanShift
 from linfkit.models import DistanceNet, Ensemble, LpDistNet, VotingEnsemble
 from linfkit.plain import has_hooks, is_plain, unwrapped

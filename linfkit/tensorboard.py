@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from linfkit.data import expanded
+from linfkit._util.files import expanded
 
 __all__ = ["logging_scalars"]
 

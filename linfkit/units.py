@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import check_real
+from linfkit._util.checks import check_real
 
 __all__ = ["PixelUnits"]
 

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from linfkit import pixels
+from linfkit._util.text import format_eps
 from linfkit.catalogue import duration, net_in_words
 from linfkit.charts import LineChart
 from linfkit.figures.template import as_text
@@ -69,7 +69,7 @@ class View:
 
     def _charts(self, rows: int) -> list[LineChart]:
         recipe, column = self.progress.recipe, self.progress.column
-        certified = f"certified accuracy, ε = {pixels.in_text(recipe.eps)}, p = ∞"
+        certified = f"certified accuracy, ε = {format_eps(recipe.eps)}, p = ∞"
         return [
             LineChart(
                 certified,

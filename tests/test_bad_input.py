@@ -32,6 +32,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import linfkit as lk
+from linfkit._util.workers import local_cluster
 from linfkit.batch import reproduce
 from linfkit.checkpoints import write_tensors
 from linfkit.cli import app
@@ -43,7 +44,6 @@ from linfkit.finished import FinishedRun
 from linfkit.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
 from linfkit.optim import row_decay
 from linfkit.progress import Progress
-from linfkit.workers import local_cluster
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 2.0

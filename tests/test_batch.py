@@ -17,7 +17,7 @@ import psutil
 import pytest
 from choreographer.browsers.chromium import Chromium
 
-from linfkit import workers
+from linfkit._util import workers
 from linfkit.batch import (
     Profile,
     Results,

@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import linfkit as lk
 from linfkit import checkpoints
-from linfkit.checkpoints import read_tensors, save_model, write_atomically, write_tensors
+from linfkit._util.files import write_atomically
+from linfkit.checkpoints import read_tensors, save_model, write_tensors
 from linfkit.plain import unwrapped
 
 INF = math.inf

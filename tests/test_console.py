@@ -11,9 +11,9 @@ from typer.main import get_command
 
 import linfkit as lk
 from linfkit import bench, exercises
+from linfkit._util.text import say
 from linfkit.bench.cases import Case
 from linfkit.cli import app, main
-from linfkit.console import say
 from linfkit.exercises import Exercise
 from linfkit.pages.__main__ import main as write_pages
 from tests.small_notebooks import PARAMETERS, write_notebook

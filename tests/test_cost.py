@@ -9,10 +9,10 @@ import torch
 from rich.console import Console
 
 import linfkit as lk
-from linfkit import pixels
+from linfkit._util.text import format_eps, parse_eps
 from linfkit.catalogue import cost_in_words, net_in_words, recipes_table
 from linfkit.cost import PAIRS_PER_SECOND, pairs_of_run, pairs_per_image
-from linfkit.data import dataset_names
+from linfkit.data.loading import dataset_names
 from linfkit.data.sizes import SIZES
 from linfkit.training import build_model
 
@@ -127,12 +127,12 @@ class TestInWords:
 class TestPixels:
     @pytest.mark.parametrize("text", ["8/255", "0.1", "2/255", "0", "1", "0.3333"])
     def test_what_is_shown_is_what_was_read(self, text):
-        assert pixels.in_text(pixels.from_text(text)) == text
+        assert format_eps(parse_eps(text)) == text
 
     @pytest.mark.parametrize("text", ["8", "-0.1", "8/0", "a tenth", "nan", "inf", ""])
     def test_what_is_no_size_is_refused(self, text):
         with pytest.raises(ValueError, match=r"^eps: .* came; a number of pixels from 0 to 1"):
-            pixels.from_text(text)
+            parse_eps(text)
 
     def test_any_number_is_shown_to_four_digits(self):
-        assert float(pixels.in_text(math.pi / 10)) == pytest.approx(math.pi / 10, rel=1e-3)
+        assert float(format_eps(math.pi / 10)) == pytest.approx(math.pi / 10, rel=1e-3)

@@ -22,18 +22,14 @@ import pytest
 import torch
 from PIL import Image
 
-from linfkit.data import (
-    Dataset,
-    cache_folder,
-    dataset_names,
-    load_dataset,
-    random_crop,
-    random_flip,
-)
+from linfkit._util.files import cache_folder
 from linfkit.data import dataset as dataset_module
+from linfkit.data.augmentations import random_crop, random_flip
 from linfkit.data.cifar import read_cifar
+from linfkit.data.dataset import Dataset
 from linfkit.data.downloads import SOURCES
 from linfkit.data.idx import read_idx
+from linfkit.data.loading import dataset_names, load_dataset
 from linfkit.data.published import PublishedArchive, PublishedFile, PublishedFiles
 from linfkit.data.standard_files import STANDARD_FILES
 

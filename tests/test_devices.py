@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 import linfkit as lk
-from linfkit import devices
+from linfkit._util import devices
 from linfkit.attacks import nearest_misclassified
 from linfkit.cli import app
 from linfkit.studies import attacked, blowup, enclosed, ensembles, perturbing, plane, rounding

@@ -18,7 +18,7 @@ import torch
 
 import linfkit as lk
 from linfkit import checkpoints
-from linfkit.locks import held
+from linfkit._util.files import held
 from linfkit.training import runs
 from linfkit.training.interrupts import held_back_interrupts
 

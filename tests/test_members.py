@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import linfkit as lk
+from linfkit._util.workers import WorkerError, local_cluster
 from linfkit.checkpoints import read_tensors
 from linfkit.training import ensembles, members
-from linfkit.workers import WorkerError, local_cluster
 
 TINY = lk.load_recipe("digits-small").replace(epochs=3, width=16, train_images=400, seeds=[0, 1])
 
@@ -113,7 +113,7 @@ def run_script(text: str, folder: Path, **environment: str) -> subprocess.Comple
 SHARING = """
 import os
 import torch
-from linfkit.workers import local_cluster
+from linfkit._util.workers import local_cluster
 
 with local_cluster(2) as client:
     print(torch.get_num_threads(), *client.run(torch.get_num_threads).values())

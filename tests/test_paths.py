@@ -9,10 +9,9 @@ import torch
 
 import linfkit as lk
 from linfkit import batch, pages, publishing
+from linfkit._util.files import cache_folder, data_folder, expanded
 from linfkit.checkpoints import save_model
 from linfkit.cli import main
-from linfkit.data import cache_folder, expanded
-from linfkit.data.folders import data_folder
 from linfkit.evaluation import load_trained
 from linfkit.finished import FinishedRun
 from linfkit.pages.run import write_report

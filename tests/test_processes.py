@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import linfkit as lk
-from linfkit import processes
+from linfkit._util import distributed
 from linfkit.checkpoints import read_tensors
 from linfkit.training import loop
 from tests.two_processes import OBJECTIVES, SETTINGS, SMALL, exchanged
@@ -88,10 +88,10 @@ def test_gradients_and_means_are_those_of_the_whole_batch(name, script):
 def test_shares_differ_by_one_row_and_leave_none_out(count, among):
     rows, taken = list(range(count)), []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(processes, "processes", lambda: among)
+        patched.setattr(distributed, "processes", lambda: among)
         for number in range(among):
-            patched.setattr(processes, "rank", lambda number=number: number)
-            taken.append(rows[processes.share(count)])
+            patched.setattr(distributed, "rank", lambda number=number: number)
+            taken.append(rows[distributed.share(count)])
     assert list(chain.from_iterable(taken)) == rows
     assert max(map(len, taken)) - min(map(len, taken)) <= 1
 

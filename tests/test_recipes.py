@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from linfkit import published
 from linfkit.convnets import Conv, LpDistAlexNet, LpDistLeNet, LpDistVGG, Pool
-from linfkit.data import Dataset, dataset_names
+from linfkit.data.dataset import Dataset
+from linfkit.data.loading import dataset_names
 from linfkit.data.sizes import SIZES
 from linfkit.recipes import Recipe, load_recipe, recipe_names
 from linfkit.training import initial_model

@@ -15,14 +15,14 @@ from dataclasses import replace
 import nbformat
 import pytest
 
-from linfkit import workers
+from linfkit._util import workers
+from linfkit._util.files import held
+from linfkit._util.workers import WorkerError
 from linfkit.batch import Profile, Results, Row, report, reproduce, reproduction
 from linfkit.batch.execution import Execution, lost
 from linfkit.batch.records import Record
 from linfkit.batch.tasks import Task, library_hash
 from linfkit.claims import CLAIMS_MIME
-from linfkit.locks import held
-from linfkit.workers import WorkerError
 from tests.small_notebooks import PARAMETERS, write_good_notebook, write_notebook
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 import linfkit as lk
+from linfkit._util.distributed import exchanging_gradients, join, rank, share
 from linfkit.layers import MeanShift
-from linfkit.processes import exchanging_gradients, join, rank, share
 from linfkit.training.building import build_model
 from linfkit.training.loop import Training
 from linfkit.training.moments import Moment

@@ -19,11 +19,11 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
 
+from linfkit._util.workers import Tell
 from linfkit.batch.outputs import without_widgets
 from linfkit.batch.parameters import in_json
 from linfkit.batch.results import Cell, Status
 from linfkit.batch.tasks import Task
-from linfkit.workers import Tell
 
 
 @dataclass(frozen=True)

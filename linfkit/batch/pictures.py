@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from linfkit.checkpoints import write_atomically
+from linfkit._util.files import write_atomically
 
 
 def write_page(figure: dict[str, Any], path: Path) -> None:

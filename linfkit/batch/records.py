@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from linfkit._util.files import write_atomically
 from linfkit.batch.results import NotebookResult
 from linfkit.batch.tasks import Task
-from linfkit.checkpoints import write_atomically
 from linfkit.claims import Claim
 
 

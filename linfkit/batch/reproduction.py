@@ -10,7 +10,10 @@ import nbformat
 import torch
 from tqdm.auto import tqdm
 
-from linfkit.arguments import as_python, check_count
+from linfkit._util.checks import as_python, check_count
+from linfkit._util.files import expanded, held, write_atomically
+from linfkit._util.text import say
+from linfkit._util.workers import carried_out, shown_in
 from linfkit.batch import sweeps
 from linfkit.batch.execution import Execution, execute, lost
 from linfkit.batch.outputs import claims_in, figures_in
@@ -20,11 +23,6 @@ from linfkit.batch.profiles import Profile, Row, load_profile
 from linfkit.batch.records import Record, Records
 from linfkit.batch.results import NotebookResult, Results
 from linfkit.batch.tasks import Task, data_hash, library_hash
-from linfkit.checkpoints import write_atomically
-from linfkit.console import say
-from linfkit.data import expanded
-from linfkit.locks import held
-from linfkit.workers import carried_out, shown_in
 
 IN_USE = "is being written by another run; wait for it, or choose another --out"
 

@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PrivateAttr
 
-from linfkit import machine
-from linfkit.checkpoints import write_atomically
+from linfkit._util import environment
+from linfkit._util.files import expanded, write_atomically
 from linfkit.claims import Claim
-from linfkit.data import expanded
 
 Status = Literal["ok", "failed", "dead kernel", "timed out", "lost"]
 
@@ -65,9 +64,9 @@ class Results(BaseModel):
     """
 
     profile: str
-    versions: dict[str, str] = Field(default_factory=machine.versions)
-    platform: str = Field(default_factory=machine.operating_system)
-    machine: dict[str, str | int] = Field(default_factory=machine.hardware)
+    versions: dict[str, str] = Field(default_factory=environment.versions)
+    platform: str = Field(default_factory=environment.operating_system)
+    machine: dict[str, str | int] = Field(default_factory=environment.hardware)
     started: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     seconds: float = 0.0
     planned: list[str]

@@ -13,9 +13,9 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from linfkit.data import load_dataset
+from linfkit._util.workers import WorkerError
+from linfkit.data.loading import load_dataset
 from linfkit.version import __version__
-from linfkit.workers import WorkerError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 from pydantic import BaseModel, Field
 
-from linfkit import machine
+from linfkit._util import environment
 from linfkit.bench.cases import Case
 
 BYTES_A_NUMBER = 4  # float32
@@ -86,9 +86,9 @@ class Results(BaseModel):
 
     device: str
     threads: int = Field(default_factory=torch.get_num_threads)
-    versions: dict[str, str] = Field(default_factory=machine.versions)
-    platform: str = Field(default_factory=machine.operating_system)
-    machine: dict[str, str | int] = Field(default_factory=machine.hardware)
+    versions: dict[str, str] = Field(default_factory=environment.versions)
+    platform: str = Field(default_factory=environment.operating_system)
+    machine: dict[str, str | int] = Field(default_factory=environment.hardware)
     started: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     rows: list[Row] = []
     notes: list[str] = []

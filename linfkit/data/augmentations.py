@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from linfkit.arguments import check_count
+from linfkit._util.checks import check_count
 
 PaddingMode = Literal["replicate", "zeros"]
 

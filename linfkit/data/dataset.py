@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linfkit.arguments import check_count, check_real
+from linfkit._util.checks import check_count, check_real
 
 Array = Tensor | NDArray[np.generic]
 
@@ -41,7 +41,7 @@ class Dataset:
             last dimension alone can be channels, (N, 32, 32, 3), are of a wrong shape.
 
     Example:
-        >>> from linfkit.data import load_dataset
+        >>> from linfkit.data.loading import load_dataset
         >>> digits = load_dataset("digits")
         >>> digits
         Dataset('digits', train=1437, test=360, image_shape=(1, 8, 8), classes=10)
@@ -171,7 +171,7 @@ class Dataset:
         """SHA-256, in hex, of images, labels and class names, but not of the data set's own name.
 
         Example:
-            >>> from linfkit.data import load_dataset
+            >>> from linfkit.data.loading import load_dataset
             >>> digits = load_dataset("digits")
             >>> assert digits.subset(train_images=100).fingerprint != digits.fingerprint
         """
@@ -189,7 +189,7 @@ class Dataset:
             ValueError: Fewer than one image, or more than there are.
 
         Example:
-            >>> from linfkit.data import load_dataset
+            >>> from linfkit.data.loading import load_dataset
             >>> assert len(load_dataset("digits").subset(train_images=100).train_x) == 100
         """
         train = _check_count("train_images", train_images, len(self.train_x))
@@ -208,7 +208,7 @@ class Dataset:
         Otherwise the data set as it is, batches of which the training loop then has to move.
 
         Example:
-            >>> from linfkit.data import load_dataset
+            >>> from linfkit.data.loading import load_dataset
             >>> assert load_dataset("digits").on("cpu").train_x.device.type == "cpu"
         """
         device = torch.device(device)
@@ -233,7 +233,7 @@ class Dataset:
             ValueError: A share outside [0, 1], or a negative seed.
 
         Example:
-            >>> from linfkit.data import load_dataset
+            >>> from linfkit.data.loading import load_dataset
             >>> digits = load_dataset("digits")
             >>> noisy = digits.with_label_noise(0.2, seed=0)
             >>> wrong = (noisy.train_y != digits.train_y).float().mean().item()

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from linfkit._util.files import cache_folder, data_folder, expanded
 from linfkit.data.dataset import Dataset
 from linfkit.data.downloads import SOURCES, download
-from linfkit.data.folders import cache_folder, data_folder, expanded
 from linfkit.data.standard_files import STANDARD_FILES, StandardFiles, found_instead
 
 

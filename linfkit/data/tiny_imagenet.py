@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from linfkit._util.files import cache_folder
 from linfkit.data.dataset import Dataset
-from linfkit.data.folders import cache_folder
 from linfkit.data.jpeg import decoded_once
 
 SIDE = 64

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from linfkit.arguments import check_count, check_eps, check_model
+from linfkit._util.checks import check_count, check_eps, check_model
 from linfkit.attacks import survives_pgd
 from linfkit.certificates import Certificates, certify, interval_radius
-from linfkit.data import Dataset
+from linfkit.data.dataset import Dataset
 from linfkit.models import LpDistNet
 from linfkit.plain import unwrapped
 
@@ -132,7 +132,7 @@ def evaluate(
             margins prove nothing.
         RuntimeError: the attack broke a certified image, so that a proof is wrong.
 
-    >>> from linfkit.data import load_dataset
+    >>> from linfkit.data.loading import load_dataset
     >>> net = LpDistNet(64, width=16, depth=2, classes=10)
     >>> found = evaluate(net, load_dataset("digits"), 0.01, PGD(steps=5), images=50, progress=False)
     >>> found.certified_accuracy <= found.attacked_accuracy <= found.clean_accuracy

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
-from linfkit import machine
-from linfkit.data import Dataset
+from linfkit._util import environment
+from linfkit.data.dataset import Dataset
 from linfkit.evaluation.evaluating import PGD, Evaluation
 from linfkit.evaluation.trained import DataIdentity, TrainedNet
 
@@ -46,9 +46,9 @@ class Record(BaseModel, ser_json_inf_nan="strings"):
     attacked: float | None
     certified: dict[str, float]
     attack: PGD | None
-    versions: dict[str, str] = Field(default_factory=machine.versions)
-    platform: str = Field(default_factory=machine.operating_system)
-    machine: dict[str, str | int] = Field(default_factory=machine.hardware)
+    versions: dict[str, str] = Field(default_factory=environment.versions)
+    platform: str = Field(default_factory=environment.operating_system)
+    machine: dict[str, str | int] = Field(default_factory=environment.hardware)
     finished: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     seconds: float
 

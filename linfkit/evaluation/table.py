@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from linfkit import pixels
+from linfkit._util.text import format_eps
 from linfkit.evaluation.record import Record
 
 
 def heading(record: Record) -> str:
     """Which net, on which data, at which ε."""
-    return f"{record.net} on {record.data.name}, ε = {pixels.in_text(record.eps)}"
+    return f"{record.net} on {record.data.name}, ε = {format_eps(record.eps)}"
 
 
 def accuracies_table(record: Record) -> Table:

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from torch import nn
 
 from linfkit.checkpoints import file_of, load_model, read_header
-from linfkit.data import Dataset, load_dataset
+from linfkit.data.dataset import Dataset
+from linfkit.data.loading import load_dataset
 from linfkit.recipes import Recipe
 from linfkit.training.fitting import as_the_recipe_asks
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from linfkit.console import say
+from linfkit._util.text import say
 from linfkit.exercises import (
     blowup,
     certificates,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 import torch
 
-from linfkit import pixels
+from linfkit._util.text import format_eps
 from linfkit.evaluation import Evaluation
 from linfkit.figures.template import new_figure
 
@@ -17,7 +17,7 @@ def accuracy_against_eps(evaluation: Evaluation, points: int = 200) -> go.Figure
 
     What an attack left is a point at that ε; robust accuracy is between it and the lines.
     """
-    eps = pixels.in_text(evaluation.eps)
+    eps = format_eps(evaluation.eps)
     figure = new_figure(
         "accuracy-against-eps",
         f"What is proved up to twice ε = {eps}",

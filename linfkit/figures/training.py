@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from linfkit import pixels
+from linfkit._util.text import format_eps
 from linfkit.figures.template import COLOURS, as_text, new_figure
 from linfkit.recipes import Recipe
 
@@ -25,7 +25,7 @@ def accuracy_in_training(recipe: Recipe, history: History) -> go.Figure:
         recipe: of the run; it knows ε, and what was published.
         history: of the run; see `linfkit.fit`.
     """
-    eps = pixels.in_text(recipe.eps)
+    eps = format_eps(recipe.eps)
     figure = new_figure(
         "accuracy-in-training",
         "Accuracy along the run, at p=∞",

@@ -25,7 +25,7 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps, loads
 
-from linfkit.data.folders import cache_folder
+from linfkit._util.files import cache_folder
 
 __all__ = ["compiled"]
 

@@ -19,9 +19,9 @@ from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
+from linfkit._util.files import expanded
 from linfkit.batch.outputs import PLOTLY_MIME
 from linfkit.batch.parameters import read_notebook
-from linfkit.data import expanded
 from linfkit.pages.drawing import figure_html
 from linfkit.pages.prose import prose_html
 from linfkit.pages.templates import part, render

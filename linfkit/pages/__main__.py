@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from linfkit.console import replace_unprintable
+from linfkit._util.text import replace_unprintable
 from linfkit.pages import export
 
 

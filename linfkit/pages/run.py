@@ -9,10 +9,9 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from linfkit import pixels
+from linfkit._util.files import expanded, write_atomically
+from linfkit._util.text import format_eps
 from linfkit.catalogue import duration, net_in_words
-from linfkit.checkpoints import write_atomically
-from linfkit.data import expanded
 from linfkit.figures.certified import certified_accuracy
 from linfkit.figures.lipschitz import constant_in_training
 from linfkit.figures.table import Table
@@ -90,7 +89,7 @@ def results_table(run: FinishedRun) -> Table:
         rows.append(["published", "", _percent(published / 100)])
     return Table(
         "Accuracy on all test images, at p=∞.",
-        ["", "clean", f"certified at ε = {pixels.in_text(run.recipe.eps)}"],
+        ["", "clean", f"certified at ε = {format_eps(run.recipe.eps)}"],
         rows,
     )
 

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from linfkit.arguments import as_python
-from linfkit.data.folders import expanded
+from linfkit._util.checks import as_python
+from linfkit._util.files import expanded
 from linfkit.recipes.values import (
     CONSTANT,
     Architecture,

@@ -12,8 +12,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from linfkit._util.devices import device_of, logits_of
 from linfkit.certificates import certified_radius
-from linfkit.devices import device_of, logits_of
 from linfkit.layers import MeanShift, set_p
 from linfkit.lipschitz import (
     LayerConstant,

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from linfkit._util.files import cache_folder
 from linfkit.certificates import certify
 from linfkit.checkpoints import read_tensors, write_tensors
-from linfkit.data import Dataset, cache_folder, load_dataset
+from linfkit.data.dataset import Dataset
+from linfkit.data.loading import load_dataset
 from linfkit.layers import distance_layers
 from linfkit.recipes import Recipe
 from linfkit.training import Run

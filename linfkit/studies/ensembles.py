@@ -9,9 +9,9 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
+from linfkit._util.devices import logits_of, on_device_of_model
 from linfkit.attacks import survives_pgd
 from linfkit.certificates import Certificates, certified_radius, certify
-from linfkit.devices import logits_of, on_device_of_model
 from linfkit.layers import distance_layers
 from linfkit.models import Ensemble, VotingEnsemble
 from linfkit.studies.blowup import at_exponent

@@ -9,7 +9,7 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from linfkit.data import Dataset
+from linfkit.data.dataset import Dataset
 from linfkit.recipes import Recipe
 from linfkit.training import Run, fit_all
 

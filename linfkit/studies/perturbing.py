@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from linfkit._util.devices import logits_of, on_device_of_model
 from linfkit.certificates import certified_radius, evaluating_at
-from linfkit.devices import logits_of, on_device_of_model
 
 __all__ = ["Pushed", "predictions_changed", "push", "random_signs"]
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from linfkit._util.devices import logits_of
 from linfkit.certificates import certified_radius
-from linfkit.data import Dataset
-from linfkit.devices import logits_of
+from linfkit.data.dataset import Dataset
 from linfkit.functional import lp_dist
 from linfkit.studies.blowup import at_exponent
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from linfkit._util.devices import device_of, logits_of, to_float64
 from linfkit.certificates import certified_radius, certify, evaluating_at
-from linfkit.devices import device_of, logits_of, to_float64
 
 __all__ = ["Rounding", "measure_rounding"]
 

@@ -10,7 +10,7 @@ from statistics import mean
 
 import numpy as np
 
-from linfkit.data import Dataset
+from linfkit.data.dataset import Dataset
 from linfkit.published import Result, TrainingCurve
 from linfkit.recipes import Recipe
 from linfkit.training import Run, fit_all

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from linfkit.arguments import check_count
+from linfkit._util.checks import check_count
 from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
-from linfkit.data import Dataset
+from linfkit.data.dataset import Dataset
 from linfkit.hybrid import HybridNet, ensemble_of
 from linfkit.models import DistanceNet, LpDistNet, SharedExponent
 from linfkit.recipes import Recipe
@@ -27,7 +27,7 @@ def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> SharedExponen
     Raises:
         TypeError, ValueError: an argument is wrong; the message names it.
 
-    >>> from linfkit.data import load_dataset
+    >>> from linfkit.data.loading import load_dataset
     >>> from linfkit.recipes import load_recipe
     >>> initial_model(load_recipe("digits-small"), load_dataset("digits")).in_features
     64

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import torch
 
-from linfkit.arguments import check_count
+from linfkit._util.checks import check_count
+from linfkit._util.distributed import is_first
+from linfkit._util.files import expanded
 from linfkit.certificates import certify
 from linfkit.checkpoints import AVERAGED, RAW, read_header, save_model
-from linfkit.data import Dataset, expanded, load_dataset
+from linfkit.data.dataset import Dataset
+from linfkit.data.loading import load_dataset
 from linfkit.hybrid import ensemble_of
 from linfkit.models import Members
-from linfkit.processes import is_first
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.fitting import as_the_recipe_asks, fit
 from linfkit.training.members import Member, train_side_by_side

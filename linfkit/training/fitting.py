@@ -11,13 +11,14 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from linfkit.arguments import check_count, check_model, check_real
+from linfkit._util.checks import check_count, check_model, check_real
+from linfkit._util.devices import usable_device, with_gradients
+from linfkit._util.distributed import anywhere, by_first, entered_by_first, is_first, join
+from linfkit._util.files import held
+from linfkit._util.text import say
 from linfkit.checkpoints import RAW
-from linfkit.console import say
-from linfkit.data import Dataset, load_dataset
-from linfkit.devices import usable_device, with_gradients
-from linfkit.locks import held
-from linfkit.processes import anywhere, by_first, entered_by_first, is_first, join
+from linfkit.data.dataset import Dataset
+from linfkit.data.loading import load_dataset
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.building import initial_model
 from linfkit.training.interrupts import held_back_interrupts
@@ -200,7 +201,7 @@ def as_the_recipe_asks(data: Dataset, recipe: Recipe) -> Dataset:
     Raises:
         TypeError: the data is no `Dataset`.
 
-    >>> from linfkit.data import load_dataset
+    >>> from linfkit.data.loading import load_dataset
     >>> from linfkit.recipes import load_recipe
     >>> few = load_recipe("digits-small").replace(train_images=100)
     >>> len(as_the_recipe_asks(load_dataset("digits"), few).train_x)

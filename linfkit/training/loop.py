@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
+from linfkit._util.distributed import exchanging_gradients, processes, rank, share, summed
 from linfkit.certificates import Certificates, certify, evaluating_at
-from linfkit.data import Dataset, random_crop, random_flip
+from linfkit.data.augmentations import random_crop, random_flip
+from linfkit.data.dataset import Dataset
 from linfkit.layers import distance_layers, set_p
 from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
 from linfkit.models import common_p
-from linfkit.processes import exchanging_gradients, processes, rank, share, summed
 from linfkit.recentring import keeping_means, recentre, recentred
 from linfkit.recipes import Recipe
 from linfkit.sortnet import SortDist

@@ -10,6 +10,7 @@ import math
 
 from torch import Tensor, nn
 
+from linfkit._util.distributed import mean_over_processes
 from linfkit.hybrid import IntervalCertified
 from linfkit.losses import (
     hinge_loss,
@@ -18,7 +19,6 @@ from linfkit.losses import (
     worst_logits,
     worst_mixed_loss,
 )
-from linfkit.processes import mean_over_processes
 from linfkit.recipes import Recipe
 from linfkit.training.moments import Moment
 

@@ -18,19 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from linfkit._util.environment import hardware
+from linfkit._util.files import cache_folder, expanded, write_atomically
 from linfkit.certificates import Certificates
-from linfkit.checkpoints import (
-    AVERAGED,
-    RAW,
-    read_header,
-    read_tensors,
-    save_model,
-    write_atomically,
-    write_tensors,
-)
-from linfkit.data import Dataset, cache_folder, expanded
+from linfkit.checkpoints import AVERAGED, RAW, read_header, read_tensors, save_model, write_tensors
+from linfkit.data.dataset import Dataset
 from linfkit.layers import set_p
-from linfkit.machine import hardware
 from linfkit.plain import unwrapped
 from linfkit.recipes import Recipe
 from linfkit.version import __version__

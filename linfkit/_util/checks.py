@@ -23,6 +23,7 @@ __all__ = [
     "check_finite_weights",
     "check_images",
     "check_known",
+    "check_logits",
     "check_model",
     "check_real",
     "check_tensor",
@@ -205,6 +206,26 @@ def as_labels(labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int], x
             f"the shape is {tuple(labels.shape)}{one}"
         )
     return labels.to(x.device, torch.int64)
+
+
+def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Labels of logits as int64, (B,); refused where they do not belong together.
+
+    >>> check_logits(torch.zeros(2, 3), torch.tensor([2, 0], dtype=torch.uint8))
+    tensor([2, 0])
+    """
+    check_tensor("logits", logits)
+    if logits.dim() != 2 or 0 in logits.shape:
+        raise ValueError(f"logits must be a non-empty (B, C); the shape is {tuple(logits.shape)}")
+    labels = as_labels(labels, logits)
+    if torch._C._are_functorch_transforms_active():  # vmap lets nobody look at values
+        return labels
+    low, high = labels.aminmax()
+    if low < 0 or high >= logits.shape[1]:
+        raise ValueError(
+            f"labels must be from 0 to {logits.shape[1] - 1}; got values from {low} to {high}"
+        )
+    return labels
 
 
 def check_eps(eps: float) -> float:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from linfkit.arguments import as_tensor, check_known
+from linfkit._util.checks import as_tensor, check_known
 
 __all__ = [
     "batches_for",

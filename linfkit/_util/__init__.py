@@ -1,0 +1,1 @@
+"""Helpers that the whole package shares: argument checks, files, devices, processes, text."""

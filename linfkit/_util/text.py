@@ -1,0 +1,63 @@
+"""Text on a console, and ε as it is written: a number of pixels in [0, 1], often so many 255ths."""
+
+from __future__ import annotations
+
+import io
+import sys
+from fractions import Fraction
+
+from tqdm.auto import tqdm
+
+__all__ = ["format_eps", "parse_eps", "replace_unprintable", "say"]
+
+
+def parse_eps(text: str) -> float:
+    """The number that a fraction or a decimal stands for.
+
+    Raises:
+        ValueError: the text is neither, or its number is not in [0, 1].
+
+    >>> parse_eps("8/255") == 8 / 255, parse_eps("0.1")
+    (True, 0.1)
+    """
+    try:
+        eps = float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        eps = float("nan")
+    if not 0 <= eps <= 1:
+        raise ValueError(
+            f'eps: {text!r} came; a number of pixels from 0 to 1, like 0.1 or "8/255", is wanted'
+        )
+    return eps
+
+
+def format_eps(eps: float) -> str:
+    """A short decimal where the number is one; else so many 255ths where it is that.
+
+    >>> [format_eps(eps) for eps in (0.1, 0.2, 8 / 255, 1 / 7)]
+    ['0.1', '0.2', '8/255', '0.1429']
+    """
+    if float(f"{eps:.3g}") == eps:
+        return f"{eps:.3g}"
+    levels = 255 * eps
+    return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.4g}"
+
+
+def replace_unprintable() -> None:
+    """Let standard output and error replace what they cannot encode, for the whole program.
+
+    For commands; a library leaves the streams as they are, and prints by `say`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def say(text: str) -> None:
+    """Print a line of any characters, above progress bars if there are some.
+
+    >>> say("ε")
+    ε
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    tqdm.write(text.encode(encoding, "replace").decode(encoding))
