@@ -10,28 +10,31 @@ True
 
 from __future__ import annotations
 
-from linfkit.attacks import smallest_perturbation, survives_pgd
-from linfkit.certificates import Certificates, certified_radius, certify, interval_radius
-from linfkit.checkpoints import load_model, save_model
+from linfkit.certification.attacks import smallest_perturbation, survives_pgd
+from linfkit.certification.certify import Certificates, certified_radius, certify, interval_radius
+from linfkit.certification.evaluation import PGD, Evaluation, evaluate
+from linfkit.certification.exact import ExactRadius, exact_radius
+from linfkit.certification.layer_checks import check_lipschitz
+from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_by_layer, lipschitz_estimate
 from linfkit.claims import Claims
-from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
-from linfkit.evaluation import PGD, Evaluation, evaluate
-from linfkit.exact import ExactRadius, exact_radius
 from linfkit.functional import linf_interval, lp_dist, sorted_dist
-from linfkit.hybrid import HybridEnsemble, HybridNet
-from linfkit.layers import LpDist, LpDistConv2d, MeanShift
-from linfkit.lipschitz import lipschitz_bound, lipschitz_by_layer, lipschitz_estimate
-from linfkit.losses import hinge_loss, mixed_loss, zero_hinge
-from linfkit.models import Ensemble, LpDistNet, VotingEnsemble
-from linfkit.optim import LpAdamW, Madam
-from linfkit.original import load_original
-from linfkit.recentring import recentre
+from linfkit.nn.checkpoints import load_model, save_model
+from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+from linfkit.nn.hybrid import HybridEnsemble, HybridNet
+from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
+from linfkit.nn.nets import Ensemble, LpDistNet, VotingEnsemble
+from linfkit.nn.original_checkpoints import load_original
+from linfkit.nn.recompute_means import recentre
+from linfkit.nn.sortnet import SortDist, SortNet
 from linfkit.recipes import Recipe, load_recipe, recipe_names
-from linfkit.sortnet import SortDist, SortNet
-from linfkit.soundness import check_lipschitz
-from linfkit.training import EnsembleRun, Run, fit, fit_all, fit_ensemble, initial_model
+from linfkit.training.building import initial_model
+from linfkit.training.ensembles import EnsembleRun, fit_ensemble
+from linfkit.training.fit import fit, fit_all
+from linfkit.training.losses import hinge_loss, mixed_loss, zero_hinge
+from linfkit.training.lp_optimizers import LpAdamW, Madam
+from linfkit.training.runs import Run
 from linfkit.version import __version__
 
 __all__ = [

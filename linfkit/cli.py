@@ -160,7 +160,7 @@ def train(
     """
     from linfkit import fit, load_recipe
     from linfkit._util.distributed import is_first
-    from linfkit.tensorboard import logging_scalars
+    from linfkit.training.tensorboard import logging_scalars
 
     chosen = load_recipe(recipe).replace(**_values(settings))
     out = out or Path("runs") / chosen.name
@@ -273,25 +273,27 @@ def certify(
     ] = None,
 ) -> None:
     """Certify a trained net on its data's test images, as the papers' tables do."""
-    from linfkit import evaluation, load_dataset
+    from linfkit import PGD, evaluate, load_dataset
     from linfkit._util.devices import usable_device
-    from linfkit.evaluation import table
     from linfkit.figures import accuracy_against_eps
+    from linfkit.training import table
+    from linfkit.training.record import Record
+    from linfkit.training.trained import load_trained
 
     _check_picture(figure)
     where = usable_device(device)
-    trained = evaluation.load_trained(checkpoint)
+    trained = load_trained(checkpoint)
     size = trained.eps if eps is None else parse_eps(eps)
     data = trained.load_data() if dataset is None else load_dataset(dataset)
     with _interruptible("nothing was written"):
-        found = evaluation.evaluate(
+        found = evaluate(
             trained.model.to(where),
             data,
             size,
-            attack=evaluation.PGD(steps, restarts) if attack else None,
+            attack=PGD(steps, restarts) if attack else None,
             images=images,
         )
-    record = evaluation.Record.of(trained, data, found)
+    record = Record.of(trained, data, found)
     shown = (table.heading(record), table.accuracies_table(record), table.explanation(record))
     _hand_over(record, json, lambda: accuracy_against_eps(found), figure, shown)
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 
-from linfkit.certificates import evaluating_at
+from linfkit.certification.certify import evaluating_at
 from linfkit.data.sizes import SIZES
-from linfkit.layers import DistanceLayer, distance_layers
+from linfkit.nn.layers import DistanceLayer, distance_layers
+from linfkit.nn.shapes import ShapesAlone
 from linfkit.recipes import Recipe
-from linfkit.shapes import ShapesAlone
 from linfkit.training.building import build_model
 
 __all__ = ["PAIRS_PER_SECOND", "pairs_of_run", "pairs_per_image", "seconds_of_run"]
@@ -40,7 +40,7 @@ def pairs_per_image(model: nn.Module, image_shape: Sequence[int]) -> int:
     Raises:
         TypeError, ValueError: the model does not take images of that shape.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> pairs_per_image(LpDistNet(64, width=32, depth=3, classes=10), (1, 8, 8))
     3392
     >>> 64 * 32 + 32 * 32 + 32 * 10

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from linfkit._util.files import expanded
-from linfkit.checkpoints import RAW
+from linfkit.nn.checkpoints import RAW
 from linfkit.recipes import Recipe, load_recipe
 
 __all__ = ["Progress"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit.attacks import nearest_misclassified, smallest_perturbation
+from linfkit.certification.attacks import nearest_misclassified, smallest_perturbation
 from linfkit.studies.attacked import predictions
 
 INF = math.inf

@@ -34,16 +34,16 @@ from typer.testing import CliRunner
 import linfkit as lk
 from linfkit._util.workers import local_cluster
 from linfkit.batch import reproduce
-from linfkit.checkpoints import write_tensors
 from linfkit.cli import app
 from linfkit.data.downloads import SOURCES as DOWNLOADS
 from linfkit.data.openml import OpenmlTable
 from linfkit.data.published import PublishedArchive, PublishedFile
-from linfkit.evaluation import load_trained
-from linfkit.finished import FinishedRun
-from linfkit.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
-from linfkit.optim import row_decay
+from linfkit.nn.checkpoints import write_tensors
 from linfkit.progress import Progress
+from linfkit.training.finished import FinishedRun
+from linfkit.training.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
+from linfkit.training.lp_optimizers import row_decay
+from linfkit.training.trained import load_trained
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 2.0

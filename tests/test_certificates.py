@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.attacks import smallest_perturbation
-from linfkit.certificates import evaluating_at, interval_radius
-from linfkit.hybrid import interval_radius as radius_in_float64
-from linfkit.layers import set_p
+from linfkit.certification.attacks import smallest_perturbation
+from linfkit.certification.certify import evaluating_at, interval_radius
+from linfkit.nn.hybrid import interval_radius as radius_in_float64
+from linfkit.nn.layers import set_p
 from linfkit.studies.attacked import predictions
 
 INF = math.inf

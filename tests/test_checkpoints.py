@@ -15,10 +15,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import linfkit as lk
-from linfkit import checkpoints
+from linfkit._util import files
 from linfkit._util.files import write_atomically
-from linfkit.checkpoints import read_tensors, save_model, write_tensors
-from linfkit.plain import unwrapped
+from linfkit.nn import checkpoints
+from linfkit.nn.checkpoints import read_tensors, save_model, write_tensors
+from linfkit.nn.known_layers import unwrapped
 
 INF = math.inf
 
@@ -244,7 +245,7 @@ def fail(*arguments, **keywords):
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(moment, tmp_path, monkeypatch):
     path = tmp_path / "a.bin"
     write_atomically(path, b"old")
-    monkeypatch.setattr(checkpoints.os, moment, fail)
+    monkeypatch.setattr(files.os, moment, fail)
     with pytest.raises(DiskIsFull):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
@@ -255,7 +256,7 @@ def test_a_write_that_is_interrupted_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints.os, "fsync", interrupt)
+    monkeypatch.setattr(files.os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "a.bin", b"new")
     assert list(tmp_path.iterdir()) == []

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import linfkit as lk
-from linfkit.convnets import Conv, LpDistAlexNet, LpDistConvNet, LpDistLeNet, LpDistVGG, Pool
-from linfkit.layers import distance_layers
-from linfkit.lipschitz import neuron_bound
+from linfkit.certification.lipschitz import neuron_bound
+from linfkit.nn.convnets import Conv, LpDistAlexNet, LpDistConvNet, LpDistLeNet, LpDistVGG, Pool
+from linfkit.nn.layers import distance_layers
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)

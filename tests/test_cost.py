@@ -14,7 +14,7 @@ from linfkit.catalogue import cost_in_words, net_in_words, recipes_table
 from linfkit.cost import PAIRS_PER_SECOND, pairs_of_run, pairs_per_image
 from linfkit.data.loading import dataset_names
 from linfkit.data.sizes import SIZES
-from linfkit.training import build_model
+from linfkit.training.building import build_model
 
 DIGITS = lk.load_recipe("digits-small")
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import linfkit as lk
 from linfkit._util import devices
-from linfkit.attacks import nearest_misclassified
+from linfkit.certification.attacks import nearest_misclassified
 from linfkit.cli import app
 from linfkit.studies import attacked, blowup, enclosed, ensembles, perturbing, plane, rounding
 from linfkit.training.loop import Training

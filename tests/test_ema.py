@@ -9,7 +9,7 @@ import torch
 import linfkit as lk
 from linfkit import figures
 from linfkit.studies.ema import Track, WeightPath, ema_gain, follow_weights, mean_history
-from linfkit.training import Run
+from linfkit.training.runs import Run
 
 TINY = lk.load_recipe("digits-ema").replace(
     width=6, depth=2, epochs=3, batch_size=50, train_images=200, test_images=60, seeds=[0, 1]

@@ -13,10 +13,12 @@ from rich.console import Console
 
 import linfkit as lk
 from linfkit import PGD, evaluate
-from linfkit.checkpoints import save_model
-from linfkit.evaluation import DataIdentity, Record, evaluating, load_trained
-from linfkit.evaluation.table import accuracies_table, explanation, heading
+from linfkit.certification import evaluation
 from linfkit.figures import accuracy_against_eps
+from linfkit.nn.checkpoints import save_model
+from linfkit.training.record import Record
+from linfkit.training.table import accuracies_table, explanation, heading
+from linfkit.training.trained import DataIdentity, load_trained
 
 RECIPE = lk.load_recipe("digits-small").replace(width=16, epochs=2, test_images=200)
 FEW = PGD(steps=5)
@@ -48,13 +50,13 @@ def found(trained, digits):
 @pytest.fixture
 def attacked_images(monkeypatch):
     """The numbers of images that each call of the attack was given."""
-    counts, survives_pgd = [], evaluating.survives_pgd
+    counts, survives_pgd = [], evaluation.survives_pgd
 
     def watched(model, x, *arguments):
         counts.append(len(x))
         return survives_pgd(model, x, *arguments)
 
-    monkeypatch.setattr(evaluating, "survives_pgd", watched)
+    monkeypatch.setattr(evaluation, "survives_pgd", watched)
     return counts
 
 
@@ -107,7 +109,7 @@ class TestEvaluate:
         strongest = found.strongest
         undecided = (strongest.correct & (strongest.radius <= EPS)).sum().item()
         certified = (strongest.radius > EPS).sum().item()
-        assert sum(attacked_images) == undecided + min(certified, evaluating.PROBES)
+        assert sum(attacked_images) == undecided + min(certified, evaluation.PROBES)
         assert undecided > 0 < certified
 
     def test_the_attack_is_that_of_survives_pgd(self, trained, digits):
@@ -123,8 +125,8 @@ class TestEvaluate:
             seeds.append(seed)
             return torch.arange(len(x)) % 2 == 0
 
-        monkeypatch.setattr(evaluating, "survives_pgd", breaks_every_second)
-        monkeypatch.setattr(evaluating, "PROBES", 0)
+        monkeypatch.setattr(evaluation, "survives_pgd", breaks_every_second)
+        monkeypatch.setattr(evaluation, "PROBES", 0)
         one = evaluate(trained.model, digits, EPS, PGD(5), progress=False)
         three = evaluate(trained.model, digits, EPS, PGD(5, restarts=3, seed=7), progress=False)
         assert seeds == [0, 7, 8, 9]

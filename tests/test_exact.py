@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import linfkit as lk
-from linfkit.exact import TOLERANCE, exact_radius
+from linfkit.certification.exact import TOLERANCE, exact_radius
 
 
 def plane_net(seed, width=5, depth=2, mean=0.5, scale=0.3):

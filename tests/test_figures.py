@@ -13,10 +13,10 @@ import torch
 import linfkit as lk
 from linfkit import figures
 from linfkit.bench import Case, Results, Row, Timing
-from linfkit.lipschitz import LayerConstant
+from linfkit.certification.lipschitz import LayerConstant
 from linfkit.studies.blowup import AtExponent
 from linfkit.studies.losses import AtMargin
-from linfkit.training import Run
+from linfkit.training.runs import Run
 from tests import (
     test_ema,
     test_ensembles,

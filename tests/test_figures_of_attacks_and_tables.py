@@ -13,7 +13,7 @@ import linfkit as lk
 from linfkit import figures, published
 from linfkit.figures.table import Table
 from linfkit.studies import attacked, enclosed, rounding, scale
-from linfkit.training import Run
+from linfkit.training.runs import Run
 
 CURVE = published.training_curve("mnist_eps0.3")
 

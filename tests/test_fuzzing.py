@@ -30,9 +30,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import linfkit as lk
-from linfkit.checkpoints import read_tensors, save_model
 from linfkit.data.cifar import read_cifar
 from linfkit.data.idx import FREE, read_idx
+from linfkit.nn.checkpoints import read_tensors, save_model
 from linfkit.progress import Progress
 from linfkit.watching import View
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.hybrid import HybridEnsemble, HybridNet, IntervalMLP, ScaledLinear, interval_radius
-from linfkit.layers import set_p
+from linfkit.nn.hybrid import HybridEnsemble, HybridNet, IntervalMLP, ScaledLinear, interval_radius
+from linfkit.nn.layers import set_p
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit import checkpoints
 from linfkit._util.files import held
+from linfkit.nn import checkpoints
 from linfkit.training import runs
 from linfkit.training.interrupts import held_back_interrupts
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import linfkit as lk
-from linfkit.layers import IDENTITY_WEIGHT, distance_layers, set_p
+from linfkit.nn.layers import IDENTITY_WEIGHT, distance_layers, set_p
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)

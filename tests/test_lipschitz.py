@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import linfkit as lk
-from linfkit.lipschitz import neuron_bound
+from linfkit.certification.lipschitz import neuron_bound
 
 INF = math.inf
 DOUBLE = torch.float64

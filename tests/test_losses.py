@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
+from linfkit.training.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
 
 # Label 0; θ = 1 makes the shortfalls of the wrong classes 1 − (f_0 − f_j):
 LOGITS = torch.tensor(

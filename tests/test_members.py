@@ -16,7 +16,7 @@ import torch
 
 import linfkit as lk
 from linfkit._util.workers import WorkerError, local_cluster
-from linfkit.checkpoints import read_tensors
+from linfkit.nn.checkpoints import read_tensors
 from linfkit.training import ensembles, members
 
 TINY = lk.load_recipe("digits-small").replace(epochs=3, width=16, train_images=400, seeds=[0, 1])

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 
 import linfkit as lk
-from linfkit.hybrid import HybridEnsemble, HybridNet
-from linfkit.optim import LpAdamW, Madam
+from linfkit.nn.hybrid import HybridEnsemble, HybridNet
 from linfkit.training.building import build_model
+from linfkit.training.lp_optimizers import LpAdamW, Madam
 from linfkit.training.moments import Moment, moment_of
-from linfkit.training.objectives import logits_worst_and_loss, within_reach, worst_within
+from linfkit.training.objective import logits_worst_and_loss, within_reach, worst_within
 from linfkit.training.optimizers import optimizer_of, steer
 
 INF = math.inf

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from linfkit.checkpoints import load_model, save_model
-from linfkit.hybrid import HybridNet
-from linfkit.models import LpDistNet
-from linfkit.original import load_original
-from linfkit.sortnet import SortNet
+from linfkit.nn.checkpoints import load_model, save_model
+from linfkit.nn.hybrid import HybridNet
+from linfkit.nn.nets import LpDistNet
+from linfkit.nn.original_checkpoints import load_original
+from linfkit.nn.sortnet import SortNet
 
 PIXELS, WIDTH, HIDDEN, CLASSES = 12, 9, 7, 4
 

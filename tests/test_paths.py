@@ -10,12 +10,12 @@ import torch
 import linfkit as lk
 from linfkit import batch, pages, publishing
 from linfkit._util.files import cache_folder, data_folder, expanded
-from linfkit.checkpoints import save_model
 from linfkit.cli import main
-from linfkit.evaluation import load_trained
-from linfkit.finished import FinishedRun
+from linfkit.nn.checkpoints import save_model
 from linfkit.pages.run import write_report
 from linfkit.progress import Progress
+from linfkit.training.finished import FinishedRun
+from linfkit.training.trained import load_trained
 from tests.small_notebooks import write_notebook
 
 TINY = lk.load_recipe("digits-small").replace(

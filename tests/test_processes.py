@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import linfkit as lk
 from linfkit._util import distributed
-from linfkit.checkpoints import read_tensors
+from linfkit.nn.checkpoints import read_tensors
 from linfkit.training import loop
 from tests.two_processes import OBJECTIVES, SETTINGS, SMALL, exchanged
 

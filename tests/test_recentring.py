@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit.layers import MeanShift
+from linfkit.nn.layers import MeanShift
 
 IMAGES = torch.rand(50, 1, 3, 4, generator=torch.Generator().manual_seed(0))
 

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linfkit import published
-from linfkit.convnets import Conv, LpDistAlexNet, LpDistLeNet, LpDistVGG, Pool
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import dataset_names
 from linfkit.data.sizes import SIZES
+from linfkit.nn.convnets import Conv, LpDistAlexNet, LpDistLeNet, LpDistVGG, Pool
 from linfkit.recipes import Recipe, load_recipe, recipe_names
-from linfkit.training import initial_model
+from linfkit.training.building import initial_model
 from linfkit.training.loop import Training
 
 SMALL = load_recipe("digits-small")

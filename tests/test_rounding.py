@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.certificates import interval_radius
-from linfkit.convnets import Conv, LpDistConvNet, Pool
-from linfkit.rounding import (
+from linfkit.certification.certify import interval_radius
+from linfkit.certification.rounding import (
     Rounded,
     after_layer,
     normalised,
@@ -24,6 +23,7 @@ from linfkit.rounding import (
     roundings_of,
     through,
 )
+from linfkit.nn.convnets import Conv, LpDistConvNet, Pool
 
 UNIT = 2.0**-24
 INF = math.inf

@@ -11,11 +11,12 @@ from plotly.offline import get_plotlyjs
 from typer.testing import CliRunner
 
 import linfkit as lk
-from linfkit import figures, finished
-from linfkit.checkpoints import read_tensors, save_model, write_tensors
+from linfkit import figures
 from linfkit.cli import app
-from linfkit.finished import FinishedRun
+from linfkit.nn.checkpoints import read_tensors, save_model, write_tensors
 from linfkit.pages.run import report_html, results_table, write_report
+from linfkit.training import finished
+from linfkit.training.finished import FinishedRun
 
 RECIPE = lk.load_recipe("digits-small").replace(
     name="tiny", epochs=2, width=8, train_images=200, published=33.3, source="A & <B>"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linfkit.schedules import cosine_rate, geometric, p_at, ramp, smooth_start, step_rate
+from linfkit.training.schedules import cosine_rate, geometric, p_at, ramp, smooth_start, step_rate
 
 INF = math.inf
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import linfkit as lk
 from linfkit import functional
-from linfkit.checkpoints import load_model, save_model
+from linfkit.certification.rounding import Rounded, through
 from linfkit.kernels import reference, sorting
-from linfkit.layers import MeanShift
-from linfkit.rounding import Rounded, through
+from linfkit.nn.checkpoints import load_model, save_model
+from linfkit.nn.layers import MeanShift
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)
@@ -247,7 +247,7 @@ def seen_by_lp_dist(layer, x, monkeypatch):
         seen.append((x, w, p))
         return lk.lp_dist(x, w, p)
 
-    monkeypatch.setattr("linfkit.sortnet.lp_dist", recording)
+    monkeypatch.setattr("linfkit.nn.sortnet.lp_dist", recording)
     layer.train()(x)
     return seen
 

@@ -11,12 +11,12 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.swa_utils import AveragedModel
 
 import linfkit as lk
-from linfkit.attacks import smallest_perturbation
-from linfkit.certificates import interval_radius
-from linfkit.exact import exact_radius
-from linfkit.hybrid import IntervalMLP, ScaledLinear
-from linfkit.plain import unwrapped
-from linfkit.rounding import roundings_of
+from linfkit.certification.attacks import smallest_perturbation
+from linfkit.certification.certify import interval_radius
+from linfkit.certification.exact import exact_radius
+from linfkit.certification.rounding import roundings_of
+from linfkit.nn.hybrid import IntervalMLP, ScaledLinear
+from linfkit.nn.known_layers import unwrapped
 
 INF = math.inf
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from linfkit.cli import app
-from linfkit.tensorboard import logging_scalars
+from linfkit.training.tensorboard import logging_scalars
 
 ROWS = [
     {"epoch": 1, "loss": 2.0, "p": 8.0, "certified": 0.25},

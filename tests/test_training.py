@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import linfkit as lk
-from linfkit.checkpoints import read_header
-from linfkit.training import loop, objectives, runs
+from linfkit.nn.checkpoints import read_header
+from linfkit.training import loop, objective, runs
 
 INF = math.inf
 TINY = lk.Recipe(
@@ -83,12 +83,12 @@ def assert_same_run(run, other):
 
 def no_training(monkeypatch):
     """From here on, a step of training fails the test."""
-    monkeypatch.setattr(objectives, "mixed_loss", lambda *_: pytest.fail("a net was trained"))
+    monkeypatch.setattr(objective, "mixed_loss", lambda *_: pytest.fail("a net was trained"))
 
 
 def stop_at(monkeypatch, name, call, exception):
     """Raise in place of the n-th call of one of the functions that training calls."""
-    module = next(module for module in (loop, objectives, runs) if hasattr(module, name))
+    module = next(module for module in (loop, objective, runs) if hasattr(module, name))
     original, calls = getattr(module, name), itertools.count(1)
 
     def stopping(*arguments, **keywords):
@@ -189,8 +189,8 @@ def test_an_interrupt_keeps_what_was_trained_so_far(tmp_path, monkeypatch):
         stop_at(patched, "set_p", 6, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             fit(TINY, out=tmp_path / "run", checkpoint_every=0)
-    original = objectives.mixed_loss
-    monkeypatch.setattr(objectives, "mixed_loss", lambda *a: steps.append(1) or original(*a))
+    original = objective.mixed_loss
+    monkeypatch.setattr(objective, "mixed_loss", lambda *a: steps.append(1) or original(*a))
     fit(TINY, out=tmp_path / "run")
     assert len(steps) == 9 - 5
 
@@ -434,13 +434,13 @@ def test_who_is_satisfied_at_the_p_of_training_and_not_certified_at_infinity_sta
         train_images=None, test_images=None, batch_size=40, epochs=8, eps=eps, eps_train=theta / 2
     )
     model, at_each_step = double_net(data), []
-    original = objectives.hinge_loss
+    original = objective.hinge_loss
 
     def remember(*arguments):
         at_each_step.append(copy.deepcopy(model.state_dict()))
         return original(*arguments)
 
-    monkeypatch.setattr(objectives, "hinge_loss", remember)
+    monkeypatch.setattr(objective, "hinge_loss", remember)
     run = fit(recipe, data=data, model=model)
 
     net = double_net(data)  # in training mode, where a batch is centred on itself
@@ -510,13 +510,13 @@ def test_in_the_first_step_weights_move_by_the_rate_and_the_logit_scale_by_a_fif
 
 def test_every_image_is_seen_once_an_epoch_in_another_order_each_time(tmp_path, monkeypatch):
     labels_seen = []
-    original = objectives.mixed_loss
+    original = objective.mixed_loss
 
     def remember(logits, labels, *others):
         labels_seen.extend(labels.tolist())
         return original(logits, labels, *others)
 
-    monkeypatch.setattr(objectives, "mixed_loss", remember)
+    monkeypatch.setattr(objective, "mixed_loss", remember)
     fit(TINY.replace(epochs=2, train_images=90), out=tmp_path)
     wanted = lk.load_dataset("digits").train_y[:90].tolist()
     first, second = labels_seen[:90], labels_seen[90:]

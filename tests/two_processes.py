@@ -8,11 +8,11 @@ import torch
 
 import linfkit as lk
 from linfkit._util.distributed import exchanging_gradients, join, rank, share
-from linfkit.layers import MeanShift
+from linfkit.nn.layers import MeanShift
 from linfkit.training.building import build_model
 from linfkit.training.loop import Training
 from linfkit.training.moments import Moment
-from linfkit.training.objectives import Objective
+from linfkit.training.objective import Objective
 
 SETTINGS = {
     "epochs": 2,

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from linfkit.certification.lipschitz import lipschitz_bound, neuron_bound
 from linfkit.exercises.exercise import Exercise, one_number, within
 from linfkit.functional import lp_dist
-from linfkit.lipschitz import lipschitz_bound, neuron_bound
-from linfkit.models import LpDistNet
+from linfkit.nn.nets import LpDistNet
 
 __all__ = ["EXERCISES"]
 

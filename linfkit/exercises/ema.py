@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from linfkit.certification.lipschitz import lipschitz_bound
 from linfkit.exercises.exercise import Exercise, one_number, within
-from linfkit.lipschitz import lipschitz_bound
-from linfkit.models import LpDistNet
+from linfkit.nn.nets import LpDistNet
 
 __all__ = ["EXERCISES"]
 

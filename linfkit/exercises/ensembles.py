@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linfkit.certificates import certified_radius
+from linfkit.certification.certify import certified_radius
+from linfkit.certification.lipschitz import lipschitz_bound
 from linfkit.exercises.exercise import Exercise, one_number, within
-from linfkit.layers import distance_layers
-from linfkit.lipschitz import lipschitz_bound
-from linfkit.models import LpDistNet, VotingEnsemble
+from linfkit.nn.layers import distance_layers
+from linfkit.nn.nets import LpDistNet, VotingEnsemble
 
 __all__ = ["EXERCISES"]
 

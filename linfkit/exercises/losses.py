@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from linfkit.exercises.exercise import Exercise, one_number, within
-from linfkit.losses import hinge_loss, mixed_loss
+from linfkit.training.losses import hinge_loss, mixed_loss
 
 __all__ = ["EXERCISES"]
 

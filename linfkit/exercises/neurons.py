@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from linfkit.certificates import certified_radius
+from linfkit.certification.certify import certified_radius
+from linfkit.certification.lipschitz import neuron_bound
 from linfkit.exercises.exercise import Exercise, one_number, within
 from linfkit.functional import lp_dist
-from linfkit.lipschitz import neuron_bound
 
 __all__ = ["EXERCISES"]
 

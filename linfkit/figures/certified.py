@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import torch
 
-from linfkit.certificates import Certificates
+from linfkit.certification.certify import Certificates
 from linfkit.figures.template import new_figure
 
 __all__ = ["certified_accuracy"]

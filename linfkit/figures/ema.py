@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from linfkit.figures.template import COLOURS, new_figure
 from linfkit.studies.ema import WeightPath, ema_gain
-from linfkit.training import Run
+from linfkit.training.runs import Run
 
 __all__ = [
     "certified_with_decay",

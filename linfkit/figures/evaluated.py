@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import torch
 
 from linfkit._util.text import format_eps
-from linfkit.evaluation import Evaluation
+from linfkit.certification.evaluation import Evaluation
 from linfkit.figures.template import new_figure
 
 __all__ = ["accuracy_against_eps"]

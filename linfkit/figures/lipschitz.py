@@ -9,8 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 import torch
 
+from linfkit.certification.lipschitz import LayerConstant
 from linfkit.figures.template import COLOURS, as_text, new_figure, translucent
-from linfkit.lipschitz import LayerConstant
 from linfkit.studies.blowup import AtExponent, running_product
 
 __all__ = [

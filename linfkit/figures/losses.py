@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from linfkit.figures.template import COLOURS, as_text, new_figure, translucent
 from linfkit.studies.losses import AtMargin
-from linfkit.training import Run
+from linfkit.training.runs import Run
 
 __all__ = ["certified_against_margin", "clean_labels", "starved_against_p"]
 

@@ -11,7 +11,7 @@ from linfkit.figures.template import COLOURS, new_figure, translucent
 from linfkit.published import Result, TrainingCurve
 from linfkit.recipes import Recipe
 from linfkit.studies.scale import AtScale, Extrapolation
-from linfkit.training import Run
+from linfkit.training.runs import Run
 
 __all__ = ["certified_against_scale", "certified_by_exponent", "results_table", "training_beside"]
 

@@ -20,9 +20,9 @@ from linfkit.figures.training import (
     loss_in_training,
     schedules_in_training,
 )
-from linfkit.finished import FinishedRun
 from linfkit.pages.drawing import figure_html
 from linfkit.pages.templates import part, render
+from linfkit.training.finished import FinishedRun
 
 __all__ = ["report_html", "write_report"]
 

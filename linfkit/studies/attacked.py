@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linfkit._util.devices import logits_of
-from linfkit.attacks import nearest_misclassified
-from linfkit.certificates import Certificates, certify, evaluating_at, interval_radius
-from linfkit.models import LpDistNet
+from linfkit.certification.attacks import nearest_misclassified
+from linfkit.certification.certify import Certificates, certify, evaluating_at, interval_radius
+from linfkit.nn.nets import LpDistNet
 
 __all__ = ["Attacked", "attack_images", "noise", "one_pixel", "predictions", "rotated", "shifted"]
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import device_of, logits_of
-from linfkit.certificates import certified_radius
-from linfkit.layers import MeanShift, set_p
-from linfkit.lipschitz import (
+from linfkit.certification.certify import certified_radius
+from linfkit.certification.lipschitz import (
     LayerConstant,
     lipschitz_bound,
     lipschitz_by_layer,
     lipschitz_estimate,
 )
+from linfkit.nn.layers import MeanShift, set_p
 
 __all__ = [
     "EXPONENTS",
@@ -69,7 +69,7 @@ def at_exponent(model: nn.Module, p: float, images: Tensor) -> nn.Module:
         p: the exponent of the copy.
         images: whose activations the means are taken of, (B, ...), in [0, 1].
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3)
     >>> at_exponent(net, 8, torch.rand(16, 4)).p, net.p
     (8.0, inf)
@@ -105,7 +105,7 @@ def sweep_exponents(
         measured_images: around how many of the images to measure the net's constant.
         layer_images: around how many to measure each layer's, which has many more outputs.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3)
     >>> rows = sweep_exponents(net, torch.rand(9, 4), torch.arange(9) % 3)
     >>> all(row.measured.max() <= row.bound * 1.001 for row in rows)

@@ -12,17 +12,16 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from linfkit._util.files import cache_folder
-from linfkit.certificates import certify
-from linfkit.checkpoints import read_tensors, write_tensors
+from linfkit.certification.certify import certify
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
-from linfkit.layers import distance_layers
+from linfkit.nn.checkpoints import read_tensors, write_tensors
+from linfkit.nn.layers import distance_layers
 from linfkit.recipes import Recipe
-from linfkit.training import Run
 from linfkit.training.building import initial_model
-from linfkit.training.fitting import as_the_recipe_asks
+from linfkit.training.fit import as_the_recipe_asks
 from linfkit.training.loop import Training
-from linfkit.training.runs import run_key
+from linfkit.training.runs import Run, run_key
 
 __all__ = ["Track", "WeightPath", "ema_gain", "follow_weights", "mean_history"]
 

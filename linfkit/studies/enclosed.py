@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from linfkit.exact import exact_radius
-from linfkit.models import LpDistNet
+from linfkit.certification.exact import exact_radius
+from linfkit.nn.nets import LpDistNet
 from linfkit.studies.attacked import attack_images
 
 __all__ = ["Enclosed", "enclose"]

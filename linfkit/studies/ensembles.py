@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import logits_of, on_device_of_model
-from linfkit.attacks import survives_pgd
-from linfkit.certificates import Certificates, certified_radius, certify
-from linfkit.layers import distance_layers
-from linfkit.models import Ensemble, VotingEnsemble
+from linfkit.certification.attacks import survives_pgd
+from linfkit.certification.certify import Certificates, certified_radius, certify
+from linfkit.nn.layers import distance_layers
+from linfkit.nn.nets import Ensemble, VotingEnsemble
 from linfkit.studies.blowup import at_exponent
-from linfkit.training import Run
+from linfkit.training.runs import Run
 
 __all__ = [
     "AtCost",
@@ -107,7 +107,7 @@ def attack_directions(
         steps: gradient steps.
         p: the exponent of the copy that gradients are taken of.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(6, 4)
     >>> bool(attack_directions(net, x, torch.arange(6) % 3, eps=0.1).abs().max() <= 1.001)
     True
@@ -274,7 +274,7 @@ class AtCost:
 def weight_count(model: nn.Module) -> int:
     """Weights of all distance layers: as many differences |x − w| as one image takes.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> weight_count(LpDistNet(64, width=32, depth=3, classes=10))
     3392
     """

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from linfkit.data.dataset import Dataset
 from linfkit.recipes import Recipe
-from linfkit.training import Run, fit_all
+from linfkit.training.fit import fit_all
+from linfkit.training.runs import Run
 
 __all__ = [
     "HINGE_STARVES_MORE_ON",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import logits_of, on_device_of_model
-from linfkit.certificates import certified_radius, evaluating_at
+from linfkit.certification.certify import certified_radius, evaluating_at
 
 __all__ = ["Pushed", "predictions_changed", "push", "random_signs"]
 
@@ -52,7 +52,7 @@ def push(model: nn.Module, x: Tensor, label: int, eps: float, p: float = 8) -> P
         eps: ℓ∞ size of the perturbation, in pixels.
         p: the exponent at which the gradient is taken.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3)
     >>> pushed = push(net, torch.rand(1, 2, 2), label=0, eps=0.1)
     >>> bool((pushed.moved_logits - pushed.logits).abs().max() <= 0.1 + 1e-5)
@@ -99,7 +99,7 @@ def predictions_changed(
         size: ℓ∞ size for each image, (B,).
         tries: how many draws of random signs; all pixels up and all pixels down come on top.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(5, 1, 2, 2)
     >>> predictions_changed(net, x, net(x).argmax(dim=1), torch.zeros(5))
     0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from linfkit._util.devices import logits_of
-from linfkit.certificates import certified_radius
+from linfkit.certification.certify import certified_radius
 from linfkit.data.dataset import Dataset
 from linfkit.functional import lp_dist
 from linfkit.studies.blowup import at_exponent
@@ -184,7 +184,7 @@ def decision_regions(
         points: the first so many test points; None takes all.
         side: the grid has side × side points.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(2, width=8, depth=2, classes=3)
     >>> regions = decision_regions(net, math.inf, spirals(30, 9), side=20)
     >>> bool(regions.crossing.any())
@@ -272,7 +272,7 @@ def logits_along(
         furthest: the ℓ∞ size of the perturbation at its end.
         steps: how many steps it takes.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(2, width=8, depth=2, classes=3).double().eval()
     >>> line = logits_along(net, torch.rand(2).double(), 0, degrees=45, furthest=0.2)
     >>> line.leaves_cones < 1e-12

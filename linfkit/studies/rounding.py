@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import device_of, logits_of, to_float64
-from linfkit.certificates import certified_radius, certify, evaluating_at
+from linfkit.certification.certify import certified_radius, certify, evaluating_at
 
 __all__ = ["Rounding", "measure_rounding"]
 
@@ -49,15 +49,15 @@ def measure_rounding(model: nn.Module, x: Tensor, labels: Tensor) -> Rounding:
     float64 stands in for real numbers: its own rounding is some 2²⁹ times smaller.
 
     Args:
-        model: of layers whose rounding is known (`linfkit.rounding`), in float32; it is taken at
-            p=∞.
+        model: of layers whose rounding is known (`linfkit.certification.rounding`), in float32;
+            it is taken at p=∞.
         x: images, (B, ...), float32, in [0, 1].
         labels: whole numbers, (B,).
 
     Raises:
         ValueError: no rounding is known for this model.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(5, 4)
     >>> measured = measure_rounding(net, x, net(x).argmax(dim=1))
     >>> bool((measured.seen <= measured.allowed).all()), measured.lost(eps=0.1)

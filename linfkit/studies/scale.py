@@ -13,7 +13,8 @@ import numpy as np
 from linfkit.data.dataset import Dataset
 from linfkit.published import Result, TrainingCurve
 from linfkit.recipes import Recipe
-from linfkit.training import Run, fit_all
+from linfkit.training.fit import fit_all
+from linfkit.training.runs import Run
 
 __all__ = [
     "AtScale",

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from linfkit._util.checks import check_count
-from linfkit.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.data.dataset import Dataset
-from linfkit.hybrid import HybridNet, ensemble_of
-from linfkit.models import DistanceNet, LpDistNet, SharedExponent
+from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+from linfkit.nn.hybrid import HybridNet, ensemble_of
+from linfkit.nn.nets import DistanceNet, LpDistNet, SharedExponent
+from linfkit.nn.sortnet import SortNet
 from linfkit.recipes import Recipe
-from linfkit.sortnet import SortNet
 
 __all__ = ["build_model", "initial_model"]
 

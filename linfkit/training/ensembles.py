@@ -10,14 +10,14 @@ import torch
 from linfkit._util.checks import check_count
 from linfkit._util.distributed import is_first
 from linfkit._util.files import expanded
-from linfkit.certificates import certify
-from linfkit.checkpoints import AVERAGED, RAW, read_header, save_model
+from linfkit.certification.certify import certify
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
-from linfkit.hybrid import ensemble_of
-from linfkit.models import Members
+from linfkit.nn.checkpoints import AVERAGED, RAW, read_header, save_model
+from linfkit.nn.hybrid import ensemble_of
+from linfkit.nn.nets import Members
 from linfkit.recipes import Recipe, load_recipe
-from linfkit.training.fitting import as_the_recipe_asks, fit
+from linfkit.training.fit import as_the_recipe_asks, fit
 from linfkit.training.members import Member, train_side_by_side
 from linfkit.training.runs import Run, RunFolder, provenance, results_of, run_key
 

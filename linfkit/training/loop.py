@@ -25,17 +25,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from linfkit._util.distributed import exchanging_gradients, processes, rank, share, summed
-from linfkit.certificates import Certificates, certify, evaluating_at
+from linfkit.certification.certify import Certificates, certify, evaluating_at
+from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_estimate
 from linfkit.data.augmentations import random_crop, random_flip
 from linfkit.data.dataset import Dataset
-from linfkit.layers import distance_layers, set_p
-from linfkit.lipschitz import lipschitz_bound, lipschitz_estimate
-from linfkit.models import common_p
-from linfkit.recentring import keeping_means, recentre, recentred
+from linfkit.nn.layers import distance_layers, set_p
+from linfkit.nn.nets import common_p
+from linfkit.nn.recompute_means import keeping_means, recentre, recentred
+from linfkit.nn.sortnet import SortDist
 from linfkit.recipes import Recipe
-from linfkit.sortnet import SortDist
 from linfkit.training.moments import moment_of
-from linfkit.training.objectives import Objective, within_reach, worst_within
+from linfkit.training.objective import Objective, within_reach, worst_within
 from linfkit.training.optimizers import optimizer_of, steer
 from linfkit.training.runs import Run, results_of
 

@@ -15,7 +15,7 @@ from linfkit._util.workers import Tell, WorkerError, carried_out, shown_in
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.recipes import Recipe
-from linfkit.training.fitting import as_the_recipe_asks, fit
+from linfkit.training.fit import as_the_recipe_asks, fit
 from linfkit.training.runs import RunFolder, run_key
 
 __all__ = ["Member", "train_side_by_side"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from linfkit import schedules
 from linfkit.recipes import Recipe
+from linfkit.training import schedules
 
 __all__ = ["Moment", "moment_of"]
 

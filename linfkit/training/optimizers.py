@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import Adam, Optimizer
 
-from linfkit.layers import distance_layers
-from linfkit.optim import LpAdamW, Madam
+from linfkit.nn.layers import distance_layers
 from linfkit.recipes import Recipe
+from linfkit.training.lp_optimizers import LpAdamW, Madam
 from linfkit.training.moments import Moment
 
 __all__ = ["optimizer_of", "steer"]
@@ -24,7 +24,7 @@ def optimizer_of(recipe: Recipe, model: nn.Module, logit_scale: nn.Parameter) ->
     ε = 1e-10.
 
     >>> import torch
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> from linfkit.recipes import load_recipe
     >>> net = LpDistNet(4, 8, 2, 3)
     >>> optimizer = optimizer_of(load_recipe("digits-small"), net, net.logit_scale)

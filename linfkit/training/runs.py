@@ -20,11 +20,18 @@ from torch import Tensor, nn
 
 from linfkit._util.environment import hardware
 from linfkit._util.files import cache_folder, expanded, write_atomically
-from linfkit.certificates import Certificates
-from linfkit.checkpoints import AVERAGED, RAW, read_header, read_tensors, save_model, write_tensors
+from linfkit.certification.certify import Certificates
 from linfkit.data.dataset import Dataset
-from linfkit.layers import set_p
-from linfkit.plain import unwrapped
+from linfkit.nn.checkpoints import (
+    AVERAGED,
+    RAW,
+    read_header,
+    read_tensors,
+    save_model,
+    write_tensors,
+)
+from linfkit.nn.known_layers import unwrapped
+from linfkit.nn.layers import set_p
 from linfkit.recipes import Recipe
 from linfkit.version import __version__
 

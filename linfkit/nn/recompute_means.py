@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from linfkit._util.checks import check_count, check_images, check_model
 from linfkit._util.devices import batches_for
-from linfkit.certificates import evaluating_at
-from linfkit.layers import MeanShift
+from linfkit.certification.certify import evaluating_at
+from linfkit.nn.layers import MeanShift
 
 __all__ = ["keeping_means", "recentre", "recentred"]
 
@@ -35,7 +35,7 @@ def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
     Raises:
         TypeError, ValueError: model, images or batch_size are not as above.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net, images = LpDistNet(4, width=8, depth=2, classes=3), torch.rand(20, 1, 2, 2)
     >>> recentre(net, images)
     >>> layer, shift, _ = net.layers
@@ -65,7 +65,7 @@ def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
 def recentred(model: nn.Module, images: Tensor) -> Iterator[None]:
     """Within the block, the running means are those of `recentre`; then as before.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3)
     >>> with recentred(net, torch.rand(20, 4)):
     ...     assert net.layers[1].running_mean.abs().max() > 0
@@ -81,7 +81,7 @@ def recentred(model: nn.Module, images: Tensor) -> Iterator[None]:
 def keeping_means(model: nn.Module) -> Iterator[list[MeanShift]]:
     """Within the block, which gets the mean shifts, running means may change; then as before.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3).train()
     >>> with keeping_means(net) as (shift,):
     ...     _ = net(torch.rand(5, 4))

@@ -24,10 +24,10 @@ from linfkit._util.checks import (
     check_real,
 )
 from linfkit._util.devices import on_device_of_model, with_gradients
-from linfkit.layers import DistanceLayer, distance_layers
-from linfkit.models import Members, VotingEnsemble
-from linfkit.plain import has_hooks, unwrapped
-from linfkit.soundness import check_lipschitz
+from linfkit.certification.layer_checks import check_lipschitz
+from linfkit.nn.known_layers import has_hooks, unwrapped
+from linfkit.nn.layers import DistanceLayer, distance_layers
+from linfkit.nn.nets import Members, VotingEnsemble
 
 __all__ = [
     "LayerConstant",
@@ -63,7 +63,7 @@ def lipschitz_bound(model: nn.Module) -> float:
     Raises:
         ValueError: the model holds no distance layer, or a weight that is NaN or infinite.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(3072, width=5120, depth=6, classes=10)
     >>> net.p = 8
     >>> round(lipschitz_bound(net))
@@ -119,7 +119,7 @@ def lipschitz_estimate(
         TypeError, ValueError: images, eps or steps are not as above, or the model is in training
             mode, or gives NaN.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3).double().eval()
     >>> bool((lipschitz_estimate(net, torch.rand(5, 4).double()) <= 1 + 1e-9).all())
     True
@@ -166,7 +166,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     Returns:
         One `LayerConstant` for each distance layer, in order.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=16, depth=2, classes=3).eval()
     >>> net.p = 8
     >>> all(row.measured <= row.bound * 1.001 for row in lipschitz_by_layer(net, torch.rand(3, 4)))

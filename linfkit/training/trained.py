@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 from torch import nn
 
-from linfkit.checkpoints import file_of, load_model, read_header
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
+from linfkit.nn.checkpoints import file_of, load_model, read_header
 from linfkit.recipes import Recipe
-from linfkit.training.fitting import as_the_recipe_asks
+from linfkit.training.fit import as_the_recipe_asks
 
 __all__ = ["DataIdentity", "TrainedNet", "load_trained"]
 

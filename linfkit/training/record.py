@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field
 
 from linfkit._util import environment
+from linfkit.certification.evaluation import PGD, Evaluation
 from linfkit.data.dataset import Dataset
-from linfkit.evaluation.evaluating import PGD, Evaluation
-from linfkit.evaluation.trained import DataIdentity, TrainedNet
+from linfkit.training.trained import DataIdentity, TrainedNet
 
 
 class Record(BaseModel, ser_json_inf_nan="strings"):

@@ -58,9 +58,9 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import to_float64
-from linfkit.models import DistanceNet, Ensemble
-from linfkit.plain import is_plain, unwrapped
-from linfkit.units import PixelUnits
+from linfkit.nn.known_layers import is_plain, unwrapped
+from linfkit.nn.nets import DistanceNet, Ensemble
+from linfkit.nn.normalization import PixelUnits
 
 __all__ = [
     "Rounded",
@@ -158,7 +158,7 @@ def through(module: nn.Module, at: Rounded) -> Rounded:
         ValueError: it holds a layer whose roundings nobody has stated (`roundings_of`);
             `linfkit.check_lipschitz` names all of them.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> x, net = torch.rand(5, 4), LpDistNet(4, width=8, depth=3, classes=3, scale=0.4).eval()
     >>> logits = through(net, Rounded.of(x))
     >>> torch.equal(logits.value, net(x))
@@ -206,7 +206,7 @@ def after_layer(layer: nn.Module, at: Rounded, value: Tensor) -> Rounded:
 def normalised(net: PixelUnits, at: Rounded) -> Rounded:
     """(x − mean) / scale of images, with its error, in the units inside.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> x, net = torch.rand(5, 4), LpDistNet(4, width=8, depth=3, classes=3, scale=0.5)
     >>> inside = normalised(net, Rounded.of(x))
     >>> torch.equal(inside.value, net.normalise(x)), inside.reach
@@ -253,7 +253,7 @@ def roundings_of(layer: nn.Module) -> int | None:
     A subclass that overrides what the class computes with has to state it anew. A layer that mixes
     samples, or has a hook, is not known.
 
-    >>> from linfkit.layers import LpDist, MeanShift
+    >>> from linfkit.nn.layers import LpDist, MeanShift
     >>> [roundings_of(layer) for layer in (LpDist(2, 3), LpDist(2, 3, bias=True), MeanShift(3))]
     [1, 2, 1]
     >>> roundings_of(nn.Linear(2, 3)) is None

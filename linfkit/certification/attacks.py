@@ -20,8 +20,8 @@ from linfkit._util.checks import (
     check_model,
 )
 from linfkit._util.devices import on_device_of_model, with_gradients
-from linfkit.certificates import evaluating_at
-from linfkit.plain import unwrapped
+from linfkit.certification.certify import evaluating_at
+from linfkit.nn.known_layers import unwrapped
 
 __all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]
 
@@ -52,7 +52,7 @@ def survives_pgd(
     Raises:
         TypeError, ValueError: an argument is not as above; the message names it.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3), torch.rand(5, 4)
     >>> survives_pgd(net, x, net.eval()(x).argmax(dim=1), eps=0.0)
     tensor([True, True, True, True, True])
@@ -108,8 +108,8 @@ def smallest_perturbation(
     Raises:
         TypeError, ValueError: an argument is not as above; the message names it.
 
-    >>> from linfkit.certificates import certify
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.certification.certify import certify
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).double(), torch.rand(9, 4).double()
     >>> labels = net.eval()(x).argmax(dim=1)
     >>> found = smallest_perturbation(net, x, labels, steps=10)
@@ -148,7 +148,7 @@ def nearest_misclassified(
     Raises:
         TypeError, ValueError: an argument is not as above; the message names it.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(5, 4)
     >>> nearest_misclassified(net, x, net(x).argmax(dim=1), steps=10).shape
     torch.Size([5, 4])

@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from linfkit._util.text import format_eps
-from linfkit.evaluation.record import Record
+from linfkit.training.record import Record
 
 
 def heading(record: Record) -> str:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from linfkit._util.files import expanded
 from linfkit.functional import check_rho
-from linfkit.hybrid import HybridNet
-from linfkit.models import LpDistNet
-from linfkit.shapes import ShapesAlone
-from linfkit.sortnet import SortNet
+from linfkit.nn.hybrid import HybridNet
+from linfkit.nn.nets import LpDistNet
+from linfkit.nn.shapes import ShapesAlone
+from linfkit.nn.sortnet import SortNet
 
 __all__ = ["load_original"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import BaseModel, field_validator
 
 from linfkit._util.files import expanded
-from linfkit.certificates import Certificates, certify
-from linfkit.checkpoints import AVERAGED, RAW, read_header
+from linfkit.certification.certify import Certificates, certify
 from linfkit.data.loading import is_at_hand
-from linfkit.evaluation import DataIdentity, load_trained
+from linfkit.nn.checkpoints import AVERAGED, RAW, read_header
 from linfkit.recipes import Recipe
+from linfkit.training.trained import DataIdentity, load_trained
 
 __all__ = ["FinishedRun"]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from linfkit._util.checks import check_count, check_tensor
 from linfkit.functional import check_rho, lp_dist, sorted_dist
-from linfkit.layers import DistanceLayer, LpDist
-from linfkit.models import DistanceNet, centred
+from linfkit.nn.layers import DistanceLayer, LpDist
+from linfkit.nn.nets import DistanceNet, centred
 
 __all__ = ["SortDist", "SortNet"]
 

@@ -14,10 +14,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from linfkit._util.checks import check_finite_weights, check_model
 from linfkit._util.devices import to_float64
-from linfkit.layers import DistanceLayer, LpDist, MeanShift
-from linfkit.models import DistanceNet, Ensemble, LpDistNet, VotingEnsemble
-from linfkit.plain import has_hooks, is_plain, unwrapped
-from linfkit.rounding import may_mix_samples, roundings_of, unit_of, window_size
+from linfkit.certification.rounding import may_mix_samples, roundings_of, unit_of, window_size
+from linfkit.nn.known_layers import has_hooks, is_plain, unwrapped
+from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift
+from linfkit.nn.nets import DistanceNet, Ensemble, LpDistNet, VotingEnsemble
 
 __all__ = [
     "LayerCheck",
@@ -42,7 +42,7 @@ class LayerCheck:
         name: as ``named_modules`` has it; empty for the model itself.
         layer: the layer's class.
         constant: an upper bound of its Lipschitz constant in ℓ∞; inf where none is known.
-        roundings: see `linfkit.rounding.roundings_of`; None where they are not known.
+        roundings: see `linfkit.certification.rounding.roundings_of`; None where they are not known.
         why: the reason, as the end of a sentence that begins with the layer.
     """
 
@@ -65,9 +65,10 @@ def check_lipschitz(model: nn.Module) -> list[LayerCheck]:
     own nets and their `Ensemble` connects them. Any other module with layers inside is a row of its
     own, after theirs, with the constant inf: what its ``forward`` does with them cannot be seen.
 
-    A layer of your own is known by an attribute `roundings`: see `linfkit.rounding.roundings_of`.
+    A layer of your own is known by an attribute `roundings`: see
+    `linfkit.certification.rounding.roundings_of`.
 
-    >>> from linfkit.layers import LpDist
+    >>> from linfkit.nn.layers import LpDist
     >>> net = nn.Sequential(LpDist(4, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> _ = nn.init.constant_(net[2].weight, -0.5)
     >>> rows = check_lipschitz(net)
@@ -87,7 +88,7 @@ def require_one_lipschitz(model: nn.Module) -> None:
     What the ``forward`` of the model itself does with its layers is not looked into:
     `has_own_forward` tells whether that has to be trusted.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> require_one_lipschitz(LpDistNet(4, width=8, depth=2, classes=3))
     """
     for row in _rows("", model):

@@ -23,12 +23,12 @@ from linfkit._util.checks import (
     check_tensor,
 )
 from linfkit._util.devices import batches_for, device_of, to_float64
+from linfkit.certification.layer_checks import has_own_forward, require_one_lipschitz, require_plain
+from linfkit.certification.rounding import Rounded, after_layer, rounded_down, through, unit_of
 from linfkit.functional import linf_interval
-from linfkit.layers import DistanceLayer, LpDist, distance_layers
-from linfkit.models import LpDistNet
-from linfkit.plain import unwrapped
-from linfkit.rounding import Rounded, after_layer, rounded_down, through, unit_of
-from linfkit.soundness import has_own_forward, require_one_lipschitz, require_plain
+from linfkit.nn.known_layers import unwrapped
+from linfkit.nn.layers import DistanceLayer, LpDist, distance_layers
+from linfkit.nn.nets import LpDistNet
 
 __all__ = [
     "Certificates",
@@ -122,8 +122,8 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
 
     Half the margin, less what rounding can have added to it, rounded down: within that radius, and
     within the range of a pixel, the prediction stands, both that of the net of real numbers and
-    that of the net as it is executed (`linfkit.rounding` has the proof). The model's own p and mode
-    are put back afterwards; autocast is off meanwhile.
+    that of the net as it is executed (`linfkit.certification.rounding` has the proof). The model's
+    own p and mode are put back afterwards; autocast is off meanwhile.
 
     Args:
         model: takes images in [0, 1], gives logits that are 1-Lipschitz in pixels at p=∞; or has a
@@ -145,7 +145,7 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
             NaN; the message names the argument, or the layer.
         RuntimeError: another thread changed the model's p or mode meanwhile.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3), torch.rand(5, 4)
     >>> certificates = certify(net, x, torch.tensor([0, 1, 2, 0, 1]))
     >>> certificates.radius.shape, bool((certificates.rounding < 1e-4).all())
@@ -305,7 +305,7 @@ def evaluating_at(model: nn.Module, p: float) -> Iterator[nn.Module]:
     Raises:
         ValueError: the model stays in training mode.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3).train()
     >>> with evaluating_at(net, 8):
     ...     assert net.p == 8 and not net.training
@@ -334,7 +334,7 @@ def evaluating_at(model: nn.Module, p: float) -> Iterator[nn.Module]:
 def is_evaluated_at(model: nn.Module, p: float) -> bool:
     """Whether a model is in evaluation mode with all its layers at p.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3).eval()
     >>> is_evaluated_at(net, math.inf), is_evaluated_at(net, 8), is_evaluated_at(net.train(), 8)
     (True, False, False)

@@ -11,8 +11,8 @@ from typing import ClassVar
 from torch import nn
 
 from linfkit._util.checks import check_count
-from linfkit.layers import LpDist, LpDistConv2d, MeanShift
-from linfkit.models import DistanceNet, centred
+from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
+from linfkit.nn.nets import DistanceNet, centred
 
 __all__ = ["Conv", "LpDistAlexNet", "LpDistConvNet", "LpDistLeNet", "LpDistVGG", "Pool"]
 
@@ -142,7 +142,7 @@ class LpDistLeNet(LpDistConvNet):
     512 hidden neurons, and 1024 where a hybrid's MLP follows.
 
     >>> import torch
-    >>> from linfkit.lipschitz import lipschitz_bound
+    >>> from linfkit.certification.lipschitz import lipschitz_bound
     >>> net = LpDistLeNet((1, 28, 28), mean=0.1307, scale=0.3081)
     >>> net(torch.rand(2, 1, 28, 28)).shape, lipschitz_bound(net)
     (torch.Size([2, 10]), 1.0)

@@ -11,15 +11,15 @@ import math
 from torch import Tensor, nn
 
 from linfkit._util.distributed import mean_over_processes
-from linfkit.hybrid import IntervalCertified
-from linfkit.losses import (
+from linfkit.nn.hybrid import IntervalCertified
+from linfkit.recipes import Recipe
+from linfkit.training.losses import (
     hinge_loss,
     mixed_loss,
     worst_cross_entropy,
     worst_logits,
     worst_mixed_loss,
 )
-from linfkit.recipes import Recipe
 from linfkit.training.moments import Moment
 
 __all__ = ["Objective", "logits_worst_and_loss", "within_reach", "worst_within"]

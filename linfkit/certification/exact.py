@@ -26,9 +26,9 @@ from torch import Tensor
 
 from linfkit._util.checks import check_images, check_real
 from linfkit._util.devices import on_device_of_model
-from linfkit.layers import LpDist, MeanShift
-from linfkit.models import LpDistNet
-from linfkit.soundness import require_plain
+from linfkit.certification.layer_checks import require_plain
+from linfkit.nn.layers import LpDist, MeanShift
+from linfkit.nn.nets import LpDistNet
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.checks import check_count, check_model, check_real
-from linfkit.layers import DistanceLayer, LpDist, MeanShift, distance_layers, set_p
-from linfkit.units import PixelUnits
+from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift, distance_layers, set_p
+from linfkit.nn.normalization import PixelUnits
 
 __all__ = [
     "DistanceNet",

@@ -16,9 +16,9 @@ from linfkit._util.devices import usable_device, with_gradients
 from linfkit._util.distributed import anywhere, by_first, entered_by_first, is_first, join
 from linfkit._util.files import held
 from linfkit._util.text import say
-from linfkit.checkpoints import RAW
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
+from linfkit.nn.checkpoints import RAW
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.building import initial_model
 from linfkit.training.interrupts import held_back_interrupts

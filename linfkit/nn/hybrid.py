@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from linfkit._util.checks import as_labels, check_count, check_images, check_logits
 from linfkit._util.devices import on_device_of_model, to_float64
-from linfkit.certificates import certified_radius, is_evaluated_at
-from linfkit.layers import DistanceLayer
-from linfkit.models import DistanceNet, Ensemble, Members, SharedExponent
-from linfkit.plain import is_plain
-from linfkit.rounding import Rounded, normalised, rounded_down, through
-from linfkit.soundness import require_one_lipschitz
-from linfkit.units import PixelUnits
+from linfkit.certification.certify import certified_radius, is_evaluated_at
+from linfkit.certification.layer_checks import require_one_lipschitz
+from linfkit.certification.rounding import Rounded, normalised, rounded_down, through
+from linfkit.nn.known_layers import is_plain
+from linfkit.nn.layers import DistanceLayer
+from linfkit.nn.nets import DistanceNet, Ensemble, Members, SharedExponent
+from linfkit.nn.normalization import PixelUnits
 
 __all__ = [
     "HybridEnsemble",
@@ -205,9 +205,9 @@ class IntervalCertified(SharedExponent, ABC):
         layers see each image once: only what follows them is bisected.
 
         The radius is one of the net of real numbers. The box around the features is wider by what
-        rounding can have moved them (`linfkit.rounding`); what follows them is computed in float64,
-        where the worst logits have to be further below 0 than its rounding can have taken them
-        (`IntervalMLP.worst_rounding`).
+        rounding can have moved them (`linfkit.certification.rounding`); what follows them is
+        computed in float64, where the worst logits have to be further below 0 than its rounding can
+        have taken them (`IntervalMLP.worst_rounding`).
 
         Returns:
             Radii in pixels, (B,), at most 1; where misclassified, negative: minus the radius at
@@ -265,7 +265,7 @@ class HybridNet(IntervalCertified, PixelUnits):
     Raises:
         TypeError, ValueError: an argument is out of range; its name is in the message.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> distances = LpDistNet(64, width=32, depth=3, classes=10, mean=0.3, scale=0.4)
     >>> net = HybridNet(distances, hidden=16).eval()
     >>> x, labels = torch.rand(5, 1, 8, 8), torch.arange(5)
@@ -350,7 +350,7 @@ class HybridEnsemble(IntervalCertified, Members):
     Raises:
         TypeError, ValueError: there is no member, or one that is no `HybridNet`.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> members = [HybridNet(LpDistNet(4, 8, 2, 3), hidden=6) for _ in range(3)]
     >>> ensemble, x, labels = HybridEnsemble(members).eval(), torch.rand(2, 4), torch.tensor([0, 2])
     >>> worst = sum(net.worst_logits(x, labels, 0.1) for net in members) / 3
@@ -415,7 +415,7 @@ class HybridEnsemble(IntervalCertified, Members):
 def ensemble_of(models: Sequence[nn.Module]) -> Ensemble | HybridEnsemble:
     """The mean of several nets' logits, with the proof that its members allow.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> type(ensemble_of([LpDistNet(4, 8, 2, 3) for _ in range(2)])).__name__
     'Ensemble'
     """
@@ -448,7 +448,7 @@ def interval_radius(model: IntervalCertified, x: Tensor, labels: Tensor) -> Tens
     Raises:
         TypeError, ValueError: images or labels are not as above; the message names the argument.
 
-    >>> from linfkit.models import LpDistNet
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = HybridNet(LpDistNet(4, width=8, depth=2, classes=3), hidden=6).eval()
     >>> x = torch.rand(5, 4)
     >>> predicted = net(x).argmax(dim=1)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count, check_eps, check_model
-from linfkit.attacks import survives_pgd
-from linfkit.certificates import Certificates, certify, interval_radius
+from linfkit.certification.attacks import survives_pgd
+from linfkit.certification.certify import Certificates, certify, interval_radius
 from linfkit.data.dataset import Dataset
-from linfkit.models import LpDistNet
-from linfkit.plain import unwrapped
+from linfkit.nn.known_layers import unwrapped
+from linfkit.nn.nets import LpDistNet
 
 __all__ = ["PGD", "Evaluation", "evaluate"]
 

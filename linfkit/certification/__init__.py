@@ -1,0 +1,1 @@
+"""Certificates: radii, bounds and attacks of nets, and what they rest on."""

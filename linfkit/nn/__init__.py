@@ -1,0 +1,1 @@
+"""Distance layers, the nets that are built of them, and their files."""
