@@ -51,7 +51,7 @@ lab: setup ## JupyterLab on the notebooks, for this machine alone
 
 notebooks: setup ## run the quick profile and keep its outputs in notebooks/ and figures/
 	$(bin)/linfkit reproduce --profile quick
-	$(bin)/python -m linfkit.publishing runs/quick
+	$(bin)/python -m linfkit.reproduce.publish_notebooks runs/quick
 
 pages: setup ## the notebooks as web pages that need no kernel and no network, in _site/
 	$(bin)/python -m linfkit.pages

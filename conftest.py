@@ -38,8 +38,8 @@ def _compare_what_is_printed(cell) -> None:
 
 def _comparable(outputs: list) -> list:
     # imported late: with `-n`, the process that only hands out tests needs none of linfkit
-    from linfkit.batch.outputs import PLOTLY_MIME, WIDGET_MIME
-    from linfkit.claims import CLAIMS_MIME
+    from linfkit.course.claims import CLAIMS_MIME
+    from linfkit.reproduce.outputs import PLOTLY_MIME, WIDGET_MIME
 
     uncompared = {
         CLAIMS_MIME,  # measured values; their verdicts are printed, and compared

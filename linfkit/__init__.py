@@ -16,7 +16,7 @@ from linfkit.certification.evaluation import PGD, Evaluation, evaluate
 from linfkit.certification.exact import ExactRadius, exact_radius
 from linfkit.certification.layer_checks import check_lipschitz
 from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_by_layer, lipschitz_estimate
-from linfkit.claims import Claims
+from linfkit.course.claims import Claims
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.functional import linf_interval, lp_dist, sorted_dist

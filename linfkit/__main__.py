@@ -1,6 +1,6 @@
 """`python -m linfkit`: the command line without the script."""
 
-from linfkit.cli import main
+from linfkit.cli.commands import main
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from linfkit import bench
 from linfkit.bench import Case, Results, Row, Timing, cases, contenders, measuring, peak, report
 from linfkit.bench.memory import PeakMemory
-from linfkit.cli import app
+from linfkit.cli.commands import app
 
 SMALL = dict(batch=3, in_features=64, out_features=5)
 KINDS = tuple(dict.fromkeys(case.model_copy(update=SMALL) for case in bench.FULL))

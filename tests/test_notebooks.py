@@ -10,13 +10,13 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from linfkit.batch.outputs import PLOTLY_MIME, WIDGET_MIME, figures_in
-from linfkit.batch.parameters import read_parameters
-from linfkit.batch.tasks import source_hash
-from linfkit.exercises import all_exercises
-from linfkit.publishing import is_current
+from linfkit.course.exercises import all_exercises
+from linfkit.reproduce.outputs import PLOTLY_MIME, WIDGET_MIME, figures_in
+from linfkit.reproduce.parameters import read_parameters
+from linfkit.reproduce.publish_notebooks import is_current
+from linfkit.reproduce.tasks import notebook_hash
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 LARGEST = 1_000_000  # bytes
@@ -233,7 +233,7 @@ def write(tmp_path):
         if stamped:
             versions = dict.fromkeys(["linfkit", "python", "torch", "numpy"], "1")
             notebook.metadata["linfkit"] = {
-                "source": source_hash(notebook),
+                "source": notebook_hash(notebook),
                 "profile": "quick",
                 "versions": versions,
             }
@@ -260,7 +260,7 @@ def test_outputs_have_to_be_there_and_current(write):
             cell.outputs = []
     assert "no outputs" in complaint(outputs_are_of_these_sources, write(notebook))
     notebook = good_notebook()
-    notebook.metadata["linfkit"] = {"source": source_hash(notebook), "profile": "mnist"}
+    notebook.metadata["linfkit"] = {"source": notebook_hash(notebook), "profile": "mnist"}
     assert len(list(outputs_are_of_these_sources(write(notebook, stamped=False)))) == 2
 
 

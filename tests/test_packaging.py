@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -14,8 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import linfkit
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 ON_CONDA_FORGE = {
     "torch": "pytorch",
     "kaleido": "python-kaleido",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -47,6 +49,26 @@ def hardware() -> dict[str, str | int]:
 def operating_system() -> str:
     """Its name and the kind of processor, such as `Linux x86_64`."""
     return f"{platform.system()} {platform.machine()}"
+
+
+@cache
+def source_hash(*parts: str) -> str:
+    """SHA-256 of linfkit's version and sources: of the whole package, or of some parts of it.
+
+    Args:
+        parts: files or folders of the package.
+
+    >>> len(source_hash()), source_hash("nn", "functional.py") == source_hash("nn")
+    (64, False)
+    """
+    package = Path(__file__).parents[1]
+    roots = [package / part for part in parts] or [package]
+    found = {path for root in roots for path in (root, *root.rglob("*")) if path.is_file()}
+    digest = hashlib.sha256(__version__.encode())
+    for source in sorted(path for path in found if path.suffix in (".py", ".toml")):
+        digest.update(source.relative_to(package).as_posix().encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def _installed(package: str) -> str:

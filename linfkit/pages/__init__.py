@@ -20,12 +20,12 @@ from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
 from linfkit._util.files import expanded
-from linfkit.batch.outputs import PLOTLY_MIME
-from linfkit.batch.parameters import read_notebook
 from linfkit.pages.drawing import figure_html
 from linfkit.pages.prose import prose_html
 from linfkit.pages.templates import part, render
-from linfkit.publishing import is_current
+from linfkit.reproduce.outputs import PLOTLY_MIME
+from linfkit.reproduce.parameters import read_notebook
+from linfkit.reproduce.publish_notebooks import is_current
 
 __all__ = ["Page", "export"]
 

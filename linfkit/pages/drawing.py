@@ -7,8 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from linfkit.batch.outputs import has_sliders
-from linfkit.stills import without_sliders
+from linfkit.course.static_sliders import without_sliders
+from linfkit.reproduce.outputs import has_sliders
 
 __all__ = ["figure_html"]
 

@@ -11,11 +11,11 @@ from plotly.offline import get_plotlyjs
 
 from linfkit._util.files import expanded, write_atomically
 from linfkit._util.text import format_eps
-from linfkit.catalogue import duration, net_in_words
-from linfkit.figures.certified import certified_accuracy
-from linfkit.figures.lipschitz import constant_in_training
-from linfkit.figures.table import Table
-from linfkit.figures.training import (
+from linfkit.cli.catalogue import duration, net_in_words
+from linfkit.course.figures.certified import certified_accuracy
+from linfkit.course.figures.lipschitz import constant_in_training
+from linfkit.course.figures.table import Table
+from linfkit.course.figures.training import (
     accuracy_in_training,
     loss_in_training,
     schedules_in_training,

@@ -10,15 +10,13 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from linfkit._util.environment import hardware
+from linfkit._util.environment import hardware, source_hash
 from linfkit._util.files import cache_folder, expanded, write_atomically
 from linfkit.certification.certify import Certificates
 from linfkit.data.dataset import Dataset
@@ -37,31 +35,8 @@ from linfkit.version import __version__
 
 __all__ = ["Run", "RunFolder", "run_key"]
 
-#: Sources that decide what a run results in; a change of one makes cached nets stale.
-SOURCES = [
-    "checkpoints.py",
-    "certificates.py",
-    "data",
-    "devices.py",
-    "convnets.py",
-    "functional.py",
-    "hybrid.py",
-    "kernels",
-    "layers.py",
-    "lipschitz.py",
-    "losses.py",
-    "models.py",
-    "optim.py",
-    "plain.py",
-    "processes.py",
-    "recentring.py",
-    "rounding.py",
-    "schedules.py",
-    "sortnet.py",
-    "soundness.py",
-    "training",
-    "units.py",
-]
+#: Parts of the package that decide what a run results in: a change makes cached nets stale.
+DECIDING = ("_util", "certification", "data", "functional.py", "kernels", "nn", "training")
 
 #: All files of a finished run, in the order in which they are written.
 FILES = ("recipe.toml", "history.jsonl", "history.csv", AVERAGED, RAW)
@@ -291,7 +266,7 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
         own_model: the net in place of the recipe's, if any.
     """
     dtype = str(torch.get_default_dtype())  # of a new net
-    parts = [recipe.fingerprint, str(seed), data.fingerprint, code_fingerprint(), dtype]
+    parts = [recipe.fingerprint, str(seed), data.fingerprint, source_hash(*DECIDING), dtype]
     if own_model is not None:
         parts.append(repr(own_model))
         parts += [
@@ -299,18 +274,6 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
             for tensor in own_model.state_dict().values()
         ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-
-
-@cache
-def code_fingerprint() -> str:
-    """Hash of the sources that decide what a run results in."""
-    digest = hashlib.sha256()
-    package = resources.files("linfkit")
-    for name in SOURCES:
-        place = Path(str(package / name))
-        for source in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(source.read_bytes())
-    return digest.hexdigest()
 
 
 def _as_json_line(row: Mapping[str, float]) -> str:

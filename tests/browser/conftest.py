@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from choreographer.browsers.chromium import Chromium
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers import ROOT
 
 # Notebooks use the user's cache of trained nets, as under nbval; tests are given one of their own.
 ENVIRONMENT = dict(os.environ)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from linfkit.pages import export
-from tests.browser.conftest import ROOT
+from tests.helpers import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 

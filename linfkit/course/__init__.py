@@ -1,0 +1,1 @@
+"""The course: claims, explorers, figures, studies and exercises of the notebooks."""

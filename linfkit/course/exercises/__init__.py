@@ -1,0 +1,62 @@
+"""Exercises of the notebooks that check themselves, without giving the answer away.
+
+There is a module for each notebook; it lists its exercises as `EXERCISES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from linfkit._util.text import say
+from linfkit.course.exercises import (
+    blowup,
+    certificates,
+    ema,
+    ensembles,
+    losses,
+    neurons,
+    start_here,
+    tables,
+)
+from linfkit.course.exercises.exercise import Exercise
+
+__all__ = ["Exercise", "all_exercises", "check"]
+
+#: the modules, one for each notebook, in its order
+NOTEBOOKS = (
+    start_here,
+    neurons,
+    blowup,
+    losses,
+    ema,
+    ensembles,
+    certificates,
+    tables,
+)
+
+
+def all_exercises() -> dict[str, Exercise]:
+    """Every exercise of every notebook, by name."""
+    return {exercise.name: exercise for module in NOTEBOOKS for exercise in module.EXERCISES}
+
+
+def check(name: str, answer: Any) -> None:
+    """Print whether an answer is right, or what to look at again.
+
+    Args:
+        name: the exercise's, as its notebook gives it.
+        answer: yours; `...` is none yet.
+
+    Raises:
+        ValueError: there is no exercise of this name.
+
+    """
+    exercises = all_exercises()
+    if name not in exercises:
+        near = difflib.get_close_matches(name, exercises, n=1)
+        raise ValueError(
+            f"name: there is no exercise {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(exercises)}")
+        )
+    say(f"{name}: {exercises[name].verdict(answer)}")

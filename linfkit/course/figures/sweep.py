@@ -1,0 +1,54 @@
+"""The figure of a sweep: what each claim measured, against a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from linfkit.course.figures.template import COLOURS, new_figure
+
+__all__ = ["claims_against"]
+
+
+def claims_against(parameter: str, rows: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """The value of each claim against one swept parameter; a panel for each claim.
+
+    Args:
+        parameter: the one on the horizontal axis.
+        rows: one for each claim at each point: the swept parameters, `claim` and `value`. Points
+            that differ in other parameters too share a panel.
+
+    >>> figure = claims_against("p", [{"p": p, "claim": "a", "value": 2 * p} for p in (1, 2)])
+    >>> figure.data[0].y
+    (2, 4)
+    """
+    numbers = all(isinstance(row[parameter], int | float) for row in rows)  # ∞ is a word
+    claims = list(dict.fromkeys(row["claim"] for row in rows))
+    height = 1 / len(claims)
+    figure = new_figure(
+        "sweep",
+        f"Claims against {parameter}",
+        f"The value that each claim measured against {parameter}: a panel for each claim.",
+        parameter,
+        "value",
+        height=120 + 200 * len(claims),
+        hovermode="closest",
+    )
+    for number, claim in enumerate(claims):
+        axis = "" if number == 0 else str(number + 1)
+        measured = [row for row in rows if row["claim"] == claim]
+        figure.add_scatter(
+            x=[row[parameter] if numbers else str(row[parameter]) for row in measured],
+            y=[row["value"] for row in measured],
+            mode="lines+markers",
+            name=claim,
+            line_color=COLOURS[number % len(COLOURS)],
+            yaxis=f"y{axis}",
+        )
+        below = 1 - (number + 1) * height
+        panel = dict(domain=[below + 0.2 * height, below + height], title=dict(text="value"))
+        figure.update_layout({f"yaxis{axis}": panel})
+    kind = "-" if numbers else "category"
+    return figure.update_layout(xaxis_anchor="free", xaxis_position=0.0, xaxis_type=kind)

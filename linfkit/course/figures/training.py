@@ -1,0 +1,122 @@
+"""One run, epoch by epoch: what it certifies, what it minimises, and how it was steered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from linfkit._util.text import format_eps
+from linfkit.course.figures.template import COLOURS, as_text, new_figure
+from linfkit.recipes import Recipe
+
+__all__ = ["accuracy_in_training", "loss_in_training", "schedules_in_training"]
+
+#: One colour for each kind of weights.
+RAW, AVERAGED = COLOURS[1], COLOURS[0]
+
+History = Sequence[Mapping[str, float]]
+
+
+def accuracy_in_training(recipe: Recipe, history: History) -> go.Figure:
+    """Clean and certified accuracy at p=∞ of raw and averaged weights; the published one across.
+
+    Args:
+        recipe: of the run; it knows ε, and what was published.
+        history: of the run; see `linfkit.fit`.
+    """
+    eps = format_eps(recipe.eps)
+    figure = new_figure(
+        "accuracy-in-training",
+        "Accuracy along the run, at p=∞",
+        f"Against the epoch, on test images at p=∞: clean accuracy, dotted, and certified accuracy "
+        f"at ε = {eps}, solid, of the raw weights and of their moving average.",
+        "epoch",
+        "accuracy",
+        margin_t=110,
+        yaxis_rangemode="tozero",
+    )
+    epochs = [row["epoch"] for row in history]
+    for name, column, colour, dash in [
+        ("clean, raw", "accuracy_linf", RAW, "dot"),
+        ("clean, averaged", "ema_accuracy_linf", AVERAGED, "dot"),
+        ("certified, raw", "certified", RAW, "solid"),
+        ("certified, averaged", "ema_certified", AVERAGED, "solid"),
+    ]:
+        figure.add_scatter(
+            x=epochs,
+            y=[row[column] for row in history],
+            name=name,
+            line=dict(color=colour, dash=dash),
+            hovertemplate="%{y:.1%}",
+        )
+    if recipe.published is not None:
+        figure.add_hline(
+            y=recipe.published / 100,
+            line=dict(color="#444", width=1, dash="dash"),
+            annotation_text="certified, published",
+            annotation_position="top left",
+        )
+    return figure
+
+
+def loss_in_training(history: History) -> go.Figure:
+    """The loss, and below it the share of training samples that no hinge moves."""
+    figure = new_figure(
+        "loss-in-training",
+        "Loss, and who no longer counts in it",
+        "Against the epoch: above, the mean loss of the training samples; below, the share of them "
+        "whose hinge is zero, and of those among them that are not certified.",
+        "epoch",
+        "share",
+        height=520,
+        xaxis=dict(anchor="y"),
+        yaxis=dict(domain=[0, 0.45], rangemode="tozero"),
+        yaxis2=dict(domain=[0.55, 1], title_text="loss", rangemode="tozero"),
+    )
+    epochs = [row["epoch"] for row in history]
+    for name, column, axis in [
+        ("loss", "loss", "y2"),
+        ("zero hinge", "zero_hinge", "y"),
+        ("starved", "starved", "y"),
+    ]:
+        figure.add_scatter(
+            x=epochs,
+            y=[row[column] for row in history],
+            name=name,
+            yaxis=axis,
+            hovertemplate="%{y:.3g}",
+        )
+    return figure
+
+
+def schedules_in_training(history: History) -> go.Figure:
+    """The learning rate, λ and p of each epoch's end, on logarithmic axes; at p=∞ its line ends."""
+    figure = new_figure(
+        "schedules-in-training",
+        "What steered the run",
+        "Against the epoch, on logarithmic axes: above, p, which ends where it is ∞; below, the "
+        "learning rate and λ, the weight of the cross-entropy in the mixed loss.",
+        "epoch",
+        "rate, λ",
+        height=520,
+        xaxis=dict(anchor="y"),
+        yaxis=dict(
+            domain=[0, 0.45], type="log", exponentformat="power", dtick=1, title_standoff=12
+        ),
+        yaxis2=dict(domain=[0.55, 1], title_text="p", type="log", dtick=1),
+    )
+    for name, column, axis in [
+        ("p", "p", "y2"),
+        ("learning rate", "learning_rate", "y"),
+        ("λ", "lam", "y"),
+    ]:
+        figure.add_scatter(
+            x=[row["epoch"] for row in history],
+            y=[row[column] for row in history],
+            name=name,
+            yaxis=axis,
+            text=[as_text(row[column]) for row in history],
+            hovertemplate="%{text}",
+        )
+    return figure

@@ -1,0 +1,88 @@
+"""What an executed notebook carries in its outputs: claims, figures, and what to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from itertools import chain, count
+from typing import Any
+
+from nbformat import NotebookNode
+from pydantic import TypeAdapter
+
+from linfkit.course.claims import CLAIMS_MIME, Claim
+
+PLOTLY_MIME = "application/vnd.plotly.v1+json"
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+def claims_in(notebook: NotebookNode) -> list[Claim]:
+    """The claims that a notebook's tables carry; of two with one id, the later."""
+    adapter = TypeAdapter(list[Claim])
+    tables = (data[CLAIMS_MIME] for data in _output_data(notebook) if CLAIMS_MIME in data)
+    claims = (claim for table in tables for claim in adapter.validate_python(table))
+    return list({claim.id: claim for claim in claims}.values())
+
+
+def figures_in(notebook: NotebookNode) -> dict[str, dict[str, Any]]:
+    """The plotly figures of a notebook, as plain data, by name.
+
+    A figure's name is its `layout.meta["name"]`; one without is called `figure-1`, `figure-2`, …
+    by its place among the notebook's figures. A name that comes again gets a number. What an
+    Explorer leaves, a figure with sliders of its own, is not among them: it is for pages.
+    """
+    figures: dict[str, dict[str, Any]] = {}
+    for data in _output_data(notebook):
+        if PLOTLY_MIME not in data or has_sliders(data[PLOTLY_MIME]):
+            continue
+        figure = {key: data[PLOTLY_MIME].get(key) for key in ("data", "layout")}
+        meta = (figure["layout"] or {}).get("meta")
+        given = meta.get("name") if isinstance(meta, dict) else None
+        name = as_file_name(str(given)) if given else f"figure-{len(figures) + 1}"
+        figures[_free(name, figures)] = figure
+    return figures
+
+
+def without_widgets(notebook: NotebookNode) -> NotebookNode:
+    """The same notebook object, less its widgets: dead without a kernel, and large.
+
+    Sliders, live figures and progress bars all go; what was printed and plotted stays, and so does
+    what an Explorer leaves for readers without a kernel.
+    """
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_widget_alone(output)]
+            for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET_MIME, None)
+    return notebook
+
+
+def has_sliders(figure: dict[str, Any]) -> bool:
+    """Whether a plotly figure has sliders of its own."""
+    return bool((figure.get("layout") or {}).get("sliders"))
+
+
+def _is_widget_alone(output: NotebookNode) -> bool:
+    """Whether an output is a widget and, besides, nothing but its name."""
+    data = output.get("data", {})
+    return WIDGET_MIME in data and data.keys() <= {WIDGET_MIME, "text/plain"}
+
+
+def _output_data(notebook: NotebookNode) -> Iterator[dict[str, Any]]:
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            yield output.get("data", {})
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)
+
+
+def as_file_name(name: str) -> str:
+    """The name with a hyphen for whatever does not belong into a file's.
+
+    >>> as_file_name("p / margin")
+    'p---margin'
+    """
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

@@ -1,0 +1,66 @@
+"""Profiles: which notebooks to run, on which data, with which parameters."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Row(BaseModel):
+    """What a profile says of one notebook.
+
+    Attributes:
+        dataset: the data set that the notebook needs, or None.
+        minutes: about how long it takes on two CPU cores, or None where that is not known.
+        timeout: seconds after which the notebook is given up.
+        gpu: whether it would take days without a GPU.
+        parameters: values for its parameters cell; what is not named keeps its own value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str | None = None
+    minutes: float | None = Field(default=None, gt=0)
+    timeout: float = Field(default=3600, gt=0)
+    gpu: bool = False
+    parameters: dict[str, Any] = {}
+
+
+class Profile(BaseModel):
+    """A profile's name and, in the order of the run, its rows by notebook."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    rows: dict[str, Row]
+
+
+def load_profiles() -> dict[str, Profile]:
+    """Every profile that comes with linfkit, by name.
+
+    >>> "quick" in load_profiles()
+    True
+    """
+    table = tomllib.loads(
+        (resources.files("linfkit.reproduce") / "profiles.toml").read_text("utf-8-sig")
+    )
+    return {name: Profile(name=name, rows=rows) for name, rows in table.items()}
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        ValueError: there is none; the message names those there are.
+
+    >>> load_profile("quik")
+    Traceback (most recent call last):
+    ValueError: profile: 'quik' is none of ours: quick, mnist, cifar10, paper
+    """
+    profiles = load_profiles()
+    if name not in profiles:
+        raise ValueError(f"profile: {name!r} is none of ours: {', '.join(profiles)}")
+    return profiles[name]

@@ -1,0 +1,297 @@
+"""Running a profile: its notebooks, each with its figures and its record, and one for them all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import torch
+from tqdm.auto import tqdm
+
+from linfkit._util.checks import as_python, check_count
+from linfkit._util.environment import source_hash
+from linfkit._util.files import expanded, held, write_atomically
+from linfkit._util.text import say
+from linfkit._util.workers import carried_out, shown_in
+from linfkit.reproduce import sweeps
+from linfkit.reproduce.execution import Execution, execute, lost
+from linfkit.reproduce.outputs import claims_in, figures_in
+from linfkit.reproduce.parameters import check_parameters, in_json, read_parameters
+from linfkit.reproduce.pictures import PictureWriter, write_page
+from linfkit.reproduce.profiles import Profile, Row, load_profile
+from linfkit.reproduce.records import Record, Records
+from linfkit.reproduce.results import NotebookResult, Results
+from linfkit.reproduce.tasks import Task, data_hash
+
+IN_USE = "is being written by another run; wait for it, or choose another --out"
+
+
+def reproduce(
+    profile: str | Profile = "quick",
+    out: str | Path | None = None,
+    *,
+    only: Collection[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    notebooks: str | Path | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    force: bool = False,
+) -> Results:
+    """Run a profile's notebooks and write what they found under `out`.
+
+    There will be `notebooks/`, executed, `figures/`, as HTML and PNG, a record of each notebook in
+    `records/`, and `results.json`. Each is written when its notebook has ended, the record last, so
+    that a crash loses only the notebooks then running, and the same call does what is left.
+
+    Args:
+        profile: a profile, or its name.
+        out: the folder to write into; `runs/PROFILE` if not given.
+        only: beginnings of the names of the notebooks to run, such as `["02", "03"]`.
+        parameters: values that come before the profile's, for every notebook that knows them; ∞ is
+            one of numbers, NaN is none.
+        sweep: for some parameters several values; each notebook that knows them all runs with every
+            combination, and what it claims is gathered in `sweep.csv` and a figure.
+        notebooks: a folder of notebooks to run instead of linfkit's own, all of them, each with
+            the profile's row of its name where there is one.
+        workers: how many notebooks run side by side; as many as there are GPUs, or else cores, if
+            not given. With 1, they run in this process.
+        scheduler: address of a Dask cluster to run on, such as `tcp://host:8786`.
+        force: run everything, also what an earlier run into `out` has finished.
+
+    Raises:
+        ValueError: an unknown profile, notebook or parameter, a value of the wrong type, or a
+            notebook that wants a GPU where there is none.
+        FileNotFoundError: a notebook or a data set is missing.
+        BlockingIOError: another run is writing into `out`.
+        ConnectionError: no scheduler answers. In all cases nothing has run.
+    """
+    workers = None if workers is None else check_count("workers", workers)
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    out = expanded(out or Path("runs") / profile.name)
+    notebooks = None if notebooks is None else expanded(notebooks)
+    rows = _chosen(_rows(profile, notebooks), only)
+    folder = notebooks or notebook_folder()
+    # read before anything runs, so that what is missing is missed now
+    data = {name: data_hash(name) for name in {row.dataset for row in rows.values()} if name}
+    parameters, sweep = as_python(parameters or {}), as_python(sweep or {})
+    tasks = _plan(rows, folder, parameters, sweep, data)
+    results = _kept(tasks, profile.name, out, force)
+    if _is_written(results, out, sweep):
+        _tell_kept(results)
+        return results
+    if scheduler is None:
+        _require_gpu(rows)
+    with held(out, wait=False, otherwise=IN_USE):
+        results = _carry_out(tasks, profile.name, out, workers, scheduler, force)
+        if sweep:
+            _write_sweep(results, sweep, out)
+    return results
+
+
+def _carry_out(
+    tasks: Sequence[Task],
+    profile: str,
+    out: Path,
+    workers: int | None,
+    scheduler: str | None,
+    force: bool,
+) -> Results:
+    records = Records(out)
+    results = _kept(tasks, profile, out, force)
+    finished = [result.name for result in results.notebooks]
+    left = [task for task in tasks if task.name not in finished]
+    results.save(out)  # in the place of an earlier run's, which is no more
+    for task in left:
+        records.forget(task)
+
+    with (
+        PictureWriter(tell=say) as pictures,
+        tqdm(
+            desc=profile, total=len(tasks), initial=len(tasks) - len(left), unit="notebook"
+        ) as bar,
+    ):
+        if finished:
+            _tell_kept(results)
+        for task, execution in carried_out(
+            left,
+            execute,
+            lost,
+            workers=workers,
+            scheduler=scheduler,
+            tell=shown_in(bar, "cell"),
+        ):
+            record = _written(task, execution, out, pictures)
+            records.save(record)
+            results.add(record.result, record.claims)
+            results.save(out)
+            bar.update()
+            if record.result.status != "ok":
+                say(f"{task.name}: {record.result.status}: {record.result.error}")
+    return results
+
+
+def _kept(tasks: Sequence[Task], profile: str, out: Path, force: bool) -> Results:
+    """Results of the tasks that earlier runs into a folder have finished; none by force."""
+    results = Results(profile=profile, planned=[task.name for task in tasks])
+    for record in filter(None, map(Records(out).finished, [] if force else tasks)):
+        results.add(record.result, record.claims)
+    return results
+
+
+def _is_written(results: Results, out: Path, sweep: Mapping[str, Sequence[Any]] | None) -> bool:
+    """True if a folder holds it all, so that nothing is to be run or written, nor locked for it."""
+    try:
+        written = Results.load(out)
+    except (FileNotFoundError, ValueError):
+        return False
+    found = {"profile", "planned", "notebooks", "claims"}
+    return (
+        results.success
+        and results.model_dump(include=found) == written.model_dump(include=found)
+        and (not sweep or (out / "sweep.csv").is_file())
+    )
+
+
+def _tell_kept(results: Results) -> None:
+    names = ", ".join(result.name for result in results.notebooks)
+    say(f"kept, since nothing they depend on has changed: {names}")
+
+
+def notebook_folder() -> Path:
+    """The folder of linfkit's notebooks: in the package, or beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError("linfkit's notebooks are not installed; name their folder: --notebooks")
+
+
+def _rows(profile: Profile, notebooks: Path | None) -> dict[str, Row]:
+    if notebooks is None:
+        return profile.rows
+    if not notebooks.is_dir():
+        raise FileNotFoundError(f"notebooks: there is no folder {notebooks}")
+    names = sorted(file.stem for file in notebooks.glob("*.ipynb"))
+    if not names:
+        raise FileNotFoundError(f"notebooks: there is no .ipynb file in {notebooks}")
+    return {name: profile.rows.get(name, Row()) for name in names}
+
+
+def _chosen(rows: dict[str, Row], only: Collection[str]) -> dict[str, Row]:
+    for beginning in only:
+        if not any(name.startswith(beginning) for name in rows):
+            names = ", ".join(rows)
+            raise ValueError(f"only: no notebook begins with {beginning!r}; there are {names}")
+    return {name: row for name, row in rows.items() if not only or name.startswith(tuple(only))}
+
+
+def _plan(
+    rows: dict[str, Row],
+    folder: Path,
+    parameters: Mapping[str, Any],
+    sweep: Mapping[str, Sequence[Any]],
+    data: Mapping[str, str],
+) -> list[Task]:
+    """The tasks, with every parameter checked against the notebook that is to take it."""
+    tasks: list[Task] = []
+    known_to_any: dict[str, Any] = {}
+    for name, row in rows.items():
+        source = folder / f"{name}.ipynb"
+        if not source.is_file():
+            raise FileNotFoundError(f"there is no notebook {source.name} in {folder}")
+        known = read_parameters(source)
+        known_to_any |= known
+        if not known.keys() >= sweep.keys():
+            continue
+        ours = {key: value for key, value in parameters.items() if key in known}
+        for point in sweeps.points(sweep):
+            overrides = row.parameters | ours | point
+            check_parameters(name, known, overrides)
+            tasks.append(
+                Task(
+                    name=sweeps.named(name, point),
+                    notebook=source.read_text("utf-8-sig"),
+                    defaults=known,
+                    overrides=overrides,
+                    timeout=row.timeout,
+                    library=source_hash(),
+                    dataset=row.dataset,
+                    data=data.get(row.dataset or ""),
+                )
+            )
+    everyone = " or ".join(rows)
+    unknown = {key: value for key, value in parameters.items() if key not in known_to_any}
+    check_parameters(everyone, known_to_any, unknown)
+    for name, values in sweep.items():
+        if not values:
+            raise ValueError(f"{name}: a sweep wants at least one value")
+        for value in values:
+            check_parameters(everyone, known_to_any, {name: value})
+    if not tasks:
+        raise ValueError(f"sweep: no notebook has all of the parameters {', '.join(sweep)}")
+    return tasks
+
+
+def _require_gpu(rows: Mapping[str, Row]) -> None:
+    wanting = [name for name, row in rows.items() if row.gpu]
+    if wanting and not torch.cuda.is_available():
+        raise ValueError(
+            f"{', '.join(wanting)} would take days without a GPU, and there is none here; choose "
+            "another --profile, or a --scheduler whose workers have one"
+        )
+
+
+def _written(task: Task, execution: Execution, out: Path, pictures: PictureWriter) -> Record:
+    """Write the notebook and its figures; the record of it all is left to be written last."""
+    write_atomically(
+        out / "notebooks" / f"{task.name}.ipynb", nbformat.writes(execution.notebook).encode()
+    )
+    claims = claims_in(execution.notebook)
+    status, error = execution.status, execution.error
+    if status == "ok" and not claims:
+        status, error = "failed", "it ran to its end without showing a table of claims"
+    result = NotebookResult(
+        name=task.name,
+        status=status,
+        cell=execution.cell,
+        error=error,
+        seconds=execution.seconds,
+        peak_memory=execution.peak_memory,
+        parameters=in_json(task.parameters),
+        inputs=task.inputs,
+        figures=_write_figures(task.name, execution, out, pictures),
+    )
+    return Record(result=result, claims=claims)
+
+
+def _write_figures(
+    notebook: str, execution: Execution, out: Path, pictures: PictureWriter
+) -> list[str]:
+    """Write a notebook's figures; the answer is their files, relative to `out`."""
+    written = []
+    for name, figure in figures_in(execution.notebook).items():
+        page = Path("figures", f"{notebook}-{name}.html")
+        write_page(figure, out / page)
+        written.append(page)
+        picture = page.with_name(f"{notebook}-{name}.png")
+        if pictures.write(figure, out / picture):
+            written.append(picture)
+    return [path.as_posix() for path in written]
+
+
+def _write_sweep(results: Results, sweep: Mapping[str, Sequence[Any]], out: Path) -> None:
+    """Gather what was claimed at each point: a table, and a figure against the first parameter."""
+    from linfkit.course.figures import claims_against
+
+    rows = sweeps.claims_by_point(results, sweep)
+    write_atomically(out / "sweep.csv", sweeps.as_csv(rows).encode())
+    if rows:
+        figure = claims_against(next(iter(sweep)), rows)
+        write_page(figure.to_dict(), out / "sweep.html")

@@ -1,0 +1,174 @@
+"""The command line: exit codes, and errors of one line. What commands do is tested elsewhere."""
+
+import json
+import tomllib
+
+import pytest
+from typer.testing import CliRunner
+
+from linfkit.cli.commands import app
+from linfkit.recipes import Recipe, load_recipe
+from tests.helpers.small_notebooks import write_good_notebook, write_notebook
+
+
+def linfkit(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_a_run_with_every_claim_held_is_0_even_without_a_browser(tmp_path, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-such-browser"))
+    write_good_notebook(tmp_path / "notebooks", needed=3)
+    out = tmp_path / "out"
+    words = ("reproduce", "--notebooks", tmp_path / "notebooks", "--out", out)
+    ran = linfkit(*words, "-p", "top", "3.5", "-p", "epochs=7")
+    assert ran.exit_code == 0, ran.output
+    assert ran.output.count("no PNG pictures") == 1
+    for word in ("top-suffices", "3.5", "≥ 3", "held", "1 of 1 notebooks", "1 of 1 claims"):
+        assert word in ran.output
+    assert {file.suffix for file in (out / "figures").iterdir()} == {".html"}
+    (notebook,) = json.loads((out / "results.json").read_text())["notebooks"]
+    assert notebook["parameters"] == {"top": 3.5, "epochs": 7}
+
+
+def test_a_run_that_finds_what_is_claimed_elsewhere_is_0(tmp_path):
+    write_notebook(
+        tmp_path,
+        "02_finds",
+        'from linfkit.course.claims import Claims\nclaims = Claims("02_finds", dataset="cifar10")\n'
+        'claims.check("shrinks", "by how much", 0.77, below=0.75, on=("digits",))\nclaims.table()',
+    )
+    ran = linfkit("reproduce", "--notebooks", tmp_path, "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    for word in ("0.77", "< 0.75 on digits", "found", "0 of 0 claims held, 1 found where no claim"):
+        assert word in ran.output
+    (claim,) = json.loads((tmp_path / "out" / "results.json").read_text())["claims"]
+    assert (claim["value"], claim["holds"]) == (0.77, None)
+
+
+def test_a_run_with_a_failure_is_1(tmp_path):
+    write_notebook(tmp_path, "02_raises", "raise RuntimeError('[no] /markup')")
+    ran = linfkit("reproduce", "--notebooks", tmp_path, "--out", tmp_path / "out")
+    assert ran.exit_code == 1
+    assert "RuntimeError: [no] /markup" in ran.output
+    assert "0 of 1 notebooks" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reproduce", "--profile", "quikc"], "error: profile: 'quikc'"),
+        (["reproduce", "--notebooks", "no-such-folder"], "error: notebooks: there is no folder"),
+        (["reproduce", "-p", "epochs"], "error: wanted a name and a value, got 'epochs' alone"),
+        (["train", "no-such-recipe"], "error: recipe: 'no-such-recipe'"),
+        (["train", "digits-small", "--set", "epoch=3"], "did you mean 'epochs'?"),
+        (["certify", "no-such-net"], "error: no checkpoint at no-such-net"),
+        (["certify", "no-such-net", "--figure", "a.gif"], "error: figure: the file's name must"),
+        (["recipes", "digits-smal"], "did you mean 'digits-small'?"),
+    ],
+)
+def test_what_cannot_be_run_is_2_and_one_line(words, message):
+    ran = linfkit(*words)
+    assert ran.exit_code == 2
+    assert message in ran.output
+    assert "Traceback" not in ran.output
+
+
+def test_debug_shows_the_error_itself():
+    ran = linfkit("--debug", "reproduce", "--profile", "quikc")
+    assert isinstance(ran.exception, ValueError)
+
+
+def test_an_interrupt_is_130(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("linfkit.reproduce.reproduce", interrupted)
+    ran = linfkit("reproduce")
+    assert ran.exit_code == 130
+    assert "interrupted" in ran.output
+
+
+def test_list_shows_every_profile_and_runs_nothing():
+    ran = linfkit("reproduce", "--list")
+    assert ran.exit_code == 0
+    assert "quick" in ran.output
+
+
+def test_ensemble_trains_a_net_a_seed_and_keeps_their_mean(tmp_path):
+    shortened = ("epochs=1", "width=8", "train_images=100", "test_images=50", "seeds=[0, 1]")
+    settings = [word for setting in shortened for word in ("--set", setting)]
+    ran = linfkit("ensemble", "digits-small", "--out", tmp_path / "both", *settings)
+    assert ran.exit_code == 0, ran.output
+    for word in ("seed 0:", "seed 1:", "together:"):
+        assert word in ran.output
+    assert (tmp_path / "both" / "seed-1" / "model.safetensors").is_file()
+    certified = linfkit("certify", tmp_path / "both")
+    assert certified.exit_code == 0, certified.output
+
+
+def test_train_writes_a_net(tmp_path):
+    settings = ("--set", "epochs=1", "--set", "width=8", "--seed", "1")
+    ran = linfkit("train", "digits-small", "--out", tmp_path / "net", *settings)
+    assert ran.exit_code == 0, ran.output
+    assert (tmp_path / "net" / "model.safetensors").is_file()
+    assert "certified" in ran.output
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("net")
+    settings = ("--set", "epochs=1", "--set", "width=8")
+    assert linfkit("train", "digits-small", "--out", folder, *settings).exit_code == 0
+    return folder
+
+
+def test_certify_tells_what_is_proved_and_what_an_attack_left(net, tmp_path):
+    files = ("--json", tmp_path / "found.json", "--figure", tmp_path / "found.html")
+    attack = ("--attack", "--steps", "5", "--restarts", "2")
+    ran = linfkit("certify", net, "--eps", "8/255", *attack, *files)
+    assert ran.exit_code == 0, ran.output
+    for word in ("digits-small", "8/255", "clean", "PGD-5", "margin", "intervals", "either"):
+        assert word in ran.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["eps"] == 8 / 255
+    assert found["images"] == 360
+    assert found["attack"] == {"steps": 5, "restarts": 2, "seed": 0}
+    assert found["certified"]["either"] <= found["attacked"] <= found["clean"]
+    assert "What is proved" in (tmp_path / "found.html").read_text()
+
+
+def test_certify_takes_eps_and_data_from_the_recipe(net, tmp_path):
+    ran = linfkit("certify", net / "model.safetensors", "--json", tmp_path / "found.json")
+    assert ran.exit_code == 0, ran.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["eps"], found["data"]["name"]) == (0.1, "digits")
+    assert found["attack"] is None
+    assert "PGD" not in ran.output
+
+
+def test_certify_takes_other_data_only_by_name(tmp_path):
+    settings = ("--set", "epochs=1", "--set", "width=8", "--set", "train_images=200")
+    linfkit("train", "digits-small", "--out", tmp_path, *settings)
+    assert "Trained on" not in linfkit("certify", tmp_path).output
+    assert "Trained on digits (" in linfkit("certify", tmp_path, "--dataset", "digits").output
+
+
+def test_recipes_are_listed():
+    ran = linfkit("recipes")
+    assert ran.exit_code == 0, ran.output
+    for word in ("digits-small", "mlp 256 × 3", "8/255", "40.06 %"):
+        assert word in ran.output
+
+
+def test_a_recipe_is_printed_as_toml_with_what_it_is_for_and_costs():
+    ran = linfkit("recipes", "digits-small")
+    assert ran.exit_code == 0, ran.output
+    assert Recipe(**tomllib.loads(ran.output)) == load_recipe("digits-small")
+    assert 'description = "Digits: three layers' in ran.output
+    assert ran.output.startswith("# 9.7·10⁹ pairs a seed, about 9 s on ")
+
+
+def test_doctor_ends_in_a_verdict():
+    ran = linfkit("doctor")
+    assert ran.exit_code == 0
+    assert ran.output.splitlines()[-1].startswith("linfkit ")

@@ -1,0 +1,92 @@
+"""The exercises of notebook 03: right answers are right, wrong ones get a hint, not the answer.
+
+Not here: that the notebook asks for them.
+"""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from linfkit.course.exercises.losses import EXERCISES
+
+BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+#: r is 0.5 and −2, so the loss is 0.75 · 0.5 + 0.25 · 0.5 / 3
+HINGE = 0.75 * 0.5 + 0.25 * 0.5 / 3
+
+
+def mixed(logits, labels, theta, lam, logit_scale, highest=1.0, weight=1.0):
+    differences = logits.gather(1, labels[:, None]) - logits
+    shortfall = (1 - differences / theta).scatter(1, labels[:, None], 0.0)
+    hinge = shortfall.amax(dim=1).clamp(0, highest).mean()
+    return hinge + weight * lam * F.cross_entropy(logit_scale * logits, labels)
+
+
+def starved(now, later, theta, eps):
+    return (now >= theta) & (later / 2 <= eps)
+
+
+RIGHT = [
+    ("03-hinge", HINGE),
+    ("03-hinge", torch.tensor(0.417)),
+    ("03-pull", {"hinge", "cross-entropy"}),
+    ("03-pull", ["cross-entropy", "hinge"]),
+    ("03-mixed", mixed),
+    ("03-starved", starved),
+]
+WRONG = [
+    ("03-hinge", 0.5, "maximum alone"),
+    ("03-hinge", 0.375, "κ is missing"),
+    ("03-hinge", 0.375 + 0.25 * 0.25, "y included"),
+    ("03-hinge", 0.75 * 0.5 + 0.25 * (0.5 - 2) / 3, "negative"),
+    ("03-hinge", 0.5 * 0.75 + 0.25 * 0.5, "maximum alone"),
+    ("03-hinge", 0.0, "write down r"),
+    ("03-hinge", "nothing", "one number is wanted"),
+    ("03-pull", "hinge", "not all"),
+    ("03-pull", {"clipped hinge", "hinge", "cross-entropy"}, "flat"),
+    ("03-pull", set(), "not all"),
+    ("03-pull", {"mixed"}, "the names are"),
+    ("03-pull", 3, "a set of names"),
+    ("03-mixed", lambda *given: mixed(*given, highest=100.0), "clip it"),
+    ("03-mixed", lambda *given: 2 * mixed(*given), "clipped hinge should be left"),
+    ("03-mixed", lambda f, y, theta, lam, s: mixed(f, y, theta, lam, 1.0), "s · f"),
+    ("03-mixed", lambda *given: mixed(*given, weight=2.0), "the cross-entropy is not"),
+    ("03-mixed", 0.5, "a function"),
+    ("03-mixed", lambda *given: given[0], "one number"),
+    ("03-starved", lambda now, later, theta, eps: now >= theta, "certified"),
+    ("03-starved", lambda now, later, theta, eps: (now >= theta) & (later <= eps), "m/2"),
+    ("03-starved", lambda now, later, theta, eps: (now >= theta) & (later < theta), "ε_train"),
+    ("03-starved", lambda now, later, theta, eps: later <= 2 * eps, "above zero"),
+    ("03-starved", lambda now, later, theta, eps: now > 2 * theta, "leave out"),
+    ("03-starved", lambda now, later, theta, eps: now, "bools"),
+    ("03-starved", True, "a function"),
+]
+
+
+@pytest.mark.parametrize(("name", "answer"), RIGHT)
+def test_right_answers_are_right(name, answer):
+    assert BY_NAME[name].verdict(answer) == "right"
+
+
+@pytest.mark.parametrize(("name", "answer", "hint"), WRONG)
+def test_wrong_answers_are_told_where_to_look(name, answer, hint):
+    verdict = BY_NAME[name].verdict(answer)
+    assert verdict.startswith("not yet: ")
+    assert hint in verdict
+
+
+@pytest.mark.parametrize(("name", "answer", "hint"), WRONG)
+def test_no_hint_gives_the_answer_away(name, answer, hint):
+    verdict = BY_NAME[name].verdict(answer)
+    assert name != "03-hinge" or "0.41" not in verdict
+    if name == "03-pull":  # names all three, or none
+        assert ("hinge" in verdict) == ("clipped hinge" in verdict) or "a set" in verdict
+
+
+def test_every_exercise_is_tried():
+    assert {name for name, *_ in RIGHT} == {name for name, *_ in WRONG} == set(BY_NAME)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+def test_an_answer_that_is_none_yet_is_told_so(exercise):
+    assert exercise.name.startswith("03-")
+    assert exercise.verdict(...) == "no answer yet"
