@@ -11,20 +11,23 @@ True
 from __future__ import annotations
 
 from linfkit.certification.attacks import smallest_perturbation, survives_pgd
-from linfkit.certification.certify import Certificates, certified_radius, certify, interval_radius
+from linfkit.certification.certify import certify
 from linfkit.certification.evaluation import PGD, Evaluation, evaluate
 from linfkit.certification.exact import ExactRadius, exact_radius
+from linfkit.certification.intervals import interval_radius
 from linfkit.certification.layer_checks import check_lipschitz
 from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_by_layer, lipschitz_estimate
+from linfkit.certification.margins import Certificates, certified_radius
 from linfkit.course.claims import Claims
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.functional import linf_interval, lp_dist, sorted_dist
 from linfkit.nn.checkpoints import load_model, save_model
 from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
-from linfkit.nn.hybrid import HybridEnsemble, HybridNet
+from linfkit.nn.ensembles import Ensemble, HybridEnsemble, VotingEnsemble
+from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
-from linfkit.nn.nets import Ensemble, LpDistNet, VotingEnsemble
+from linfkit.nn.nets import LpDistNet
 from linfkit.nn.original_checkpoints import load_original
 from linfkit.nn.recompute_means import recentre
 from linfkit.nn.sortnet import SortDist, SortNet

@@ -20,14 +20,18 @@ __all__ = [
     "as_tensor",
     "check_count",
     "check_eps",
+    "check_eps_of_each",
     "check_finite_weights",
     "check_images",
-    "check_known",
     "check_logits",
     "check_model",
+    "check_not_nan",
     "check_real",
     "check_tensor",
 ]
+
+#: The beginning of every message about an ε that is wrong.
+EPS = "eps must be in pixels of [0, 1], such as 8/255"
 
 
 def check_count(name: str, value: SupportsIndex, least: int = 1) -> int:
@@ -125,10 +129,10 @@ def check_finite_weights(model: nn.Module) -> None:
             )
 
 
-def check_known(outputs: Tensor) -> Tensor:
+def check_not_nan(outputs: Tensor) -> Tensor:
     """The outputs of a model, (B, ...), refused where they are NaN.
 
-    >>> check_known(torch.tensor([[0.5, math.nan], [0.5, 0.0]]))
+    >>> check_not_nan(torch.tensor([[0.5, math.nan], [0.5, 0.0]]))
     Traceback (most recent call last):
     ValueError: model must give numbers; it gives NaN for 1 of 2 images: are its weights finite?
     """
@@ -228,18 +232,34 @@ def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
     return labels
 
 
-def check_eps(eps: float) -> float:
-    """ε as a float; refused where it is no size of a perturbation of pixels in [0, 1].
+def check_eps(eps: float, positive: bool = False) -> float:
+    """ε as a float, refused if it is no size of a perturbation of pixels in [0, 1].
 
     >>> from fractions import Fraction
     >>> check_eps(Fraction(1, 4))
     0.25
     """
     if isinstance(eps, bool) or not isinstance(eps, Real):
-        raise TypeError(f"eps must be in pixels of [0, 1], such as 8/255; got {eps!r}")
-    if not 0 <= eps <= 1:
-        raise ValueError(
-            f"eps must be in pixels of [0, 1], such as 8/255; got {eps}"
-            + (f" (did you mean {eps:g}/255?)" if 1 < eps <= 255 else "")
-        )
+        raise TypeError(f"{EPS}; got {eps!r}")
+    if not 0 <= eps <= 1 or (positive and not eps):
+        likely = f" (did you mean {eps:g}/255?)" if 1 < eps <= 255 else ""
+        raise ValueError(f"{EPS}{', and above 0' if positive else ''}; got {eps}{likely}")
     return float(eps)
+
+
+def check_eps_of_each(eps: float | Tensor, x: Tensor) -> Tensor:
+    """ε of the samples x in their dtype, from one number for all, or one for each: () or (B,).
+
+    >>> check_eps_of_each(0.5, torch.rand(2, 4)), check_eps_of_each(torch.ones(2), torch.rand(2, 4))
+    (tensor(0.5000), tensor([1., 1.]))
+    """
+    if not isinstance(eps, Tensor):
+        return torch.as_tensor(check_eps(eps), dtype=x.dtype, device=x.device)
+    if eps.shape not in ((), (len(x),)):
+        raise ValueError(
+            f"eps must be one number, or one for each of the {len(x)} samples; "
+            f"the shape is {tuple(eps.shape)}"
+        )
+    if not (torch._C._are_functorch_transforms_active() or ((eps >= 0) & (eps <= 1)).all()):
+        raise ValueError(f"{EPS}; got values from {eps.min():g} to {eps.max():g}")
+    return eps.to(x)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from linfkit._util.checks import as_tensor, check_known
+from linfkit._util.checks import as_tensor, check_not_nan
 
 __all__ = [
     "batches_for",
@@ -131,7 +131,7 @@ def logits_of(model: nn.Module, x: Tensor) -> Tensor:
     >>> logits_of(nn.Linear(4, 2), torch.rand(5, 4)).shape
     torch.Size([5, 2])
     """
-    return check_known(model(x))
+    return check_not_nan(model(x))
 
 
 def with_gradients(function: Function) -> Function:

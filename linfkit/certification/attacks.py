@@ -15,12 +15,12 @@ from linfkit._util.checks import (
     as_labels,
     check_count,
     check_images,
-    check_known,
     check_logits,
     check_model,
+    check_not_nan,
 )
 from linfkit._util.devices import on_device_of_model, with_gradients
-from linfkit.certification.certify import evaluating_at
+from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.known_layers import unwrapped
 
 __all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]
@@ -219,7 +219,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @torch.no_grad()
 def _correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    logits = check_known(model(x))
+    logits = check_not_nan(model(x))
     check_logits(logits, labels)
     return logits.argmax(dim=1) == labels
 

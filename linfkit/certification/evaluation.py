@@ -14,7 +14,9 @@ from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count, check_eps, check_model
 from linfkit.certification.attacks import survives_pgd
-from linfkit.certification.certify import Certificates, certify, interval_radius
+from linfkit.certification.certify import certify, has_own_proof
+from linfkit.certification.intervals import interval_radius
+from linfkit.certification.margins import Certificates
 from linfkit.data.dataset import Dataset
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.nets import LpDistNet
@@ -166,7 +168,7 @@ def _proofs(model: nn.Module, x: Tensor, labels: Tensor, progress: bool) -> dict
     radius = torch.cat([certificates.radius for certificates in found])
     correct = torch.cat([certificates.correct for certificates in found])
     certified = Certificates(radius, correct)
-    if hasattr(type(model), "certified_radius"):
+    if has_own_proof(model):
         return {"own": certified}
     if not isinstance(model, LpDistNet):
         return {"margin": certified}

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from linfkit._util.checks import check_images, check_real
 from linfkit._util.devices import on_device_of_model
-from linfkit.certification.layer_checks import require_plain
+from linfkit.certification.layer_checks import check_plain_net
 from linfkit.nn.layers import LpDist, MeanShift
 from linfkit.nn.nets import LpDistNet
 
@@ -110,7 +110,7 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
     >>> exact.lower >= (margin[0, 0] - margin[0, 1]).item() / 2 - 1e-5
     True
     """
-    model = require_plain(model)
+    model = check_plain_net(model)
     if not isinstance(x, Tensor) or x.numel() != model.in_features:
         raise ValueError(f"x must be one image of {model.in_features} pixels")
     x = check_images(x.reshape(1, -1)).detach()[0]

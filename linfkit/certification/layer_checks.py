@@ -1,4 +1,4 @@
-"""What each layer of a net can lengthen in ℓ∞, so that a certificate has something to stand on."""
+"""Facts about each layer of a net: its Lipschitz constant in ℓ∞, and how often it rounds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from linfkit._util.checks import check_finite_weights, check_model
 from linfkit._util.devices import to_float64
-from linfkit.certification.rounding import may_mix_samples, roundings_of, unit_of, window_size
+from linfkit.certification.rounding import unit_of
+from linfkit.nn.ensembles import Ensemble, VotingEnsemble
 from linfkit.nn.known_layers import has_hooks, is_plain, unwrapped
 from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift
-from linfkit.nn.nets import DistanceNet, Ensemble, LpDistNet, VotingEnsemble
+from linfkit.nn.nets import DistanceNet, LpDistNet
 
 __all__ = [
     "LayerCheck",
+    "check_layer",
     "check_lipschitz",
-    "has_own_forward",
-    "require_one_lipschitz",
-    "require_plain",
+    "check_plain_net",
+    "layer_roundings",
+    "not_plain",
+    "only_holds",
+    "roundings_of",
 ]
 
 #: Modules that only pass values from layer to layer, in a way that adds nothing to them.
@@ -33,16 +37,35 @@ HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble)
 #: PyTorch's layers that multiply by weights.
 MULTIPLYING = (nn.Linear, _ConvNd, _BatchNorm)
 
+#: Roundings of PyTorch's layers; those that round nothing move, select or drop values.
+ROUNDINGS: dict[type[nn.Module], int] = {
+    nn.Dropout: 0,
+    nn.Dropout2d: 0,
+    nn.Flatten: 0,
+    nn.Identity: 0,
+    nn.MaxPool2d: 0,
+    nn.ReLU: 0,
+    nn.Tanh: 8,  # four units in the last place, of which each is two roundings
+    nn.Unflatten: 0,
+}
+
+#: The reason for a module whose forward cannot be verified.
+OWN_FORWARD = (
+    "has a forward of its own, which can add or multiply what its layers give, so that half the "
+    "margin may be no radius: connect them by nn.Sequential, or give the model a proof, a method "
+    "certified_radius"
+)
+
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """What one layer can do to a distance in ℓ∞, at p=∞ in evaluation mode.
+    """Effect of one layer on distances in ℓ∞, at p=∞ in evaluation mode.
 
     Attributes:
-        name: as ``named_modules`` has it; empty for the model itself.
+        name: as in ``named_modules``; empty for the model itself.
         layer: the layer's class.
         constant: an upper bound of its Lipschitz constant in ℓ∞; inf where none is known.
-        roundings: see `linfkit.certification.rounding.roundings_of`; None where they are not known.
+        roundings: see `roundings_of`; None where they are not known.
         why: the reason, as the end of a sentence that begins with the layer.
     """
 
@@ -54,7 +77,7 @@ class LayerCheck:
 
     @property
     def sound(self) -> bool:
-        """Whether a certificate can count on the layer: on its constant, and on its rounding."""
+        """True if a certificate can count on the layer's constant and on its roundings."""
         return self.constant <= 1 and self.roundings is not None
 
 
@@ -62,11 +85,11 @@ def check_lipschitz(model: nn.Module) -> list[LayerCheck]:
     """The Lipschitz constant in ℓ∞ of each layer inside a model, at p=∞ in evaluation mode.
 
     A net is 1-Lipschitz where all its layers are, and where nothing but `nn.Sequential`, linfkit's
-    own nets and their `Ensemble` connects them. Any other module with layers inside is a row of its
-    own, after theirs, with the constant inf: what its ``forward`` does with them cannot be seen.
+    own nets and their `Ensemble` connects them. Any other module with layers inside has a row after
+    theirs, with the constant inf: what its ``forward`` does with them cannot be verified.
 
     A layer of your own is known by an attribute `roundings`: see
-    `linfkit.certification.rounding.roundings_of`.
+    `linfkit.certification.layer_checks.roundings_of`.
 
     >>> from linfkit.nn.layers import LpDist
     >>> net = nn.Sequential(LpDist(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -79,26 +102,45 @@ def check_lipschitz(model: nn.Module) -> list[LayerCheck]:
     """
     check_model("model", model)
     check_finite_weights(model)
-    return list(_rows("", model))
+    return [row for _, row in _checked("", model)]
 
 
-def require_one_lipschitz(model: nn.Module) -> None:
-    """Refuse a model with a layer that no certificate can count on, and say why.
+@torch.no_grad()
+def check_layer(module: nn.Module, name: str = "") -> LayerCheck:
+    """Facts about one module: its Lipschitz constant in ℓ∞, its roundings, and the reason.
 
-    What the ``forward`` of the model itself does with its layers is not looked into:
-    `has_own_forward` tells whether that has to be trusted.
-
-    >>> from linfkit.nn.nets import LpDistNet
-    >>> require_one_lipschitz(LpDistNet(4, width=8, depth=2, classes=3))
+    >>> check_layer(nn.ReLU())
+    LayerCheck(name='', layer='ReLU', constant=1.0, roundings=0, why='lengthens nothing in ℓ∞')
     """
-    for row in _rows("", model):
-        if not row.sound and not (row.name == "" and has_own_forward(model)):
-            layer = f"its layer {row.name!r}, a {row.layer}," if row.name else f"a {row.layer}"
-            raise ValueError(f"model must give logits that are 1-Lipschitz; {layer} {row.why}")
+    roundings = None if _is_active_dropout(module) else roundings_of(module)
+    constant, why = _constant_of(module, roundings)
+    return LayerCheck(name, type(module).__name__, constant, roundings, why)
 
 
-def require_plain(model: nn.Module) -> LpDistNet:
-    """The net itself, unwrapped, if it is an `LpDistNet` of the layers that its class makes.
+def layer_roundings(model: nn.Module) -> dict[nn.Module, int] | None:
+    """Roundings of each layer of a 1-Lipschitz model; None if its own forward cannot be verified.
+
+    Raises:
+        ValueError: a certificate cannot count on one of the layers; the message says why.
+
+    >>> net = LpDistNet(4, width=8, depth=2, classes=3)
+    >>> list(layer_roundings(net).values())
+    [1, 1, 2]
+    """
+    roundings = {}
+    for layer, row in _checked("", model):
+        if row.sound and row.roundings is not None:
+            roundings[layer] = row.roundings
+        elif layer is model and row.why == OWN_FORWARD:
+            return None
+        else:
+            where = f"its layer {row.name!r}, a {row.layer}," if row.name else f"a {row.layer}"
+            raise ValueError(f"model must give logits that are 1-Lipschitz; {where} {row.why}")
+    return roundings
+
+
+def check_plain_net(model: nn.Module) -> LpDistNet:
+    """Check that a model is an `LpDistNet` of the layers that its class makes; return it unwrapped.
 
     For proofs that go through these layers one by one.
 
@@ -108,14 +150,14 @@ def require_plain(model: nn.Module) -> LpDistNet:
             net itself may have; a weight is NaN or infinite; or its scale is no positive number.
 
     >>> net = LpDistNet(4, width=8, depth=2, classes=3)
-    >>> require_plain(net) is net
+    >>> check_plain_net(net) is net
     True
     """
     model = unwrapped(model)
     if not isinstance(model, LpDistNet):
         raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
     if not (is_plain(model, LpDistNet) and is_plain(model.layers, nn.Sequential)):
-        raise ValueError("model must be a plain LpDistNet; it has a hook or methods of its own")
+        raise not_plain(LpDistNet)
     check_finite_weights(model)
     for place, layer in enumerate(model.layers):
         if not is_plain(layer, MeanShift if place % 2 else LpDist):
@@ -127,60 +169,80 @@ def require_plain(model: nn.Module) -> LpDistNet:
     return model
 
 
-def has_own_forward(model: nn.Module) -> bool:
-    """Whether a model connects its layers in a way of its own, which cannot be seen.
+def not_plain(kind: type[nn.Module]) -> ValueError:
+    """Error for a model that is hooked, or has methods in place of those of its class."""
+    return ValueError(f"model must be a plain {kind.__name__}; it has a hook or methods of its own")
 
-    >>> class Residual(nn.Sequential):
-    ...     def forward(self, x):
-    ...         return x + super().forward(x)
-    >>> has_own_forward(Residual(nn.Identity())), has_own_forward(nn.Sequential(nn.Identity()))
+
+def only_holds(module: nn.Module) -> bool:
+    """True if a module adds nothing to what its layers do.
+
+    >>> only_holds(nn.Sequential()), only_holds(nn.ReLU())
     (True, False)
     """
-    held = _only_holds(model) or is_plain(model, VotingEnsemble)
-    own = not (held or has_hooks(model))  # what a hook does is nobody's word
-    return bool(list(model.children())) and own and roundings_of(model) is None
-
-
-def _rows(name: str, module: nn.Module) -> Iterator[LayerCheck]:
-    for of_child, child in module.named_children():
-        yield from _rows(f"{name}.{of_child}" if name else of_child, child)
-    if not _only_holds(module):
-        constant, why = _constant(module)
-        yield LayerCheck(name, type(module).__name__, constant, _roundings(module), why)
-
-
-def _only_holds(module: nn.Module) -> bool:
     return unwrapped(module) is not module or any(is_plain(module, kind) for kind in HOLDING)
 
 
-def _roundings(module: nn.Module) -> int | None:
-    return None if _is_active_dropout(module) else roundings_of(module)
+def roundings_of(layer: nn.Module) -> int | None:
+    """How often a layer rounds between its inputs and each output; None where it is not known.
+
+    A layer states it as its class's attribute or property `roundings`, and states by it that it is
+    1-Lipschitz in ℓ∞ at p=∞ in evaluation mode, sample by sample, and that none of the values it
+    rounds, except for a `bias` added last, cancel, or are larger than `roundings` times its output.
+    A subclass that overrides a method that the class computes with has to state it anew. A layer
+    that mixes samples, or has a hook, is not known.
+
+    >>> from linfkit.nn.layers import LpDist, MeanShift
+    >>> [roundings_of(layer) for layer in (LpDist(2, 3), LpDist(2, 3, bias=True), MeanShift(3))]
+    [1, 2, 1]
+    >>> roundings_of(nn.Linear(2, 3)) is None
+    True
+    """
+    if is_plain(layer, nn.AvgPool2d):
+        return _window_size(layer) + 2  # a sum, and a product with 1/count
+    if _may_mix_samples(layer):
+        return None
+    for kind in type(layer).__mro__:
+        if kind in ROUNDINGS:
+            return ROUNDINGS[kind] if is_plain(layer, kind) else None
+        if "roundings" in vars(kind):
+            stated = layer.roundings
+            known = isinstance(stated, int) and stated >= 0 and is_plain(layer, kind)
+            return stated if known else None  # type: ignore[return-value]
+    return None
 
 
-@torch.no_grad()
-def _constant(module: nn.Module) -> tuple[float, str]:
+def _checked(name: str, module: nn.Module) -> Iterator[tuple[nn.Module, LayerCheck]]:
+    """Each module inside that computes something, innermost first, with its facts."""
+    for of_child, child in module.named_children():
+        yield from _checked(f"{name}.{of_child}" if name else of_child, child)
+    if not only_holds(module):
+        yield module, check_layer(module, name)
+
+
+def _constant_of(module: nn.Module, roundings: int | None) -> tuple[float, str]:
     """An upper bound of a layer's Lipschitz constant in ℓ∞, and the reason."""
     if has_hooks(module):
         return math.inf, (
             "has a hook, which can change what it is given and what it gives, so that half the "
             "margin may be no radius: remove the hook (that of a pruned layer by prune.remove)"
         )
-    if may_mix_samples(module):
+    if _may_mix_samples(module):
         return math.inf, (
             "may mix the samples of a batch, so that a radius may be of no one of them: let its "
             "dimensions be counted from the front, from 1 on"
         )
-    if isinstance(module, DistanceLayer) and roundings_of(module) is not None:
+    if isinstance(module, DistanceLayer) and roundings is not None:
         return 1.0, "is a distance in ℓ∞"
     if is_plain(module, nn.AvgPool2d):
-        constant = window_size(module) / abs(module.divisor_override or window_size(module))
-        if constant > 1:
-            return constant, f"sums a window, {_steeper(constant)}"
-        return constant, "averages a window"
+        constant = _window_size(module) / abs(module.divisor_override or _window_size(module))
+        return (
+            constant,
+            f"sums a window{_steeper(constant)}" if constant > 1 else "averages a window",
+        )
     if (norm := _norm(module)) is not None:
-        if norm > 1:
-            return norm, f"multiplies by its weights, {_steeper(norm)}"
-        return norm, "multiplies by its weights, in sums whose rounding is not bounded here"
+        unbounded = ", in sums whose rounding is not bounded here"
+        return norm, f"multiplies by its weights{_steeper(norm) if norm > 1 else unbounded}"
     if _is_active_dropout(module):
         return math.inf, (
             "is active: each call is of another net, and a radius would be of none of them; call "
@@ -192,14 +254,10 @@ def _constant(module: nn.Module) -> tuple[float, str]:
             "their difference is no radius: certify the Ensemble of the same models, the mean of "
             "logits"
         )
-    if roundings_of(module) is not None:
+    if roundings is not None:
         return 1.0, "lengthens nothing in ℓ∞"
     if list(module.children()):
-        return math.inf, (
-            "has a forward of its own, which can add or multiply what its layers give, so that "
-            "half the margin may be no radius: connect them by nn.Sequential, or give the model "
-            "a proof of its own, a method certified_radius"
-        )
+        return math.inf, OWN_FORWARD
     return math.inf, "is not known to lengthen nothing in ℓ∞, so that half the margin is no radius"
 
 
@@ -223,16 +281,29 @@ def _norm(module: nn.Module) -> float | None:
         if module.weight is not None:
             slope = slope * to_float64(module.weight).abs()
         return slope.max().item()
-    used = "scaled_weight" if hasattr(module, "scaled_weight") else "weight"
-    weight: Tensor = getattr(module, used)
+    weight: Tensor = getattr(module, "scaled_weight", module.weight)
     if isinstance(module, _ConvNd) and module.transposed:
         weight = weight.transpose(0, 1)  # of all groups
     return to_float64(weight).flatten(1).abs().sum(dim=1).max().item()
 
 
 def _steeper(constant: float) -> str:
-    return f"and is up to {constant:.3g} times as steep, so that half the margin is no radius"
+    return f", and is up to {constant:.3g} times as steep, so that half the margin is no radius"
 
 
 def _is_active_dropout(module: nn.Module) -> bool:
     return isinstance(module, _DropoutNd) and module.training and module.p > 0
+
+
+def _may_mix_samples(layer: nn.Module) -> bool:
+    """True if a layer reshapes the batch's own dimension, as one counted from the end may be."""
+    if isinstance(layer, nn.Flatten):
+        return layer.start_dim < 1
+    return isinstance(layer, nn.Unflatten) and not (isinstance(layer.dim, int) and layer.dim >= 1)
+
+
+def _window_size(pool: nn.AvgPool2d) -> int:
+    """Number of values that a pool looks at for each of its outputs."""
+    size = pool.kernel_size
+    sides = [size] if isinstance(size, int) else list(size)  # PyTorch takes (k,) for (k, k)
+    return math.prod(sides if len(sides) > 1 else 2 * sides)

@@ -19,15 +19,15 @@ from linfkit._util.checks import (
     check_eps,
     check_finite_weights,
     check_images,
-    check_known,
     check_model,
+    check_not_nan,
     check_real,
 )
 from linfkit._util.devices import on_device_of_model, with_gradients
-from linfkit.certification.layer_checks import check_lipschitz
+from linfkit.certification.layer_checks import check_layer, only_holds
+from linfkit.nn.ensembles import Members, VotingEnsemble
 from linfkit.nn.known_layers import has_hooks, unwrapped
 from linfkit.nn.layers import DistanceLayer, distance_layers
-from linfkit.nn.nets import Members, VotingEnsemble
 
 __all__ = [
     "LayerConstant",
@@ -85,12 +85,12 @@ def _bound(module: nn.Module) -> float:
             return of_logits
         return module.logit_scale / 2 * of_logits
     if isinstance(module, DistanceLayer):
-        return check_lipschitz(module)[-1].constant * neuron_bound(module.fan_in, module.p)
+        return check_layer(module).constant * neuron_bound(module.fan_in, module.p)
     # with repetitions, which children() leaves out
-    if inside := [child for child in module._modules.values() if child is not None]:
-        factors = [_bound(child) for child in inside]
-    else:
-        factors = [row.constant for row in check_lipschitz(module)]
+    inside = [child for child in module._modules.values() if child is not None]
+    if not inside and not only_holds(module):
+        return check_layer(module).constant
+    factors = [_bound(child) for child in inside]
     return math.inf if math.inf in factors else math.prod(factors)
 
 
@@ -205,7 +205,7 @@ def _steepest_quotient(
 ) -> Tensor:
     """Ascent of every output at once: rows (output, sample), each perturbed on its own."""
     with torch.no_grad():
-        at_x = check_known(function(x)).flatten(1)  # (B, outputs)
+        at_x = check_not_nan(function(x)).flatten(1)  # (B, outputs)
     samples, outputs = at_x.shape
     climbed = torch.arange(outputs, device=x.device).repeat_interleave(samples)
     start, at_start = x.repeat(outputs, *[1] * (x.dim() - 1)), at_x.T.flatten()

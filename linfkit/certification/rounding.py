@@ -49,43 +49,28 @@ above depends on the order in which it computes. 2δ is the `rounding` of `linfk
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import to_float64
+from linfkit.nn.ensembles import Ensemble
 from linfkit.nn.known_layers import is_plain, unwrapped
-from linfkit.nn.nets import DistanceNet, Ensemble
-from linfkit.nn.normalization import PixelUnits
+from linfkit.nn.nets import DistanceNet
+from linfkit.nn.normalization import Normalization
 
 __all__ = [
     "Rounded",
     "after_layer",
     "largest",
-    "may_mix_samples",
     "normalised",
+    "propagate",
     "rounded_down",
-    "roundings_of",
-    "through",
     "unit_of",
-    "window_size",
 ]
-
-#: Roundings of PyTorch's layers; what is 0 moves, selects or forgets values.
-OF_TORCH: dict[type[nn.Module], int] = {
-    nn.Dropout: 0,
-    nn.Dropout2d: 0,
-    nn.Flatten: 0,
-    nn.Identity: 0,
-    nn.MaxPool2d: 0,
-    nn.ReLU: 0,
-    nn.Tanh: 8,  # four units in the last place, of which each is two roundings
-    nn.Unflatten: 0,
-}
 
 
 @dataclass(frozen=True)
@@ -146,21 +131,19 @@ class Rounded:
         return Rounded(value, error.where(fits, math.inf), self.reach)
 
 
-def through(module: nn.Module, at: Rounded) -> Rounded:
-    """What a module makes of values, with the error that its layers and it add.
+def propagate(module: nn.Module, at: Rounded, roundings: Mapping[nn.Module, int]) -> Rounded:
+    """Values that a module computes, with the error that its layers add.
 
     Args:
-        module: at p=∞ and in evaluation mode; an image is what a net takes, values what a layer
-            does.
-        at: what comes in.
+        module: at p=∞ and in evaluation mode.
+        at: what comes in: images for a net, values for a layer.
+        roundings: how often each layer rounds, known of all of them
+            (`linfkit.certification.layer_checks.layer_roundings`).
 
-    Raises:
-        ValueError: it holds a layer whose roundings nobody has stated (`roundings_of`);
-            `linfkit.check_lipschitz` names all of them.
-
+    >>> from linfkit.certification.layer_checks import layer_roundings
     >>> from linfkit.nn.nets import LpDistNet
     >>> x, net = torch.rand(5, 4), LpDistNet(4, width=8, depth=3, classes=3, scale=0.4).eval()
-    >>> logits = through(net, Rounded.of(x))
+    >>> logits = propagate(net, Rounded.of(x), layer_roundings(net))
     >>> torch.equal(logits.value, net(x))
     True
     >>> difference = (logits.value - net.double()(x.double())).abs().amax(dim=1)
@@ -168,42 +151,36 @@ def through(module: nn.Module, at: Rounded) -> Rounded:
     (True, True)
     """
     if is_plain(module, nn.Sequential):
-        return reduce(lambda so_far, layer: through(layer, so_far), module, at)
+        for layer in module:
+            at = propagate(layer, at, roundings)
+        return at
     if is_plain(module, DistanceNet):
-        inside = through(module.layers, normalised(module, at))
+        inside = propagate(module.layers, normalised(module, at), roundings)
         logits = -module.scale * inside.value
         return inside.times(unit_of(module)).after(logits, roundings=1)
     if is_plain(module, Ensemble):
-        return _mean([through(member, at) for member in module.models])
+        return _mean([propagate(member, at, roundings) for member in module.models])
     if (wrapped := unwrapped(module)) is not module:
-        return through(wrapped, at)
-    return after_layer(module, at, module(at.value))
+        return propagate(wrapped, at, roundings)
+    return after_layer(module, at, module(at.value), roundings[module])
 
 
-def after_layer(layer: nn.Module, at: Rounded, value: Tensor) -> Rounded:
-    """What one layer made of values, with the error that it adds.
+def after_layer(layer: nn.Module, at: Rounded, value: Tensor, roundings: int) -> Rounded:
+    """Values that one layer computed, with the error that it adds.
 
     Args:
-        layer: no net: it holds no layers.
+        layer: a layer, not a net.
         at: what came in.
         value: what came out; where bounds of the values came in, their bounds.
-
-    Raises:
-        ValueError: nobody has stated its roundings.
+        roundings: of the layer.
     """
-    roundings = roundings_of(layer)
-    if roundings is None:
-        raise ValueError(
-            f"model must be made of layers whose roundings are known; those of a "
-            f"{type(layer).__name__} are not"
-        )
     own = chain(layer.parameters(), layer.buffers())
     dtypes = {tensor.dtype for tensor in own if tensor.is_floating_point()}
     size = _rounded_size(layer, at.value, value)
     return at.after(value, roundings, size, dtypes | {at.value.dtype})
 
 
-def normalised(net: PixelUnits, at: Rounded) -> Rounded:
+def normalised(net: Normalization, at: Rounded) -> Rounded:
     """(x − mean) / scale of images, with its error, in the units inside.
 
     >>> from linfkit.nn.nets import LpDistNet
@@ -215,7 +192,7 @@ def normalised(net: PixelUnits, at: Rounded) -> Rounded:
     return at.times(1 / unit_of(net)).after(net.normalise(at.value), roundings=3)
 
 
-def unit_of(net: PixelUnits) -> float:
+def unit_of(net: Normalization) -> float:
     """The net's scale, as the unit of what is inside it, in pixels.
 
     Raises:
@@ -244,46 +221,6 @@ def _rounded_size(layer: nn.Module, before: Tensor, after: Tensor) -> Tensor | N
     return None
 
 
-def roundings_of(layer: nn.Module) -> int | None:
-    """How often a layer rounds between its inputs and each output; None where it is not known.
-
-    A layer states it as its class's attribute or property `roundings`, and states by it that it is
-    1-Lipschitz in ℓ∞ at p=∞ in evaluation mode, sample by sample, and that none of the values it
-    rounds, except for a `bias` added last, cancel, or are larger than `roundings` times its output.
-    A subclass that overrides what the class computes with has to state it anew. A layer that mixes
-    samples, or has a hook, is not known.
-
-    >>> from linfkit.nn.layers import LpDist, MeanShift
-    >>> [roundings_of(layer) for layer in (LpDist(2, 3), LpDist(2, 3, bias=True), MeanShift(3))]
-    [1, 2, 1]
-    >>> roundings_of(nn.Linear(2, 3)) is None
-    True
-    """
-    if is_plain(layer, nn.AvgPool2d):
-        return window_size(layer) + 2  # a sum, and a product with 1/count
-    if may_mix_samples(layer):
-        return None
-    for kind in type(layer).__mro__:
-        if kind in OF_TORCH:
-            return OF_TORCH[kind] if is_plain(layer, kind) else None
-        if "roundings" in vars(kind):
-            stated = layer.roundings
-            known = isinstance(stated, int) and stated >= 0 and is_plain(layer, kind)
-            return stated if known else None  # type: ignore[return-value]
-    return None
-
-
-def may_mix_samples(layer: nn.Module) -> bool:
-    """Whether a layer reshapes the batch's own dimension, as one counted from the end may be.
-
-    >>> [may_mix_samples(nn.Flatten(start_dim)) for start_dim in (1, 0, -2)]
-    [False, True, True]
-    """
-    if isinstance(layer, nn.Flatten):
-        return layer.start_dim < 1
-    return isinstance(layer, nn.Unflatten) and not (isinstance(layer.dim, int) and layer.dim >= 1)
-
-
 def largest(values: Tensor) -> Tensor:
     """The largest magnitude of each sample, (B, ...) to (B,), float64."""
     rows = values.flatten(1)
@@ -297,10 +234,3 @@ def rounded_down(value: Tensor, dtype: torch.dtype) -> Tensor:
     True
     """
     return value.to(dtype).nextafter(torch.tensor(-math.inf, dtype=dtype, device=value.device))
-
-
-def window_size(pool: nn.AvgPool2d) -> int:
-    """How many values a pool looks at for each of its outputs."""
-    size = pool.kernel_size
-    sides = [size] if isinstance(size, int) else list(size)  # PyTorch takes (k,) for (k, k)
-    return math.prod(sides if len(sides) > 1 else 2 * sides)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 
-from linfkit.certification.certify import evaluating_at
 from linfkit.data.sizes import SIZES
+from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.layers import DistanceLayer, distance_layers
 from linfkit.nn.shapes import ShapesAlone
 from linfkit.recipes import Recipe

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from linfkit._util.checks import as_python, check_model, check_tensor
 from linfkit._util.files import expanded, write_atomically
 from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
-from linfkit.nn.hybrid import HybridEnsemble, HybridNet
+from linfkit.nn.ensembles import Ensemble, HybridEnsemble, VotingEnsemble
+from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import set_p
-from linfkit.nn.nets import Ensemble, LpDistNet, SharedExponent, VotingEnsemble, common_p
+from linfkit.nn.nets import LpDistNet, SharedExponent, common_p
 from linfkit.nn.shapes import ShapesAlone
 from linfkit.nn.sortnet import SortNet
 

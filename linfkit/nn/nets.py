@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain, pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from linfkit._util.checks import check_count, check_model, check_real
+from linfkit._util.checks import check_count
 from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift, distance_layers, set_p
-from linfkit.nn.normalization import PixelUnits
+from linfkit.nn.normalization import Normalization
 
 __all__ = [
     "DistanceNet",
-    "Ensemble",
     "LpDistNet",
-    "Members",
     "SharedExponent",
-    "VotingEnsemble",
-    "centred",
     "common_p",
+    "with_mean_shifts",
 ]
 
 
@@ -51,7 +46,7 @@ class SharedExponent(nn.Module):
         return {"class": type(self).__name__, "arguments": self.arguments}
 
 
-class DistanceNet(SharedExponent, PixelUnits):
+class DistanceNet(SharedExponent, Normalization):
     """Distance layers in a row; logits are f(x) = −scale · u of normalised images.
 
     u is the last layer's output on (x − mean) / scale. Dividing by `scale` inside and multiplying
@@ -91,6 +86,7 @@ class LpDistNet(DistanceNet):
     Raises:
         TypeError, ValueError: an argument is out of range; its name is in the message.
 
+    >>> import torch
     >>> net = LpDistNet(64, width=32, depth=3, classes=10, mean=0.3, scale=0.4)
     >>> net(torch.rand(5, 1, 8, 8)).shape
     torch.Size([5, 10])
@@ -121,121 +117,21 @@ class LpDistNet(DistanceNet):
             "identity_start": bool(identity_start),
         }
         sizes = [in_features] + [width] * (depth - 1)
-        self.layers = centred(
+        self.layers = with_mean_shifts(
             *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(sizes)),
             LpDist(sizes[-1], classes, bias=True, identity_start=identity_start),
         )
 
 
-def centred(*layers: DistanceLayer) -> nn.Sequential:
+def with_mean_shifts(*layers: DistanceLayer) -> nn.Sequential:
     """The layers in a row, a mean shift after all but the last.
 
-    >>> [type(layer).__name__ for layer in centred(LpDist(4, 8), LpDist(8, 3))]
+    >>> [type(layer).__name__ for layer in with_mean_shifts(LpDist(4, 8), LpDist(8, 3))]
     ['LpDist', 'MeanShift', 'LpDist']
     """
     *hidden, last = layers
     shifted = ((layer, MeanShift(len(layer.weight))) for layer in hidden)
     return nn.Sequential(*chain.from_iterable(shifted), last)
-
-
-class Members(SharedExponent):
-    """Several models of one task, whose logits are taken together.
-
-    Args:
-        models: the members; all take the same input and give the same number of logits.
-
-    Attributes:
-        models: the same, as an ``nn.ModuleList``.
-
-    Raises:
-        TypeError: a member is no module.
-        ValueError: there is no member.
-
-    >>> Members([LpDistNet(4, 8, 2, 3) for _ in range(5)]).logits(torch.rand(2, 4)).shape
-    torch.Size([5, 2, 3])
-    """
-
-    def __init__(self, models: Iterable[nn.Module]) -> None:
-        super().__init__()
-        if isinstance(models, str) or not isinstance(models, Iterable):
-            raise TypeError(f"models must be several models; got {type(models).__name__}")
-        self.models = nn.ModuleList()
-        for model in models:
-            check_model("each of the models", model)
-            self.models.append(model)
-        if not len(self.models):
-            raise ValueError("models must hold at least one model; got none")
-        if all(isinstance(model, SharedExponent) for model in self.models):
-            self.arguments = {"models": [model.architecture for model in self.models]}
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Each member's logits, (K, B, classes).
-
-        Raises:
-            ValueError: the members do not all give the same number of logits.
-        """
-        logits = [model(x) for model in self.models]
-        if any(each.shape != logits[0].shape for each in logits):
-            counts = ", ".join(str(each.shape[-1]) for each in logits)
-            raise ValueError(f"models must all give the same number of logits; they give {counts}")
-        return torch.stack(logits)
-
-
-class Ensemble(Members):
-    """The mean of several models' logits: fusion.
-
-    A mean of 1-Lipschitz functions is 1-Lipschitz, so the ensemble is certified by the same rule;
-    if every member certifies the same label at ε, so does the mean (Li et al., 2021, section 4).
-
-    Args:
-        models: the members; all take the same input and give the same number of logits.
-
-    Raises:
-        ValueError: there is no member, or, when it is called, members differ in their logits.
-
-    >>> members = [LpDistNet(4, 8, 2, 3) for _ in range(5)]
-    >>> ensemble, x = Ensemble(members).eval(), torch.rand(2, 4)
-    >>> torch.allclose(ensemble(x), sum(net(x) for net in members) / 5)
-    True
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Mean logits, (B, classes)."""
-        return self.logits(x).mean(dim=0)
-
-
-class VotingEnsemble(Members):
-    """The mean of several models' softmaxes: voting, mean over k of softmax(s · f⁽ᵏ⁾).
-
-    Its outputs are probabilities, not distances: where each logit is 1-Lipschitz, a probability can
-    still move by s/2 for each pixel unit, so that half their difference is no certified radius, and
-    `linfkit.certify` refuses it (Li et al., 2021, section 4, compare voting with fusion).
-
-    Args:
-        models: the members; all take the same input and give the same number of logits.
-        logit_scale: s, what the logits, in pixels, are multiplied by before the softmax. A large
-            one leaves each member a whole vote for its own class.
-
-    Raises:
-        TypeError, ValueError: there is no member, the scale is no positive number, or, when it is
-            called, members differ in their logits.
-
-    >>> voting = VotingEnsemble([LpDistNet(4, 8, 2, 3) for _ in range(5)], logit_scale=10).eval()
-    >>> torch.allclose(voting(torch.rand(2, 4)).sum(dim=1), torch.ones(2))
-    True
-    """
-
-    def __init__(self, models: Iterable[nn.Module], logit_scale: float) -> None:
-        super().__init__(models)
-        self.logit_scale = check_real(
-            "logit_scale", logit_scale, "a positive number", lambda s: 0 < s < math.inf
-        )
-        if self.arguments is not None:
-            self.arguments |= {"logit_scale": self.logit_scale}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Mean probabilities, (B, classes)."""
-        return (self.logit_scale * self.logits(x)).softmax(dim=-1).mean(dim=0)
 
 
 def common_p(module: nn.Module) -> float:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from linfkit._util.checks import check_real
 
-__all__ = ["PixelUnits"]
+__all__ = ["Normalization"]
 
 
-class PixelUnits(nn.Module):
+class Normalization(nn.Module):
     """A net that takes images in [0, 1], and works on (x − mean) / scale inside.
 
     What is 1-Lipschitz in ℓ∞ of the normalised input is so in the pixels' when it is multiplied by
@@ -36,7 +36,7 @@ class PixelUnits(nn.Module):
     Raises:
         TypeError, ValueError: mean or scale is out of range; its name is in the message.
 
-    >>> units = PixelUnits(in_features=12, mean=[0.1, 0.2, 0.3], scale=0.5, channels=3)
+    >>> units = Normalization(in_features=12, mean=[0.1, 0.2, 0.3], scale=0.5, channels=3)
     >>> units.normalise(torch.ones(1, 3, 2, 2)).view(3, 4)[:, 0]
     tensor([1.8000, 1.6000, 1.4000])
     """

@@ -1,4 +1,4 @@
-"""Running means taken anew: what training kept of them need not be what evaluation sees."""
+"""Recompute running means: those kept in training need not be what evaluation sees."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from linfkit._util.checks import check_count, check_images, check_model
 from linfkit._util.devices import batches_for
-from linfkit.certification.certify import evaluating_at
+from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.layers import MeanShift
 
-__all__ = ["keeping_means", "recentre", "recentred"]
+__all__ = ["preserve_running_means", "recentre", "recentred"]
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
 
 @contextmanager
 def recentred(model: nn.Module, images: Tensor) -> Iterator[None]:
-    """Within the block, the running means are those of `recentre`; then as before.
+    """Recompute running means by `recentre`, and restore them after the block.
 
     >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3)
@@ -72,18 +72,18 @@ def recentred(model: nn.Module, images: Tensor) -> Iterator[None]:
     >>> net.layers[1].running_mean.abs().max()
     tensor(0.)
     """
-    with keeping_means(model):
+    with preserve_running_means(model):
         recentre(model, images)
         yield
 
 
 @contextmanager
-def keeping_means(model: nn.Module) -> Iterator[list[MeanShift]]:
-    """Within the block, which gets the mean shifts, running means may change; then as before.
+def preserve_running_means(model: nn.Module) -> Iterator[list[MeanShift]]:
+    """Restore running means after the block, whatever changes them; yields the mean shifts.
 
     >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3).train()
-    >>> with keeping_means(net) as (shift,):
+    >>> with preserve_running_means(net) as (shift,):
     ...     _ = net(torch.rand(5, 4))
     ...     assert shift.running_mean.abs().max() > 0
     >>> shift.running_mean.abs().max()

@@ -10,7 +10,7 @@ from torch import Tensor
 from linfkit._util.checks import check_count, check_tensor
 from linfkit.functional import check_rho, lp_dist, sorted_dist
 from linfkit.nn.layers import DistanceLayer, LpDist
-from linfkit.nn.nets import DistanceNet, centred
+from linfkit.nn.nets import DistanceNet, with_mean_shifts
 
 __all__ = ["SortDist", "SortNet"]
 
@@ -168,7 +168,7 @@ class SortNet(DistanceNet):
             "scale": float(scale),
             "identity_start": bool(identity_start),
         }
-        self.layers = centred(
+        self.layers = with_mean_shifts(
             LpDist(in_features, width, identity_start=identity_start),
             *(SortDist(width, width, rho, identity_start=identity_start) for _ in range(depth - 2)),
             SortDist(width, classes, rho, bias=True, identity_start=identity_start),

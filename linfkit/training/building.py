@@ -9,7 +9,8 @@ import torch
 from linfkit._util.checks import check_count
 from linfkit.data.dataset import Dataset
 from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
-from linfkit.nn.hybrid import HybridNet, ensemble_of
+from linfkit.nn.ensembles import ensemble_of
+from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import DistanceNet, LpDistNet, SharedExponent
 from linfkit.nn.sortnet import SortNet
 from linfkit.recipes import Recipe

@@ -14,8 +14,7 @@ from linfkit.certification.certify import certify
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import AVERAGED, RAW, read_header, save_model
-from linfkit.nn.hybrid import ensemble_of
-from linfkit.nn.nets import Members
+from linfkit.nn.ensembles import Members, ensemble_of
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.fit import as_the_recipe_asks, fit
 from linfkit.training.members import Member, train_side_by_side

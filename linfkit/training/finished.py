@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, field_validator
 
 from linfkit._util.files import expanded
-from linfkit.certification.certify import Certificates, certify
+from linfkit.certification.certify import certify
+from linfkit.certification.margins import Certificates
 from linfkit.data.loading import is_at_hand
 from linfkit.nn.checkpoints import AVERAGED, RAW, read_header
 from linfkit.recipes import Recipe

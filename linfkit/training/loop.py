@@ -25,13 +25,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from linfkit._util.distributed import exchanging_gradients, processes, rank, share, summed
-from linfkit.certification.certify import Certificates, certify, evaluating_at
+from linfkit.certification.certify import certify
 from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_estimate
+from linfkit.certification.margins import Certificates
 from linfkit.data.augmentations import random_crop, random_flip
 from linfkit.data.dataset import Dataset
+from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.layers import distance_layers, set_p
 from linfkit.nn.nets import common_p
-from linfkit.nn.recompute_means import keeping_means, recentre, recentred
+from linfkit.nn.recompute_means import preserve_running_means, recentre, recentred
 from linfkit.nn.sortnet import SortDist
 from linfkit.recipes import Recipe
 from linfkit.training.moments import moment_of
@@ -302,7 +304,7 @@ def _worst_at_infinity(model: nn.Module, x: Tensor, labels: Tensor, eps: float) 
 
     Running means would not do: they belong to the p of training, and centre nothing at another.
     """
-    with keeping_means(model) as shifts, evaluating_at(model, math.inf):
+    with preserve_running_means(model) as shifts, evaluating_at(model, math.inf):
         for shift in shifts:
             shift.train()
         return worst_within(model, x, labels, eps)

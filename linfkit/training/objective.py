@@ -11,7 +11,8 @@ import math
 from torch import Tensor, nn
 
 from linfkit._util.distributed import mean_over_processes
-from linfkit.nn.hybrid import IntervalCertified
+from linfkit.nn.ensembles import HybridEnsemble
+from linfkit.nn.hybrid import HybridNet
 from linfkit.recipes import Recipe
 from linfkit.training.losses import (
     hinge_loss,
@@ -71,17 +72,15 @@ def logits_worst_and_loss(
         (B, C), (B, C) and a scalar. The ε of the worst logits is the moment's, or that of the
         hinge's margin θ.
     """
-    if isinstance(model, IntervalCertified):
-        features = model.features(x)
-        logits = model.logits_at(features)
-        worst = model.worst_logits_at(features, labels, moment.eps)
+    if isinstance(model, HybridNet | HybridEnsemble):
+        logits, worst = model.logits_and_worst(x, labels, moment.eps)
     else:
         logits = model(x)
         worst = worst_logits(logits, labels, moment.eps)
     match recipe.loss:
         case "hinge":
             loss = hinge_loss(logits, labels, recipe.theta, recipe.kappa)
-        case "mixed" if isinstance(model, IntervalCertified):
+        case "mixed" if isinstance(model, HybridNet | HybridEnsemble):
             unit = model.scale.item()  # a margin of 1 in the MLP's own logits
             loss = worst_mixed_loss(logits, worst, labels, unit, moment.lam, logit_scale)
         case "mixed":
@@ -93,7 +92,7 @@ def logits_worst_and_loss(
 
 def worst_within(model: nn.Module, x: Tensor, labels: Tensor, eps: float) -> Tensor:
     """The most that each f_j − f_y can be within ε: the net's own bound, or f_j − f_y + 2ε."""
-    if isinstance(model, IntervalCertified):
+    if isinstance(model, HybridNet | HybridEnsemble):
         return model.worst_logits(x, labels, eps)
     return worst_logits(model(x), labels, eps)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from linfkit._util.environment import hardware, source_hash
 from linfkit._util.files import cache_folder, expanded, write_atomically
-from linfkit.certification.certify import Certificates
+from linfkit.certification.margins import Certificates
 from linfkit.data.dataset import Dataset
 from linfkit.nn.checkpoints import (
     AVERAGED,

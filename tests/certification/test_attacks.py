@@ -1,5 +1,5 @@
 """Tested: what attacks report, the points they try, seeds, what they leave as it was, refusals.
-Not tested: the strength of foolbox's attack; certificates against it (test_certificates.py)."""
+Not tested: the strength of foolbox's attack; certificates against it (test_certify.py)."""
 
 import math
 

@@ -1,5 +1,5 @@
 """Tested: what `evaluate` reports and attacks, what records and tables say, which data is refused.
-Not tested: the proofs (test_certificates.py), the strength of the attack (test_attacks.py)."""
+Not tested: the proofs (test_certify.py), the strength of the attack (test_attacks.py)."""
 
 import hashlib
 import json

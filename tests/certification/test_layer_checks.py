@@ -1,5 +1,5 @@
 """Tested: each layer's constant against what is measured, which nets are refused, and why.
-Not tested: how often layers round (test_rounding.py), certificates (test_certificates.py)."""
+Not tested: how often layers round (test_rounding.py), certificates (test_certify.py)."""
 
 import math
 from functools import partialmethod
@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel
 
 import linfkit as lk
 from linfkit.certification.attacks import smallest_perturbation
-from linfkit.certification.certify import interval_radius
 from linfkit.certification.exact import exact_radius
-from linfkit.certification.rounding import roundings_of
+from linfkit.certification.intervals import interval_radius
+from linfkit.certification.layer_checks import roundings_of
 from linfkit.nn.hybrid import IntervalMLP, ScaledLinear
 from linfkit.nn.known_layers import unwrapped
 
@@ -329,7 +329,7 @@ def test_a_scale_that_is_no_unit_is_refused(scale, of):
     "model", [Brighter(16, 8, 2, 3), Weighed([distances()]), Called(16, 8, 2, 3)]
 )
 def test_a_method_of_ones_own_is_a_forward_of_ones_own(model):
-    with pytest.warns(UserWarning, match="is taken at its word"):
+    with pytest.warns(UserWarning, match="cannot verify"):
         certificates = lk.certify(model, torch.rand(4, 16), torch.zeros(4).long())
     assert certificates.rounding is None
 
@@ -610,7 +610,7 @@ def another_forward(wrapper):
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("changed", [listened_to, another_forward])
 @pytest.mark.parametrize("wrapped", WRAPPERS.values(), ids=WRAPPERS)
-@pytest.mark.filterwarnings("ignore:the forward of")
+@pytest.mark.filterwarnings("ignore:cannot verify")
 def test_a_wrapper_that_computes_something_else_is_not_the_net(wrapped, changed):
     x, labels = torch.rand(4, 16), torch.zeros(4).long()
     wrapper = changed(wrapped(distances().eval()))
@@ -623,7 +623,7 @@ def test_a_wrapper_that_computes_something_else_is_not_the_net(wrapped, changed)
         lk.certify(nn.Sequential(wrapper), x, labels)
     with pytest.raises(ValueError, match=r"^model must give logits that are 1-Lipschitz"):
         lk.certify(changed(wrapped(hybrid())), x, labels)
-    if changed is another_forward:  # which is taken at its word, and the rounding left out
+    if changed is another_forward:  # which cannot be verified, so rounding is left out
         assert lk.certify(wrapper, x, labels).rounding is None
         return
     with pytest.raises(ValueError, match="has a hook"):
@@ -633,9 +633,9 @@ def test_a_wrapper_that_computes_something_else_is_not_the_net(wrapped, changed)
 def test_a_forward_of_ones_own_is_taken_at_its_word_with_a_warning():
     model, x, labels = Steeper(16, 8, 2, 3).eval(), torch.rand(4, 16), torch.zeros(4).long()
     warned = (
-        "^the forward of Steeper is taken at its word: it must only connect its layers, and then "
-        r"its logits are 1-Lipschitz; rounding is not counted in\. nn\.Sequential or a method "
-        "certified_radius would say more$"
+        r"^cannot verify Steeper\.forward\(\); assuming that it only composes its layers, so that "
+        r"its logits are 1-Lipschitz; rounding is not counted\. nn\.Sequential or a method "
+        "certified_radius would make this certain$"
     )
     with pytest.warns(UserWarning, match=warned):
         certificates = lk.certify(model, x, labels)

@@ -1,5 +1,5 @@
 """Tested: bounds against computed numbers, estimates against bounds and against known constants.
-Not tested: that p=∞ gives constant 1 for any input (test_layers.py and test_models.py do that)."""
+Not tested: that p=∞ gives constant 1 for any input (test_layers.py and test_nets.py do that)."""
 
 import math
 

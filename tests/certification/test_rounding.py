@@ -1,6 +1,6 @@
 """Tested: bounds of rounding against float64 and exact fractions; that no point of 100,000 at a
 certified radius breaks it, and that without the correction some do.
-Not tested: margins and refusals (test_certificates.py), what a net may hold (test_soundness.py)."""
+Not tested: margins and refusals (test_certify.py), what a net may hold (test_layer_checks.py)."""
 
 import copy
 import math
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.certification.certify import interval_radius
+from linfkit.certification.intervals import interval_radius
+from linfkit.certification.layer_checks import layer_roundings, roundings_of
 from linfkit.certification.rounding import (
     Rounded,
     after_layer,
     normalised,
+    propagate,
     rounded_down,
-    roundings_of,
-    through,
 )
 from linfkit.nn.convnets import Conv, LpDistConvNet, Pool
 
@@ -87,7 +87,7 @@ def copy_in_float64(net):
 
 def logits_of(net, x):
     with torch.no_grad():
-        return through(net, Rounded.of(x))
+        return propagate(net, Rounded.of(x), layer_roundings(net))
 
 
 # --- the bound
@@ -150,7 +150,9 @@ def test_of_several_types_the_worst_unit_and_the_worst_range_count():
 def test_a_layer_s_types_are_those_of_its_input_and_of_what_it_holds(layer, dtype):
     at = replace(Rounded.of(torch.rand(1, 2).to(dtype)), reach=0.5)
     value = torch.tensor([[-3.0, 2.0]])
-    assert torch.equal(after_layer(layer, at, value).error, at.after(value.half(), 1).error)
+    assert torch.equal(
+        after_layer(layer, at, value, layer.roundings).error, at.after(value.half(), 1).error
+    )
 
 
 def test_a_parameter_s_type_counts_too():
@@ -160,7 +162,7 @@ def test_a_parameter_s_type_counts_too():
     value = layer(at.value).detach()
     size = value.abs().amax(dim=1).double()
     expected = at.after(value, 2, size=size, dtypes=[torch.float16])
-    assert torch.equal(after_layer(layer, at, value).error, expected.error)
+    assert torch.equal(after_layer(layer, at, value, layer.roundings).error, expected.error)
 
 
 def test_images_are_without_error_where_they_are():
@@ -337,7 +339,7 @@ def test_numbers_that_a_processor_puts_to_0_are_counted():
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor keeps what is smaller than normal numbers")
     try:
-        at = through(layer, replace(Rounded.of(x), reach=0.0))
+        at = propagate(layer, replace(Rounded.of(x), reach=0.0), {layer: 1})
     finally:
         torch.set_flush_denormal(False)
     error = (at.value.double() - exact).abs().amax(dim=1)
@@ -456,8 +458,10 @@ def test_a_layer_with_a_forward_of_its_own_has_to_state_its_roundings_anew():
 
 
 def test_a_layer_that_states_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"^model must be made of .* those of a Linear are not"):
-        through(nn.Sequential(lk.LpDist(2, 3), nn.Linear(3, 2)), Rounded.of(torch.rand(4, 2)))
+    with pytest.raises(
+        ValueError, match=r"^model must give .* its layer '1', a Linear, multiplies"
+    ):
+        layer_roundings(nn.Sequential(lk.LpDist(2, 3), nn.Linear(3, 2)))
 
 
 # --- certificates

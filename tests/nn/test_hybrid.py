@@ -11,38 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.nn.hybrid import HybridEnsemble, HybridNet, IntervalMLP, ScaledLinear, interval_radius
-from linfkit.nn.layers import set_p
+from linfkit.nn.ensembles import HybridEnsemble
+from linfkit.nn.hybrid import HybridNet, IntervalMLP, ScaledLinear
+from tests.helpers.hybrids import hybrid, labels_of, random_images, random_net
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)
 scales = st.floats(0.05, 5)
 distances = st.floats(0, 0.5)
-
-
-def hybrid(in_features, width, depth, hidden, classes, **arguments):
-    return HybridNet(lk.LpDistNet(in_features, width, depth, classes, **arguments), hidden)
-
-
-def random_net(seed=0, in_features=6, width=9, depth=3, hidden=7, classes=4, **arguments):
-    """A net in evaluation mode, in float64, with biases, and with features around zero."""
-    torch.manual_seed(seed)
-    net = hybrid(in_features, width, depth, hidden, classes, **arguments).double()
-    for shift in net.layers[1::2]:
-        shift.momentum = 1.0  # the running means are those of one batch, so no tanh is saturated
-    net(torch.rand(20, in_features, dtype=torch.float64))
-    nn.init.normal_(net.mlp.hidden.bias)
-    nn.init.normal_(net.mlp.last.bias)
-    return net.eval()
-
-
-def random_images(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(shape, generator=generator, dtype=torch.float64)
-
-
-def labels_of(count, classes=4):
-    return torch.arange(count) % classes
 
 
 def above_label(logits, labels):
@@ -200,11 +176,9 @@ def test_worst_logits_of_each_sample_by_vmap_are_those_of_the_batch():
 
 def test_one_pass_of_the_features_gives_logits_and_worst_logits():
     net, x, labels = random_net().train(), random_images(5, 6), labels_of(5)
-    u = net.features(x)
-    torch.testing.assert_close(net.logits_at(u), net(x))
-    torch.testing.assert_close(
-        net.worst_logits_at(u, labels, 0.1), net.worst_logits(x, labels, 0.1)
-    )
+    logits, worst = net.logits_and_worst(x, labels, 0.1)
+    torch.testing.assert_close(logits, net(x))
+    torch.testing.assert_close(worst, net.worst_logits(x, labels, 0.1))
 
 
 @pytest.mark.parametrize("p", [8, INF])
@@ -222,104 +196,6 @@ def test_training_on_the_worst_logits_reaches_every_weight():
     assert trained == {name for name, _ in net.named_parameters()} - {"logit_scale"}
 
 
-# --- radii
-
-
-@settings(deadline=None, derandomize=True, max_examples=30)
-@given(seed=seeds, scale=scales)
-def test_radii_are_the_last_eps_at_which_the_bounds_hold(seed, scale):
-    net, x = random_net(seed, scale=scale), random_images(8, 6, seed=seed)
-    labels = net(x).argmax(dim=1)
-    radius = interval_radius(net, x, labels)
-    for eps, certified in [(radius, True), (radius + 2e-9, False)]:
-        worst = net.worst_logits(x, labels, eps).scatter(1, labels[:, None], -INF).amax(dim=1)
-        assert ((worst < 0) == certified)[(radius > 0) & (radius < 0.99)].all()
-
-
-@settings(deadline=None, derandomize=True, max_examples=30)
-@given(seed=seeds)
-def test_within_the_radius_no_perturbation_changes_the_prediction(seed):
-    net, x = random_net(seed), random_images(8, 6, seed=seed)
-    labels = net(x).argmax(dim=1)
-    radius = interval_radius(net, x, labels)[:, None]
-    for other in range(20):
-        step = 2 * random_images(8, 6, seed=seed + other) - 1
-        for moved in (x + radius * step, x + radius * step.sign()):
-            assert torch.equal(net(moved).argmax(dim=1), labels)
-
-
-@settings(deadline=None, derandomize=True, max_examples=30)
-@given(seed=seeds, size=st.sampled_from([1e-3, 1.0, 1e3]))
-def test_worst_logits_are_no_further_from_real_numbers_than_their_rounding(seed, size):
-    mlp = random_net(seed).float().mlp
-    torch.manual_seed(seed)
-    u, labels, radius = size * torch.randn(8, mlp.hidden.in_features), labels_of(8), torch.rand(8)
-    worst, bound = mlp.worst_logits(u, labels, radius), mlp.worst_rounding(u, radius)
-    mlp.double()
-    exact = mlp.worst_logits(u.double(), labels, radius.double())
-    assert ((worst - exact).abs().amax(dim=1) <= bound).all()
-    assert (mlp.worst_rounding(u.double(), radius.double()) < 1e-8 * bound).all()
-    assert (mlp.worst_rounding(u.double(), radius.double() / 2) < bound).all()
-
-
-def test_worst_logits_that_rounding_can_have_made_prove_nothing(monkeypatch):
-    net, x = random_net(), random_images(20, 6)
-    labels = net(x).argmax(dim=1)
-    assert (interval_radius(net, x, labels) > 0).all()
-    worst = net.double().worst_logits(x.double(), labels, 0.0)
-    needed = -worst.scatter(1, labels[:, None], -INF).amax(dim=1)
-    monkeypatch.setattr(lk.HybridNet, "worst_rounding_at", lambda net, u, eps: needed)
-    assert (interval_radius(net, x, labels) == 0).all()
-
-
-def test_where_the_features_rounding_is_unknown_nothing_is_proved():
-    net, x = random_net().bfloat16(), random_images(20, 6).bfloat16()
-    net.layers = nn.Sequential(
-        nn.Unflatten(1, (1, 2, 3)), nn.AvgPool2d(9, stride=1, padding=4), nn.Flatten(), *net.layers
-    )
-    labels = net.eval()(x).argmax(dim=1)
-    certificates = lk.certify(net, x, labels)
-    assert certificates.correct.all()
-    assert not certificates.radius.any()
-
-
-def test_wrong_predictions_have_minus_the_radius_of_what_is_predicted():
-    net, x = random_net(), random_images(20, 6)
-    predicted = net(x).argmax(dim=1)
-    right, wrong = interval_radius(net, x, predicted), interval_radius(net, x, (predicted + 1) % 4)
-    assert (right > 0).all()
-    assert torch.equal(wrong, -right)
-
-
-def test_radii_make_certificates():
-    net, x, labels = random_net(), random_images(40, 6), labels_of(40)
-    certificates = lk.Certificates(interval_radius(net, x, labels))
-    shares = [certificates.accuracy(eps) for eps in (0, 0.001, 0.01, 0.1, 1)]
-    assert certificates.clean_accuracy == (net(x).argmax(dim=1) == labels).double().mean()
-    assert shares == sorted(shares, reverse=True)
-    assert shares[-1] == 0
-
-
-def test_a_net_that_never_changes_its_mind_is_certified_for_the_whole_range():
-    net, x = random_net(), random_images(3, 6)
-    nn.init.zeros_(net.mlp.last.weight)
-    with torch.no_grad():
-        net.mlp.last.bias.copy_(torch.tensor([1.0, 0, 0, 0]))
-    radius = interval_radius(net, x, torch.zeros(3).long())
-    assert ((radius > 1 - 1e-8) & (radius <= 1)).all()
-
-
-def test_radii_are_taken_at_p_infinity_in_evaluation_mode_in_float64():
-    net, x, labels = random_net().float(), random_images(5, 6).float(), labels_of(5)
-    wanted = interval_radius(net, x, labels)
-    assert wanted.dtype == torch.float64
-    net.train().p = 2
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    assert torch.equal(interval_radius(net, x, labels), wanted)
-    assert (net.p, net.training, net.mlp.training) == (2.0, True, True)
-    assert all(torch.equal(before[name], now) for name, now in net.state_dict().items())
-
-
 # --- refusals
 
 
@@ -335,11 +211,12 @@ def test_a_net_must_be_of_distances_with_a_last_layer_to_give_way():
 @pytest.mark.parametrize(
     ("eps", "error", "message"),
     [
-        (-0.1, ValueError, r"^eps must be finite, 0 or more, in pixels; got -0\.1$"),
-        (INF, ValueError, r"^eps must be finite, 0 or more, in pixels; got inf$"),
-        (math.nan, ValueError, r"^eps must be finite, 0 or more, in pixels; got nan$"),
-        (torch.zeros(4), ValueError, r"^eps must be .* the 3 samples; its shape is \(4,\)$"),
-        ("8/255", TypeError, r"^eps must be a number or one a sample; got '8/255'$"),
+        (-0.1, ValueError, r"^eps must be in pixels of \[0, 1\], such as 8/255; got -0\.1$"),
+        (INF, ValueError, r"^eps must be in pixels of \[0, 1\], such as 8/255; got inf$"),
+        (math.nan, ValueError, r"^eps must be in pixels of \[0, 1\], such as 8/255; got nan$"),
+        (torch.full((3,), -0.1), ValueError, r"^eps must be in pixels of .* from -0\.1 to -0\.1$"),
+        (torch.zeros(4), ValueError, r"^eps must be .* the 3 samples; the shape is \(4,\)$"),
+        ("8/255", TypeError, r"^eps must be in pixels of \[0, 1\], such as 8/255; got '8/255'$"),
     ],
 )
 def test_an_eps_that_is_wrong_is_named(eps, error, message):
@@ -352,13 +229,13 @@ def test_labels_and_images_that_are_wrong_are_named():
     with pytest.raises(ValueError, match=r"^labels must be from 0 to 3; got values from 0 to 4$"):
         net.worst_logits(x, torch.tensor([0, 1, 4]), 0.1)
     with pytest.raises(ValueError, match=r"^labels must be one for each of the 3 samples"):
-        interval_radius(net, x, torch.tensor([0, 1]))
+        lk.certify(net, x, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"^x must be a batch of images with 6 pixels each"):
         net(random_images(3, 5))
     with pytest.raises(TypeError, match=r"^x must be torch\.float64.*its dtype is torch\.complex"):
         net(x.to(torch.complex128))
     with pytest.raises(ValueError, match=r"^x must hold pixels in \[0, 1\]"):
-        interval_radius(net, 2 * x, labels_of(3))
+        lk.certify(net, 2 * x, labels_of(3))
 
 
 # --- other feature maps, and ensembles
@@ -367,7 +244,7 @@ def test_labels_and_images_that_are_wrong_are_named():
 def test_a_convolutional_net_is_a_feature_map_too():
     net = HybridNet(lk.LpDistLeNet((1, 28, 28), hidden=16), hidden=6).double().eval()
     x, labels = random_images(3, 1, 28, 28), labels_of(3)
-    radius = interval_radius(net, x, net(x).argmax(dim=1))
+    radius = lk.certify(net, x, net(x).argmax(dim=1)).radius
     assert net(x).shape == (3, 10)
     assert (radius >= 0).all()
     assert net.worst_logits(x, labels, 0.0).argmax(dim=1).equal(net(x).argmax(dim=1))
@@ -383,29 +260,9 @@ def test_an_ensembles_bound_holds_within_the_ball(seed, eps):
         assert (above_label(ensemble(x + eps * push), labels) <= worst + 1e-9).all()
 
 
-def test_an_ensemble_is_certified_where_all_members_are():
-    members = [random_net(k) for k in range(3)]
-    x = random_images(40, 6)
-    predicted = HybridEnsemble(members)(x).argmax(dim=1)
-    each = torch.stack([interval_radius(net, x, predicted) for net in members])
-    together = interval_radius(HybridEnsemble(members), x, predicted)
-    assert (together >= each.amin(dim=0) - 1e-8).all()
-
-
 def test_an_ensemble_takes_hybrids_alone():
     with pytest.raises(TypeError, match=r"^models must be hybrid nets; got a LpDistNet$"):
         HybridEnsemble([lk.LpDistNet(4, 8, 2, 3)])
-
-
-@pytest.mark.parametrize("change", [lambda net: net.train(), lambda net: set_p(net, 8.0)])
-@pytest.mark.parametrize("ensemble", [False, True])
-def test_radii_are_asked_for_where_they_are_proved(change, ensemble):
-    net = HybridEnsemble([random_net(0), random_net(1)]) if ensemble else random_net()
-    x, labels = random_images(5, 6), labels_of(5)
-    change(net.eval())
-    with pytest.raises(ValueError, match=r"^model must be in evaluation mode, at p=∞"):
-        net.certified_radius(x, labels)
-    assert torch.equal(lk.certify(net, x, labels).radius, interval_radius(net, x, labels))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -1,5 +1,5 @@
 """Tested: starting weights, forward values, Lipschitz constants at p=∞, exports and refusals of the
-layers. Not tested: the distance and its gradients (test_functional.py), nets (test_models.py)."""
+layers. Not tested: the distance and its gradients (test_functional.py), nets (test_nets.py)."""
 
 import math
 import warnings

@@ -16,8 +16,8 @@ from torch import nn
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, vmap
 
 import linfkit as lk
-from linfkit.nn.hybrid import HybridEnsemble
-from linfkit.nn.nets import VotingEnsemble, common_p
+from linfkit.nn.ensembles import HybridEnsemble, VotingEnsemble
+from linfkit.nn.nets import common_p
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)

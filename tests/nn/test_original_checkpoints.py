@@ -1,5 +1,5 @@
 """Tested: checkpoints made as the original code makes them, against its formula; refusals.
-Not tested: checkpoints of linfkit (test_checkpoints.py), the nets themselves (test_models.py)."""
+Not tested: checkpoints of linfkit (test_checkpoints.py), the nets themselves (test_nets.py)."""
 
 import math
 import pickle

@@ -636,7 +636,7 @@ def test_a_run_of_a_wrapped_net_is_read_again_from_its_folder(tmp_path, monkeypa
     assert isinstance(lk.load_model(tmp_path), lk.LpDistNet)
 
 
-@pytest.mark.filterwarnings("ignore:the forward of OwnNet")
+@pytest.mark.filterwarnings("ignore:cannot verify OwnNet")
 def test_a_net_of_your_own_is_read_again_from_its_folder(tmp_path, monkeypatch):
     run = fit(TINY, model=OwnNet(), out=tmp_path / "run")
     x = torch.rand(5, 1, 8, 8)

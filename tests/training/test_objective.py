@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 import linfkit as lk
-from linfkit.nn.hybrid import HybridEnsemble, HybridNet
+from linfkit.nn.ensembles import HybridEnsemble
+from linfkit.nn.hybrid import HybridNet
 from linfkit.training.building import build_model
 from linfkit.training.lp_optimizers import LpAdamW, Madam
 from linfkit.training.moments import Moment, moment_of

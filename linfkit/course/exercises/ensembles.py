@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linfkit.certification.certify import certified_radius
 from linfkit.certification.lipschitz import lipschitz_bound
+from linfkit.certification.margins import certified_radius
 from linfkit.course.exercises.exercise import Exercise, one_number, within
+from linfkit.nn.ensembles import VotingEnsemble
 from linfkit.nn.layers import distance_layers
-from linfkit.nn.nets import LpDistNet, VotingEnsemble
+from linfkit.nn.nets import LpDistNet
 
 __all__ = ["EXERCISES"]
 

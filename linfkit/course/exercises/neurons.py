@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from linfkit.certification.certify import certified_radius
 from linfkit.certification.lipschitz import neuron_bound
+from linfkit.certification.margins import certified_radius
 from linfkit.course.exercises.exercise import Exercise, one_number, within
 from linfkit.functional import lp_dist
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from linfkit.certification.certify import Certificates, certified_radius
+from linfkit.certification.margins import Certificates, certified_radius
 from linfkit.course.exercises.exercise import Exercise, one_number, within
 
 __all__ = ["EXERCISES"]

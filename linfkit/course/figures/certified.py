@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import torch
 
-from linfkit.certification.certify import Certificates
+from linfkit.certification.margins import Certificates
 from linfkit.course.figures.template import new_figure
 
 __all__ = ["certified_accuracy"]

@@ -11,7 +11,10 @@ from torch.nn import functional as F
 
 from linfkit._util.devices import logits_of
 from linfkit.certification.attacks import nearest_misclassified
-from linfkit.certification.certify import Certificates, certify, evaluating_at, interval_radius
+from linfkit.certification.certify import certify
+from linfkit.certification.intervals import interval_radius
+from linfkit.certification.margins import Certificates
+from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.nets import LpDistNet
 
 __all__ = ["Attacked", "attack_images", "noise", "one_pixel", "predictions", "rotated", "shifted"]

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import device_of, logits_of
-from linfkit.certification.certify import certified_radius
 from linfkit.certification.lipschitz import (
     LayerConstant,
     lipschitz_bound,
     lipschitz_by_layer,
     lipschitz_estimate,
 )
+from linfkit.certification.margins import certified_radius
 from linfkit.nn.layers import MeanShift, set_p
 
 __all__ = [

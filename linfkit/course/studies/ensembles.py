@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from linfkit._util.devices import logits_of, on_device_of_model
 from linfkit.certification.attacks import survives_pgd
-from linfkit.certification.certify import Certificates, certified_radius, certify
+from linfkit.certification.certify import certify
+from linfkit.certification.margins import Certificates, certified_radius
 from linfkit.course.studies.blowup import at_exponent
+from linfkit.nn.ensembles import Ensemble, VotingEnsemble
 from linfkit.nn.layers import distance_layers
-from linfkit.nn.nets import Ensemble, VotingEnsemble
 from linfkit.training.runs import Run
 
 __all__ = [

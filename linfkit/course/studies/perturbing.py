@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import logits_of, on_device_of_model
-from linfkit.certification.certify import certified_radius, evaluating_at
+from linfkit.certification.margins import certified_radius
+from linfkit.nn.evaluation_mode import evaluating_at
 
 __all__ = ["Pushed", "predictions_changed", "push", "random_signs"]
 

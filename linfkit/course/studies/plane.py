@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from linfkit._util.devices import logits_of
-from linfkit.certification.certify import certified_radius
+from linfkit.certification.margins import certified_radius
 from linfkit.course.studies.blowup import at_exponent
 from linfkit.data.dataset import Dataset
 from linfkit.functional import lp_dist

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.devices import device_of, logits_of, to_float64
-from linfkit.certification.certify import certified_radius, certify, evaluating_at
+from linfkit.certification.certify import certify
+from linfkit.certification.margins import certified_radius
+from linfkit.nn.evaluation_mode import evaluating_at
 
 __all__ = ["Rounding", "measure_rounding"]
 
