@@ -8,37 +8,44 @@
 True
 """
 
-from __future__ import annotations
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from linfkit.certification.attacks import smallest_perturbation, survives_pgd
-from linfkit.certification.certify import certify
-from linfkit.certification.evaluation import PGD, Evaluation, evaluate
-from linfkit.certification.exact import ExactRadius, exact_radius
-from linfkit.certification.intervals import interval_radius
-from linfkit.certification.layer_checks import check_lipschitz
-from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_by_layer, lipschitz_estimate
-from linfkit.certification.margins import Certificates, certified_radius
-from linfkit.course.claims import Claims
-from linfkit.data.dataset import Dataset
-from linfkit.data.loading import load_dataset
-from linfkit.functional import linf_interval, lp_dist, sorted_dist
-from linfkit.nn.checkpoints import load_model, save_model
-from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
-from linfkit.nn.ensembles import Ensemble, HybridEnsemble, VotingEnsemble
-from linfkit.nn.hybrid import HybridNet
-from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
-from linfkit.nn.nets import LpDistNet
-from linfkit.nn.original_checkpoints import load_original
-from linfkit.nn.recompute_means import recentre
-from linfkit.nn.sortnet import SortDist, SortNet
-from linfkit.recipes import Recipe, load_recipe, recipe_names
-from linfkit.training.building import initial_model
-from linfkit.training.ensembles import EnsembleRun, fit_ensemble
-from linfkit.training.fit import fit, fit_all
-from linfkit.training.losses import hinge_loss, mixed_loss, zero_hinge
-from linfkit.training.lp_optimizers import LpAdamW, Madam
-from linfkit.training.runs import Run
-from linfkit.version import __version__
+if TYPE_CHECKING:
+    from linfkit.certification.attacks import smallest_perturbation, survives_pgd
+    from linfkit.certification.certify import certify
+    from linfkit.certification.evaluation import PGD, Evaluation, evaluate
+    from linfkit.certification.exact import ExactRadius, exact_radius
+    from linfkit.certification.intervals import interval_radius
+    from linfkit.certification.layer_checks import check_lipschitz
+    from linfkit.certification.lipschitz import (
+        lipschitz_bound,
+        lipschitz_by_layer,
+        lipschitz_estimate,
+    )
+    from linfkit.certification.margins import Certificates, certified_radius
+    from linfkit.course.claims import Claims
+    from linfkit.data.dataset import Dataset
+    from linfkit.data.loading import load_dataset
+    from linfkit.functional import linf_interval, lp_dist, sorted_dist
+    from linfkit.nn.checkpoints import load_model, save_model
+    from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+    from linfkit.nn.ensembles import Ensemble, HybridEnsemble, VotingEnsemble
+    from linfkit.nn.hybrid import HybridNet
+    from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
+    from linfkit.nn.nets import LpDistNet
+    from linfkit.nn.original_checkpoints import load_original
+    from linfkit.nn.recompute_means import recentre
+    from linfkit.nn.sortnet import SortDist, SortNet
+    from linfkit.recipes import Recipe, load_recipe, recipe_names
+    from linfkit.training.building import initial_model
+    from linfkit.training.ensembles import EnsembleRun, fit_ensemble
+    from linfkit.training.fit import fit, fit_all
+    from linfkit.training.losses import hinge_loss, mixed_loss, zero_hinge
+    from linfkit.training.lp_optimizers import LpAdamW, Madam
+    from linfkit.training.runs import Run
+
+__version__ = "0.1.0"
 
 __all__ = [
     "PGD",
@@ -95,3 +102,72 @@ __all__ = [
     "survives_pgd",
     "zero_hinge",
 ]
+
+#: Module of each public name, which is imported at the name's first use (PEP 562).
+_MODULES = {
+    "smallest_perturbation": "certification.attacks",
+    "survives_pgd": "certification.attacks",
+    "certify": "certification.certify",
+    "Evaluation": "certification.evaluation",
+    "PGD": "certification.evaluation",
+    "evaluate": "certification.evaluation",
+    "ExactRadius": "certification.exact",
+    "exact_radius": "certification.exact",
+    "interval_radius": "certification.intervals",
+    "check_lipschitz": "certification.layer_checks",
+    "lipschitz_bound": "certification.lipschitz",
+    "lipschitz_by_layer": "certification.lipschitz",
+    "lipschitz_estimate": "certification.lipschitz",
+    "Certificates": "certification.margins",
+    "certified_radius": "certification.margins",
+    "Claims": "course.claims",
+    "Dataset": "data.dataset",
+    "load_dataset": "data.loading",
+    "linf_interval": "functional",
+    "lp_dist": "functional",
+    "sorted_dist": "functional",
+    "load_model": "nn.checkpoints",
+    "save_model": "nn.checkpoints",
+    "LpDistAlexNet": "nn.convnets",
+    "LpDistLeNet": "nn.convnets",
+    "LpDistVGG": "nn.convnets",
+    "HybridEnsemble": "nn.ensembles",
+    "Ensemble": "nn.ensembles",
+    "VotingEnsemble": "nn.ensembles",
+    "HybridNet": "nn.hybrid",
+    "LpDist": "nn.layers",
+    "LpDistConv2d": "nn.layers",
+    "MeanShift": "nn.layers",
+    "LpDistNet": "nn.nets",
+    "load_original": "nn.original_checkpoints",
+    "recentre": "nn.recompute_means",
+    "SortDist": "nn.sortnet",
+    "SortNet": "nn.sortnet",
+    "Recipe": "recipes",
+    "load_recipe": "recipes",
+    "recipe_names": "recipes",
+    "initial_model": "training.building",
+    "EnsembleRun": "training.ensembles",
+    "fit_ensemble": "training.ensembles",
+    "fit": "training.fit",
+    "fit_all": "training.fit",
+    "hinge_loss": "training.losses",
+    "mixed_loss": "training.losses",
+    "zero_hinge": "training.losses",
+    "LpAdamW": "training.lp_optimizers",
+    "Madam": "training.lp_optimizers",
+    "Run": "training.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'linfkit' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"linfkit.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

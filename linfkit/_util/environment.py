@@ -11,7 +11,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from linfkit.version import __version__
+from linfkit import __version__
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from linfkit import __version__
 from linfkit._util.environment import hardware, source_hash
 from linfkit._util.files import cache_folder, expanded, write_atomically
 from linfkit.certification.margins import Certificates
@@ -31,7 +32,6 @@ from linfkit.nn.checkpoints import (
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import set_p
 from linfkit.recipes import Recipe
-from linfkit.version import __version__
 
 __all__ = ["Run", "RunFolder", "run_key"]
 

@@ -105,7 +105,7 @@ def test_a_batch_with_fewer_images_than_processes_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("file", ["model", "ema_model"])
 def test_two_processes_train_the_net_that_one_trains(file, command, alone):
-    start = lk.training.initial_model(SMALL, lk.load_dataset("digits").subset(203)).state_dict()
+    start = lk.initial_model(SMALL, lk.load_dataset("digits").subset(203)).state_dict()
     together, by_one = tensors_of(command[0], file), tensors_of(alone, file)
     assert together.keys() == by_one.keys()
     for name, tensor in by_one.items():
