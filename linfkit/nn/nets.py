@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any
 
 from torch import Tensor, nn
@@ -116,10 +116,15 @@ class LpDistNet(DistanceNet):
             "scale": float(scale),
             "identity_start": bool(identity_start),
         }
-        sizes = [in_features] + [width] * (depth - 1)
+        sizes = chain([in_features], repeat(width, depth - 1))  # one by one, however deep
         self.layers = with_mean_shifts(
             *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(sizes)),
-            LpDist(sizes[-1], classes, bias=True, identity_start=identity_start),
+            LpDist(
+                width if depth > 1 else in_features,
+                classes,
+                bias=True,
+                identity_start=identity_start,
+            ),
         )
 
 
