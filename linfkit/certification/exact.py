@@ -1,15 +1,15 @@
-"""What is true: the smallest perturbation that changes a tiny net's prediction, by a MILP solver.
+"""Exact radii of tiny nets: the smallest perturbation that changes a prediction, by a MILP solver.
 
 At p=∞ a net is built of maxima of affine functions, so that "how near to x is an image of class j?"
 is a mixed-integer linear program: a neuron's output is at least every ±(x_i − w_i), and one binary
 variable for each of them tells which it equals. `scipy.optimize.milp` (HiGHS) solves it to
 optimality for nets of a few layers of sixteen neurons.
 
-HiGHS is not beyond doubt: now and then it overlooks the nearest image, and calls a farther one
-optimal or the program infeasible, with its presolve or without (issues 3094 and 2122 of
-ERGO-Code/HiGHS are such). So every program is solved both with and without, and of two answers the
-smaller counts. A perturbation that is found is true whatever the solver says; that there is no
-smaller one stands on its not having erred twice.
+HiGHS sometimes misses the nearest image, and calls a farther one optimal or the program infeasible,
+with its presolve or without (issues 3094 and 2122 of ERGO-Code/HiGHS are such). So every program is
+solved both with and without, and the smaller of the two answers counts. A perturbation that is
+found is real whatever the solver says; that there is no smaller one relies on its not having erred
+twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from torch import Tensor
 from linfkit._util.checks import check_images, check_real
 from linfkit._util.devices import on_device_of_model
 from linfkit.certification.layer_checks import check_plain_net
-from linfkit.nn.layers import LpDist, MeanShift
 from linfkit.nn.nets import LpDistNet
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ExactRadius:
 
     @property
     def solved(self) -> bool:
-        """Whether the two bounds meet, and so the radius is known.
+        """True if the two bounds meet, and so the radius is known.
 
         >>> ExactRadius(0.1, 0.1, None).solved, ExactRadius(0.1, 0.2, None).solved
         (True, False)
@@ -82,7 +82,7 @@ class _Layer:
 
 @on_device_of_model
 def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60.0) -> ExactRadius:
-    """The true minimal adversarial ℓ∞ perturbation of one image at p=∞, in [0, 1], by MILP.
+    """Size of the smallest adversarial ℓ∞ perturbation of one image at p=∞, in [0, 1], by MILP.
 
     The box around the image in which the solver looks is doubled until it holds a perturbation, and
     shrinks to the smallest found as one class after another is looked for, the nearest first, so
@@ -138,25 +138,16 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
 
 def _in_pixels(model: LpDistNet) -> list[_Layer]:
     """The net's layers with weights, means and biases in pixels, in float64."""
-    model = copy.deepcopy(model).cpu().double()
-    scale = model.scale
+    model = copy.deepcopy(model).cpu().double().requires_grad_(False)
     mean = model.mean.repeat_interleave(model.in_features // model.mean.numel())
-    layers = []
-    modules = list(model.layers)
-    for place, module in enumerate(modules):
-        if not isinstance(module, LpDist):
-            continue
-        weight = scale * module.weight.detach()
-        if place == 0:
-            weight = weight + mean
-        follows = modules[place + 1] if place + 1 < len(modules) else None
-        if isinstance(follows, MeanShift):
-            shift = scale * follows.running_mean
-        else:
-            shift = torch.zeros(len(weight), dtype=torch.float64)
-        if module.bias is not None:
-            shift = shift - scale * module.bias.detach()
-        layers.append(_Layer(weight.numpy(), shift.numpy()))
+    modules: list[Any] = list(model.layers)
+    layers: list[_Layer] = []
+    for layer, mean_shift in zip_longest(modules[::2], modules[1::2]):
+        shift = layer.weight.new_zeros(()) if mean_shift is None else mean_shift.running_mean
+        if layer.bias is not None:
+            shift = shift - layer.bias
+        weight = model.scale * layer.weight + (0 if layers else mean)
+        layers.append(_Layer(weight.numpy(), (model.scale * shift).numpy()))
     return layers
 
 
@@ -271,7 +262,7 @@ class _Program:
         return replace(nearest, lower=min(answer.lower for answer in answers))
 
     def _answer(self, found: OptimizeResult) -> ExactRadius:
-        """What the solver says, as bounds."""
+        """Bounds that follow from the solver's answer."""
         if found.status == 2:  # infeasible: nothing in the box
             return ExactRadius(self._box if self._box < 1 else math.inf, math.inf, None)
         reached = found.mip_dual_bound if found.mip_dual_bound is not None else 0.0

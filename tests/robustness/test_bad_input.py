@@ -329,7 +329,7 @@ ARGUMENTS = [
         "lipschitz_estimate",
         lambda: lk.lipschitz_estimate(net(), X, "8/255"),
         TypeError,
-        "^eps must be a positive number of pixels; got '8/255'",
+        r"^eps must be in pixels of .*; got '8/255'",
     ),
     Case(
         "lipschitz_estimate",
