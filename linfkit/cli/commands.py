@@ -332,13 +332,14 @@ def bench(
 ) -> None:
     """Measure the distance operators beside torch.cdist and the broadcast formula."""
     from linfkit import bench
-    from linfkit.bench import report
+    from linfkit.cli.bench import EXPLANATION, heading, timings_table
     from linfkit.course.figures import pairs_per_second
 
     _check_picture(figure)
     with _interruptible("nothing was written"):
         results = bench.run(device, quick)
-    shown = (report.heading(results), report.timings_table(results), report.explanation(results))
+    explanation = "\n".join([EXPLANATION, *results.notes])
+    shown = (heading(results), timings_table(results), explanation)
     _hand_over(results, json, lambda: pairs_per_second(results), figure, shown)
 
 

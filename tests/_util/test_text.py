@@ -12,7 +12,7 @@ from typer.main import get_command
 import linfkit as lk
 from linfkit import bench
 from linfkit._util.text import say
-from linfkit.bench.cases import Case
+from linfkit.bench import Case
 from linfkit.cli.commands import app, main
 from linfkit.course import exercises
 from linfkit.course.exercises import Exercise

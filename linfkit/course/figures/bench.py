@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 
 from linfkit.course.figures.template import COLOURS, new_figure
 
-if TYPE_CHECKING:  # what measures is compiled by Numba, which a figure has no need of
-    from linfkit.bench.results import Results
+if TYPE_CHECKING:
+    from linfkit.bench import Results
 
 __all__ = ["pairs_per_second"]
 

@@ -37,7 +37,7 @@ BENCH = Results(
         Row(
             case=case,
             timings=[
-                Timing(contender=name, seconds=seconds, turns=1, extra_bytes=None, error=0.0)
+                Timing(contender=name, seconds=seconds, turns=1, error=0.0)
                 for name, seconds in [("linfkit", 1e-3), ("torch.cdist", 1e-1)]
             ],
         )

@@ -1,0 +1,57 @@
+"""Table of a benchmark in the terminal."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from linfkit.bench import Results
+
+EXPLANATION = (
+    "Gpair/s: 10⁹ pairs of an x-coordinate and a weight a second; forward + backward counts each "
+    "once.\n"
+    "time, ×: how many times as long as linfkit. turns: how often each was measured; times are "
+    "medians.\n"
+    "All results agreed with the float64 reference before."
+)
+
+
+def heading(results: Results) -> str:
+    """Machine, versions and date of a benchmark."""
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    return (
+        f"{results.processor} ({results.platform}); {versions}; "
+        f"{results.started:%d %B %Y, %H:%M} UTC"
+    )
+
+
+def timings_table(results: Results) -> Table:
+    """Section for each case, line for each contender."""
+    table = Table("case", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("contender", no_wrap=True)
+    for column in ("ms", "Gpair/s", "time, ×", "turns"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in results.rows:
+        labels = [f"[bold]{row.case.name}[/]", row.case.shape] + [""] * len(row.timings)
+        ours = row.timings[0]
+        for label, timing in zip(labels, row.timings, strict=False):
+            table.add_row(
+                label,
+                timing.contender,
+                _short(timing.seconds * 1e3),
+                _short(row.rate(timing) / 1e9),
+                "" if timing is ours else _short(timing.seconds / ours.seconds),
+                str(timing.turns),
+            )
+        table.add_section()
+    return table
+
+
+def _short(number: float) -> str:
+    """Three digits.
+
+    >>> [_short(number) for number in (0.01234, 1.234, 12.34, 1234.5)]
+    ['0.012', '1.23', '12.3', '1234']
+    """
+    digits = 3 if number < 0.1 else 2 if number < 10 else 1 if number < 100 else 0
+    return f"{number:.{digits}f}"
