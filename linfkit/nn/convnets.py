@@ -110,14 +110,8 @@ class LpDistConvNet(DistanceNet):
         shape = _check_shape(image_shape)
         hidden, classes = check_count("hidden", hidden), check_count("classes", classes)
         super().__init__(math.prod(shape), mean, scale, channels=shape[0])
-        self.arguments = {
-            "image_shape": list(shape),
-            "hidden": hidden,
-            "classes": classes,
-            "mean": self.mean.tolist(),
-            "scale": float(scale),
-            "identity_start": bool(identity_start),
-        }
+        sizes = {"image_shape": list(shape), "hidden": hidden, "classes": classes}
+        self.keep_arguments(scale, identity_start, **sizes)
         self.layers = nn.Sequential(nn.Unflatten(1, shape))
         for stage in self.stages:
             self.layers.extend(stage.layers(shape[0], identity_start))
@@ -127,9 +121,9 @@ class LpDistConvNet(DistanceNet):
                     f"image_shape must be large enough for {type(self).__name__}, whose {stage} "
                     f"would have no output; got {tuple(image_shape)}"
                 )
-        sizes = [math.prod(shape), self.features, hidden]
+        counts = [math.prod(shape), self.features, hidden]
         after_stages = with_mean_shifts(
-            *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(sizes)),
+            *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(counts)),
             LpDist(hidden, classes, bias=True, identity_start=identity_start),
         )
         self.layers.append(nn.Flatten()).extend(after_stages)

@@ -25,8 +25,8 @@ class SharedExponent(nn.Module):
     """A module with distance layers somewhere inside it, which share one exponent.
 
     Attributes:
-        arguments: what to call the class with to build this net again, as JSON has it; None where
-            that cannot be said.
+        arguments: of the class, to build this net again, as values of JSON; None where they are
+            not known.
     """
 
     arguments: dict[str, Any] | None = None
@@ -65,6 +65,11 @@ class DistanceNet(SharedExponent, Normalization):
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
         return -self.scale * self.layers(self.normalise(x))
+
+    def keep_arguments(self, scale: float, identity_start: bool, **sizes: Any) -> None:
+        """Set `arguments`: those of a class's own, mean, scale and identity_start."""
+        units = {"mean": self.mean.tolist(), "scale": float(scale)}
+        self.arguments = sizes | units | {"identity_start": bool(identity_start)}
 
 
 class LpDistNet(DistanceNet):
@@ -107,24 +112,14 @@ class LpDistNet(DistanceNet):
         depth = check_count("depth", depth)
         classes = check_count("classes", classes)
         super().__init__(in_features, mean, scale)
-        self.arguments = {
-            "in_features": in_features,
-            "width": width,
-            "depth": depth,
-            "classes": classes,
-            "mean": self.mean.tolist(),
-            "scale": float(scale),
-            "identity_start": bool(identity_start),
-        }
-        sizes = chain([in_features], repeat(width, depth - 1))  # one by one, however deep
+        sizes = {"in_features": in_features, "width": width, "depth": depth, "classes": classes}
+        self.keep_arguments(scale, identity_start, **sizes)
+        counts = chain([in_features], repeat(width, depth - 1), [classes])
         self.layers = with_mean_shifts(
-            *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(sizes)),
-            LpDist(
-                width if depth > 1 else in_features,
-                classes,
-                bias=True,
-                identity_start=identity_start,
-            ),
+            *(
+                LpDist(i, o, bias=place == depth, identity_start=identity_start)
+                for place, (i, o) in enumerate(pairwise(counts), start=1)
+            )
         )
 
 

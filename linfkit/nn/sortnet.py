@@ -158,16 +158,8 @@ class SortNet(DistanceNet):
         depth = check_count("depth", depth, least=2)
         classes = check_count("classes", classes)
         super().__init__(in_features, mean, scale)
-        self.arguments = {
-            "in_features": in_features,
-            "width": width,
-            "depth": depth,
-            "classes": classes,
-            "rho": check_rho(rho),
-            "mean": self.mean.tolist(),
-            "scale": float(scale),
-            "identity_start": bool(identity_start),
-        }
+        sizes = {"in_features": in_features, "width": width, "depth": depth, "classes": classes}
+        self.keep_arguments(scale, identity_start, **sizes, rho=check_rho(rho))
         self.layers = with_mean_shifts(
             LpDist(in_features, width, identity_start=identity_start),
             *(SortDist(width, width, rho, identity_start=identity_start) for _ in range(depth - 2)),

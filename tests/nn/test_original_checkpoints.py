@@ -329,7 +329,9 @@ def test_the_first_weight_must_be_a_matrix(shape, tmp_path):
 
 def test_mean_and_scale_that_do_not_fit_are_named(tmp_path):
     path = saved(tmp_path, dist_net())
-    with pytest.raises(ValueError, match=r"^scale must be a positive number; got 0$"):
+    with pytest.raises(
+        ValueError, match=r"^scale must be a positive number that float32 can divide by; got 0$"
+    ):
         load_original(path, scale=0)
     with pytest.raises(ValueError, match=r"^mean must be one number or one for each channel"):
         load_original(path, mean=[0.1] * 5)
