@@ -38,12 +38,7 @@ HALVINGS = 10
 @on_device_of_model
 @with_gradients
 def survives_pgd(
-    model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    eps: float | Tensor,
-    steps: int = 50,
-    seed: int = 0,
+    model: nn.Module, x: Tensor, labels: Tensor, eps: float | Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
     """Find samples that projected gradient descent fails to have misclassified, at p=∞.
 

@@ -12,9 +12,9 @@ from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
 
 from linfkit.data.sizes import SIZES
+from linfkit.nn.checkpoints import ShapesOnly
 from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.layers import DistanceLayer, distance_layers
-from linfkit.nn.shapes import ShapesAlone
 from linfkit.recipes import Recipe
 from linfkit.training.building import build_model
 
@@ -101,7 +101,7 @@ def pairs_of_run(recipe: Recipe) -> int:
         )
     size = SIZES[recipe.dataset]
     one = recipe.replace(members=1)  # members are alike
-    with ShapesAlone():
+    with ShapesOnly():
         model = build_model(one, size.image_shape, size.classes)
     images = recipe.train_images or size.train_images
     passes = images * recipe.epochs * recipe.members

@@ -1,11 +1,10 @@
-"""Tensors and a JSON header in one safetensors file: no pickle, nothing executed on reading."""
+"""Checkpoints: tensors and a JSON header in one safetensors file; reading executes nothing."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -13,6 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from linfkit._util.checks import as_python, check_model, check_tensor
 from linfkit._util.files import expanded, write_atomically
@@ -22,12 +22,12 @@ from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import set_p
 from linfkit.nn.nets import LpDistNet, SharedExponent, common_p
-from linfkit.nn.shapes import ShapesAlone
 from linfkit.nn.sortnet import SortNet
 
 __all__ = [
     "AVERAGED",
     "RAW",
+    "ShapesOnly",
     "file_of",
     "load_model",
     "read_header",
@@ -46,6 +46,9 @@ HEADER = "linfkit"
 
 #: Key of a number that JSON does not know, ∞ or NaN, in the header.
 NOT_FINITE = "$float"
+
+#: Functions by which layers create their weights, means and indices.
+CREATING = {torch.arange, torch.empty, torch.randn, torch.zeros}
 
 #: Models that a header can name.
 ARCHITECTURES = {
@@ -85,7 +88,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
 
 def _in_json(value: Any) -> Any:
-    """The same with an object in place of each number that JSON does not know."""
+    """Replace each number that JSON does not know by an object."""
     if isinstance(value, dict):
         return {key: _in_json(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -105,29 +108,23 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or not linfkit's.
     """
-    with _opened(path) as (file, header):
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return tensors, _mapping(header, path)
+    return _read(path, with_tensors=True)
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a file that `write_tensors` wrote; its tensors are left alone.
+    """The JSON header of a file that `write_tensors` wrote, without its tensors.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or not linfkit's.
     """
-    with _opened(path) as (_, header):
-        pass
-    return _mapping(header, path)
+    return _read(path, with_tensors=False)[1]
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The file, to read tensors from, and what its header holds; any damage is a ValueError."""
+def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
-        under_way = path.name in (RAW, AVERAGED) and (path.parent / "recipe.toml").is_file()
-        why = ": the run in its folder is not finished" if under_way else ""
+        unfinished = path.name in (RAW, AVERAGED) and (path.parent / "recipe.toml").is_file()
+        why = ": the run in its folder is not finished" if unfinished else ""
         raise FileNotFoundError(f"no checkpoint at {path}{why}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -135,15 +132,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             if HEADER not in metadata:
                 raise ValueError(f"its header has no {HEADER!r} entry")
             header = json.loads(metadata[HEADER], object_hook=_from_json)
-            yield file, header
+            names = file.keys() if with_tensors else []
+            tensors = {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
-
-
-def _mapping(header: Any, path: Path) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise ValueError(f"{path} cannot be loaded: its header is a {type(header).__name__}")
-    return header
+    return tensors, header
 
 
 def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any] | None = None) -> None:
@@ -184,11 +179,11 @@ def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any] | N
 
 
 def _is_as_built(model: nn.Module, p: float) -> TypeGuard[SharedExponent]:
-    """Whether a net is one of linfkit's own, with the layers that its arguments make."""
+    """True if a net is one of linfkit's own, with the layers that its arguments make."""
     if not isinstance(model, SharedExponent) or type(model) not in ARCHITECTURES.values():
         return False
     try:
-        with ShapesAlone():
+        with ShapesOnly():
             built = _built(model.architecture)
     except ValueError:  # a member is of another class
         return False
@@ -243,6 +238,37 @@ def file_of(path: str | Path) -> Path:
     return path / AVERAGED if path.is_dir() else path
 
 
+class ShapesOnly(TorchFunctionMode):
+    """Create tensors with a shape but no values within the block, so that any net is built at once.
+
+    Args:
+        at_most: number of tensors that may be created; beyond, a ValueError is raised.
+
+    >>> with ShapesOnly():
+    ...     weight = torch.randn(10**9, 10**6)
+    >>> weight.shape, weight.device
+    (torch.Size([1000000000, 1000000]), device(type='meta'))
+    """
+
+    def __init__(self, at_most: float = math.inf) -> None:
+        super().__init__()
+        self.left = at_most
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function not in CREATING:
+            return function(*args, **(kwargs or {}))
+        self.left -= function is not torch.arange  # which makes indices, not weights
+        if self.left < 0:
+            raise ValueError("it has more layers than there are tensors for them")
+        return function(*args, **{**(kwargs or {}), "device": "meta"})
+
+
 def _built_of(architecture: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Build the net that a header describes, with these tensors for its weights.
 
@@ -250,7 +276,7 @@ def _built_of(architecture: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
     file may need, and takes over those of the file if they fit.
     """
     # where a hybrid takes the place of a net's last layer, that is built too
-    with ShapesAlone(at_most=2 * len(tensors)):
+    with ShapesOnly(at_most=2 * len(tensors)):
         model: nn.Module = _built(architecture)
     for name, tensor in tensors.items():
         check_tensor(name, tensor)

@@ -67,11 +67,7 @@ class LpDist(DistanceLayer):
     """
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = False,
-        identity_start: bool = True,
+        self, in_features: int, out_features: int, bias: bool = False, identity_start: bool = True
     ) -> None:
         super().__init__()
         in_features = check_count("in_features", in_features)

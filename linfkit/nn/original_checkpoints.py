@@ -13,9 +13,9 @@ from torch import Tensor
 
 from linfkit._util.files import expanded
 from linfkit.functional import check_rho
+from linfkit.nn.checkpoints import ShapesOnly
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import LpDistNet
-from linfkit.nn.shapes import ShapesAlone
 from linfkit.nn.sortnet import SortNet
 
 __all__ = ["load_original"]
@@ -89,7 +89,7 @@ def load_original(
     saved = _state(content, path)
     places = _places(saved, path)
     dtype, unit = saved["fc_dist.0.weight"].dtype, float(scale)
-    with ShapesAlone():  # a file of a few bytes may have the shapes of a large net
+    with ShapesOnly():  # a file of a few bytes may have the shapes of a large net
         net = _net_of_the_size_of(saved, mean, scale, 0.0 if rho is None else check_rho(rho))
     tensors = {
         "mean": torch.as_tensor(mean, dtype=dtype).flatten().clone(),
