@@ -148,7 +148,7 @@ def evaluate(
     if not isinstance(attack, PGD | None):
         raise TypeError(f"attack must be a PGD or None; got {type(attack).__name__}")
     if next(model.parameters(), None) is None:
-        raise ValueError("model must hold parameters; it has none")
+        raise ValueError("model must hold parameters; got none")
     data = data.subset(test_images=images)
     x, labels = data.test_x.to(next(model.parameters()).dtype) / 255, data.test_y
     proofs = _proofs(model, x, labels, progress)

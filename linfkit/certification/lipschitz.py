@@ -68,7 +68,7 @@ def lipschitz_bound(model: nn.Module) -> float:
     568
     """
     if not any(distance_layers(model)):
-        raise ValueError("model must hold ℓp-distance layers; it has none")
+        raise ValueError("model must hold ℓp-distance layers; got none")
     check_finite_weights(model)
     return _bound(model)
 

@@ -192,7 +192,7 @@ def _is_as_built(model: nn.Module, p: float) -> TypeGuard[SharedExponent]:
 
 
 def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
-    """A trained model, in evaluation mode at the p it was saved with, ready to certify.
+    """Load a trained model, in evaluation mode at the p it was saved with, ready to certify.
 
     A net that is built from the file has the file's dtypes; a model of your own keeps its own. What
     the header says of the model takes no memory: it is held against the tensors first.

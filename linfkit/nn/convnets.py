@@ -21,7 +21,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution of distances over all channels, and the mean shift of what comes out."""
+    """Convolution of distances over all channels, followed by a mean shift."""
 
     out_channels: int
     kernel_size: int
@@ -29,13 +29,13 @@ class Conv:
     padding: int = 0
 
     def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
-        """The layers that it is, for that many channels."""
+        """Layers for a number of input channels."""
         window = self.kernel_size, self.stride, self.padding
         conv = LpDistConv2d(channels, self.out_channels, *window, identity_start=identity_start)
         return [conv, MeanShift(self.out_channels)]
 
     def output_shape(self, shape: Shape) -> Shape:
-        """What it makes of images of that shape."""
+        """Shape of the output for images of a shape."""
         height, width = (
             (side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in shape[1:]
         )
@@ -44,17 +44,17 @@ class Conv:
 
 @dataclass(frozen=True)
 class Pool:
-    """The maximum over windows of each channel: 1-Lipschitz in ℓ∞."""
+    """Maximum over windows of each channel: 1-Lipschitz in ℓ∞."""
 
     kernel_size: int
     stride: int
 
     def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
-        """The layer that it is, for any number of channels."""
+        """Layers for any number of channels."""
         return [nn.MaxPool2d(self.kernel_size, self.stride)]
 
     def output_shape(self, shape: Shape) -> Shape:
-        """What it makes of images of that shape."""
+        """Shape of the output for images of a shape."""
         height, width = ((side - self.kernel_size) // self.stride + 1 for side in shape[1:])
         return shape[0], height, width
 
@@ -74,8 +74,8 @@ class LpDistConvNet(DistanceNet):
         image_shape: (C, H, W): channels, height and width of an image.
         hidden: neurons of the layer before the last.
         classes: number of logits.
-        mean: what to subtract from the pixels; one number, or one for each channel.
-        scale: what to divide by; one number, so that ε scales with it.
+        mean: subtracted from the pixels; one number, or one for each channel.
+        scale: the number to divide by: one, so that ε scales with it.
         identity_start: see `LpDist` and `LpDistConv2d`.
 
     Attributes:

@@ -16,7 +16,7 @@ __all__ = ["DistanceNet", "LpDistNet", "SharedExponent", "common_p", "with_mean_
 
 
 class SharedExponent(nn.Module):
-    """A module with distance layers somewhere inside it, which share one exponent.
+    """A module with distance layers inside it, which share one exponent.
 
     Attributes:
         arguments: of the class, to build this net again, as values of JSON; None where they are
@@ -36,7 +36,7 @@ class SharedExponent(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The net without its weights: its class's name, and the arguments of its class."""
+        """Name of the net's class, and the arguments of its class."""
         return {"class": type(self).__name__, "arguments": self.arguments}
 
 
@@ -61,7 +61,7 @@ class DistanceNet(SharedExponent, Normalization):
         return -self.scale * self.layers(self.normalise(x))
 
     def keep_arguments(self, scale: float, identity_start: bool, **sizes: Any) -> None:
-        """Set `arguments`: those of a class's own, mean, scale and identity_start."""
+        """Set `arguments`: sizes of the class, mean, scale and identity_start."""
         units = {"mean": self.mean.tolist(), "scale": float(scale)}
         self.arguments = sizes | units | {"identity_start": bool(identity_start)}
 
@@ -74,8 +74,8 @@ class LpDistNet(DistanceNet):
         width: neurons of each hidden layer.
         depth: layers in all, the last one included.
         classes: number of logits.
-        mean: what to subtract from the pixels; one number, or one for each channel.
-        scale: what to divide by; one number, so that ε scales with it.
+        mean: subtracted from the pixels; one number, or one for each channel.
+        scale: the number to divide by: one, so that ε scales with it.
         identity_start: see `LpDist`.
 
     Attributes:
@@ -118,7 +118,7 @@ class LpDistNet(DistanceNet):
 
 
 def with_mean_shifts(*layers: DistanceLayer) -> nn.Sequential:
-    """The layers in a row, a mean shift after all but the last.
+    """Put layers in a row, with a mean shift after all but the last.
 
     >>> [type(layer).__name__ for layer in with_mean_shifts(LpDist(4, 8), LpDist(8, 3))]
     ['LpDist', 'MeanShift', 'LpDist']

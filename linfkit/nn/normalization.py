@@ -79,19 +79,18 @@ class Normalization(nn.Module):
         if x.dim() < 2 or x.shape[0] == 0 or x.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"x must be a batch of images with {self.in_features} pixels each; "
-                f"its shape is {tuple(x.shape)}"
+                f"got shape {tuple(x.shape)}"
             )
         if x.dim() == 4 and self.channels > 1 and x.shape[1] != self.channels:
             last = x.shape[3] == self.channels
+            hint = ", with the channels last: write x.permute(0, 3, 1, 2)" if last else ""
             raise ValueError(
-                f"x must be images of {self.channels} channels, (B, {self.channels}, H, W); its "
-                f"shape is {tuple(x.shape)}"
-                + ", with the channels last: write x.permute(0, 3, 1, 2)"
-                * last
+                f"x must be images of {self.channels} channels, (B, {self.channels}, H, W); "
+                f"got shape {tuple(x.shape)}{hint}"
             )
         own = self.mean.dtype
         if not x.is_floating_point() or torch.promote_types(x.dtype, own) != own:
-            raise TypeError(f"x must be {own}, as the model is; its dtype is {x.dtype}")
+            raise TypeError(f"x must be {own}, as the model is; got {x.dtype}")
         # len(x) would be a constant to torch.export and torch.jit.trace
         channels = x.reshape(x.shape[0], self.mean.numel(), -1)
         return ((channels - self.mean[:, None]) / self.scale).flatten(1)

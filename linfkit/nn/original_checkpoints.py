@@ -48,15 +48,15 @@ def load_original(
     has in SortNet alone. Tensors keep the dtype that they have in the file.
 
     A SortNet's file has the same names and shapes as that of an ℓ∞-dist net, and does not hold ρ,
-    without which its logits are other ones. So ρ has to be told, but of a file with the optimizer
-    that L_inf-dist-net-v2 saves beside the net: SortNet saves none.
+    on which its logits depend. So ρ must be given, except for a file with the optimizer that
+    L_inf-dist-net-v2 saves beside the net: SortNet saves none.
 
     Args:
         path: a state dict, or a checkpoint that holds one under ``state_dict``, as ``torch.save``
             wrote it; names may begin with ``module.``. Only tensors are read, no code is run.
-        mean: what that training subtracted from the pixels; one number, or one for each channel.
-        scale: what it divided them by; one number.
-        rho: 0 for an ℓ∞-dist net; for a SortNet the share that it drops, 1 − `dropout` of its
+        mean: subtracted from the pixels in that training; one number, or one for each channel.
+        scale: the number that it divided them by.
+        rho: 0 for an ℓ∞-dist net; for a SortNet the fraction that it drops, 1 − `dropout` of its
             command.
 
     Returns:
@@ -68,7 +68,7 @@ def load_original(
         FileNotFoundError: there is no such file.
         TypeError: mean, scale or rho is no number.
         ValueError: the file is damaged or no such checkpoint, and what it lacks; mean and scale do
-            not fit; or rho has to be told.
+            not fit; or rho must be given.
 
     >>> from tempfile import TemporaryDirectory
     >>> saved = {
@@ -185,7 +185,7 @@ def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:
         raise _refusal(path, f"it holds {_listed(unknown)}, which no such net has")
     shape = saved["fc_dist.0.weight"].shape
     if len(shape) != 2:
-        raise _refusal(path, f"fc_dist.0.weight must be a matrix; its shape is {tuple(shape)}")
+        raise _refusal(path, f"fc_dist.0.weight must be a matrix; got shape {tuple(shape)}")
     return places
 
 

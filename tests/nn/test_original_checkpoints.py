@@ -324,7 +324,7 @@ def test_a_tensor_of_the_wrong_shape_is_named(state, name, shape, place, tmp_pat
 @pytest.mark.parametrize("shape", [(), (WIDTH,), (WIDTH, PIXELS, 1, 1)])
 def test_the_first_weight_must_be_a_matrix(shape, tmp_path):
     path = saved(tmp_path, {**dist_net(), "fc_dist.0.weight": torch.zeros(shape)})
-    refused(path, r"fc_dist\.0\.weight must be a matrix; its shape is \(")
+    refused(path, r"fc_dist\.0\.weight must be a matrix; got shape \(")
 
 
 def test_mean_and_scale_that_do_not_fit_are_named(tmp_path):
