@@ -18,7 +18,7 @@ import copy
 import math
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -169,34 +169,12 @@ def _within(
         h = program.image
         for layer in layers:
             h = program.add_layer(layer, h)
-        program.require_at_most(h[other], h[label])
+        program.at_most({h[other]: 1, h[label]: -1}, 0.0)
         found = program.solve(seconds)
         lower = min(lower, found.lower)
         if found.upper < best.upper:
             best = found
     return ExactRadius(min(lower, best.upper), best.upper, best.point)
-
-
-class _Candidate(NamedTuple):
-    """One side of one coordinate of a neuron: sign · h + constant, never below `smallest`."""
-
-    sign: float
-    variable: int
-    constant: float
-    smallest: float
-
-
-def _candidates(
-    inputs: list[int], low: Array, high: Array, weight: Array, shift: float, least: float
-) -> list[_Candidate]:
-    """The sides ±(h_i − w_i) − shift that can be as large as the neuron's output must be."""
-    candidates = []
-    for variable, w, bottom, top in zip(inputs, weight, low, high, strict=True):
-        for sign in (1.0, -1.0):
-            ends = sorted((sign * (bottom - w) - shift, sign * (top - w) - shift))
-            if ends[1] >= least:
-                candidates.append(_Candidate(sign, variable, -sign * w - shift, ends[0]))
-    return candidates
 
 
 class _Program:
@@ -213,23 +191,40 @@ class _Program:
             self._variable(max(0.0, pixel - box), min(1.0, pixel + box)) for pixel in image
         ]
         for variable, pixel in zip(self.image, image, strict=True):
-            self._at_most({variable: 1, self._size: -1}, pixel)
-            self._at_most({variable: -1, self._size: -1}, -pixel)
+            self.at_most({variable: 1, self._size: -1}, pixel)
+            self.at_most({variable: -1, self._size: -1}, -pixel)
 
     def add_layer(self, layer: _Layer, inputs: list[int]) -> list[int]:
-        """Variables for a layer's outputs, tied to those of its inputs."""
+        """Add variables for a layer's outputs, each the maximum of the sides of its coordinates."""
         low = np.array([self._low[variable] for variable in inputs])
         high = np.array([self._high[variable] for variable in inputs])
         nearest, farthest = layer.interval(low, high)
         neurons = zip(layer.weight, layer.shift, nearest, farthest, strict=True)
-        return [
-            self._add_maximum(_candidates(inputs, low, high, weight, shift, least), least, most)
-            for weight, shift, least, most in neurons
-        ]
+        outputs = []
+        for weights, shift, least, most in neurons:
+            output = self._variable(least, most)
+            choices = {}
+            for variable, weight, bottom, top in zip(inputs, weights, low, high, strict=True):
+                for sign in (1.0, -1.0):
+                    # one side of one coordinate: sign · h + constant
+                    constant = -sign * weight - shift
+                    ends = [sign * (end - weight) - shift for end in (bottom, top)]
+                    if max(ends) < least:
+                        continue  # it is never the maximum
+                    self.at_most({variable: sign, output: -1}, -constant)
+                    # and the output is at most this side, if it is the one chosen
+                    slack = most - min(ends)
+                    choice = self._variable(0.0, 1.0, integer=True)
+                    choices[choice] = 1.0
+                    self.at_most({output: 1, variable: -sign, choice: slack}, constant + slack)
+            # at least one: exactly one would add nothing, and HiGHS errs more often with it
+            self._rows.append((choices, 1.0, np.inf))
+            outputs.append(output)
+        return outputs
 
-    def require_at_most(self, variable: int, other: int) -> None:
-        """Variable ≤ other."""
-        self._at_most({variable: 1, other: -1}, 0.0)
+    def at_most(self, terms: dict[int, float], bound: float) -> None:
+        """Require Σ factor · variable ≤ bound."""
+        self._rows.append((terms, -np.inf, bound))
 
     def solve(self, seconds: float) -> ExactRadius:
         """Minimise the perturbation's size."""
@@ -270,27 +265,8 @@ class _Program:
             return ExactRadius(max(0.0, reached), math.inf, None)
         return ExactRadius(max(0.0, reached), found.fun, torch.from_numpy(found.x[self.image]))
 
-    def _add_maximum(self, candidates: list[_Candidate], least: float, most: float) -> int:
-        """A variable that is the maximum of the candidates, known to be from least to most."""
-        output = self._variable(least, most)
-        choices = {}
-        for candidate in candidates:
-            sign, variable, constant = candidate.sign, candidate.variable, candidate.constant
-            self._at_most({variable: sign, output: -1}, -constant)
-            # and the output is at most this candidate, if it is the one chosen
-            slack = most - candidate.smallest
-            choice = self._variable(0.0, 1.0, integer=True)
-            choices[choice] = 1.0
-            self._at_most({output: 1, variable: -sign, choice: slack}, constant + slack)
-        # one at least: that it is one alone would add nothing, and with it HiGHS errs more often
-        self._rows.append((choices, 1.0, np.inf))
-        return output
-
     def _variable(self, low: float, high: float, integer: bool = False) -> int:
         self._low.append(low)
         self._high.append(high)
         self._integer.append(integer)
         return len(self._low) - 1
-
-    def _at_most(self, terms: dict[int, float], bound: float) -> None:
-        self._rows.append((terms, -np.inf, bound))
