@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from linfkit import bench
 from linfkit.bench import Case, Results, Row, Timing
+from linfkit.cli.app import app
 from linfkit.cli.bench import EXPLANATION, heading, timings_table
-from linfkit.cli.commands import app
 
 SMALL = dict(batch=3, in_features=64, out_features=5)
 KINDS = tuple(dict.fromkeys(case.model_copy(update=SMALL) for case in bench.FULL))

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from tqdm.auto import tqdm
 
-__all__ = ["format_eps", "parse_eps", "replace_unprintable", "say"]
+__all__ = ["format_duration", "format_eps", "parse_eps", "replace_unprintable", "say"]
 
 
 def parse_eps(text: str) -> float:
@@ -26,7 +26,7 @@ def parse_eps(text: str) -> float:
         eps = float("nan")
     if not 0 <= eps <= 1:
         raise ValueError(
-            f'eps: {text!r} came; a number of pixels from 0 to 1, like 0.1 or "8/255", is wanted'
+            f'eps must be a number of pixels from 0 to 1, like 0.1 or "8/255"; got {text!r}'
         )
     return eps
 
@@ -41,6 +41,20 @@ def format_eps(eps: float) -> str:
         return f"{eps:.3g}"
     levels = 255 * eps
     return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.4g}"
+
+
+def format_duration(seconds: float) -> str:
+    """Time in a fitting unit.
+
+    >>> [format_duration(seconds) for seconds in (0.2, 45, 600, 4 * 3600, 30 * 86400)]
+    ['< 1 s', '45 s', '10 min', '4 h', '30 d']
+    """
+    if seconds < 1:
+        return "< 1 s"
+    for unit, length, up_to in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds < up_to * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
 
 
 def replace_unprintable() -> None:

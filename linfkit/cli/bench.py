@@ -1,11 +1,17 @@
-"""Table of a benchmark in the terminal."""
+"""`linfkit bench`, with its table of timings."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from linfkit.bench import Results
+from linfkit.cli.common import JsonFile, Picture, check_picture, hand_over, interruptible
+
+if TYPE_CHECKING:
+    from linfkit.bench import Results
 
 EXPLANATION = (
     "Gpair/s: 10⁹ pairs of an x-coordinate and a weight a second; forward + backward counts each "
@@ -14,6 +20,26 @@ EXPLANATION = (
     "medians.\n"
     "All results agreed with the float64 reference before."
 )
+
+
+def bench(
+    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The main rows alone, in less than a minute.")
+    ] = False,
+    json: JsonFile = None,
+    figure: Picture = None,
+) -> None:
+    """Measure the distance operators beside torch.cdist and the broadcast formula."""
+    from linfkit import bench
+    from linfkit.course.figures import pairs_per_second
+
+    check_picture(figure)
+    with interruptible("nothing was written"):
+        results = bench.run(device, quick)
+    explanation = "\n".join([EXPLANATION, *results.notes])
+    shown = (heading(results), timings_table(results), explanation)
+    hand_over(results, json, lambda: pairs_per_second(results), figure, shown)
 
 
 def heading(results: Results) -> str:

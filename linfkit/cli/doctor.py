@@ -1,13 +1,18 @@
-"""What linfkit finds on this machine, for `linfkit doctor`."""
+"""`linfkit doctor`, and its findings on this machine."""
 
 from __future__ import annotations
 
-import torch
+import typer
 
 from linfkit._util import environment
 from linfkit._util.files import cache_folder, data_folder
-from linfkit.data.standard_files import STANDARD_FILES
-from linfkit.kernels import kernel_for, reference
+
+
+def doctor() -> None:
+    """Show the versions, hardware and data sets that linfkit finds on this machine."""
+    for name, finding in findings().items():
+        typer.echo(f"{name:9} {finding}")
+    typer.echo(verdict())
 
 
 def findings() -> dict[str, str]:
@@ -16,6 +21,8 @@ def findings() -> dict[str, str]:
     >>> sorted(findings())
     ['cache', 'data', 'hardware', 'kernels', 'threads', 'versions']
     """
+    import torch
+
     hardware = environment.hardware()
     cores = "one core" if hardware["cores"] == 1 else f"{hardware['cores']} cores"
     return {
@@ -32,11 +39,13 @@ def findings() -> dict[str, str]:
 
 
 def verdict() -> str:
-    """In one line, whether linfkit computes here as it should: it tries its operator.
+    """Try the operator, and say in one line if it computes here as it should.
 
     >>> verdict()
     'linfkit is ready'
     """
+    import torch
+
     from linfkit import lp_dist
 
     distance = lp_dist(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), 2).item()
@@ -48,9 +57,15 @@ def verdict() -> str:
 
 
 def _kernels() -> str:
+    import torch
+
+    from linfkit.kernels import kernel_for, reference
+
     return "reference" if kernel_for(torch.zeros(1)) is reference else "Numba"
 
 
 def _found_data() -> list[str]:
+    from linfkit.data.standard_files import STANDARD_FILES
+
     folder = data_folder() or cache_folder() / "data"
     return [name for name, files in STANDARD_FILES.items() if not files.missing(folder)]

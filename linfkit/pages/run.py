@@ -10,8 +10,9 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from linfkit._util.files import expanded, write_atomically
-from linfkit._util.text import format_eps
-from linfkit.cli.catalogue import duration, net_in_words
+from linfkit._util.text import format_duration, format_eps
+from linfkit.certification.certify import certify
+from linfkit.certification.margins import Certificates
 from linfkit.course.figures.certified import certified_accuracy
 from linfkit.course.figures.lipschitz import constant_in_training
 from linfkit.course.figures.table import Table
@@ -20,9 +21,10 @@ from linfkit.course.figures.training import (
     loss_in_training,
     schedules_in_training,
 )
+from linfkit.data.loading import is_at_hand
 from linfkit.pages.drawing import figure_html
 from linfkit.pages.templates import part, render
-from linfkit.training.finished import FinishedRun
+from linfkit.training.saved import SavedNet, saved_nets
 
 __all__ = ["report_html", "write_report"]
 
@@ -42,18 +44,20 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         ValueError: its files are damaged.
     """
     path = expanded(out) if out is not None else expanded(folder) / "report.html"
-    write_atomically(path, report_html(FinishedRun.read(folder)).encode())
+    write_atomically(path, report_html(saved_nets(folder)).encode())
     return path
 
 
-def report_html(run: FinishedRun) -> str:
-    """The page's text.
+def report_html(nets: dict[str, SavedNet]) -> str:
+    """Text of the page about a run's nets.
 
-    Certified accuracy against ε takes the nets and the test images; where they are not to be had, a
-    sentence says so in its place.
+    Certified accuracy against ε takes the nets and the test images; without them, a sentence says
+    so in its place.
     """
+    run = nets["raw weights"]
+    assert run.recipe is not None
     try:
-        against_eps, left_out = [certified_accuracy(run.certificates(), run.recipe.eps)], ""
+        against_eps, left_out = [certified_accuracy(certificates(nets), run.eps)], ""
     except LookupError as error:
         against_eps, left_out = [], str(error)
     along = [
@@ -66,8 +70,8 @@ def report_html(run: FinishedRun) -> str:
     return render(
         "run.html.j2",
         run=run,
-        net=net_in_words(run.recipe),
-        took=duration(run.seconds),
+        nets=nets.values(),
+        took=format_duration(sum(row["seconds"] for row in run.history)),
         results=Markup(results_table(run)._repr_html_()),
         against_eps=drawn[: len(against_eps)],
         left_out=left_out,
@@ -78,8 +82,32 @@ def report_html(run: FinishedRun) -> str:
     )
 
 
-def results_table(run: FinishedRun) -> Table:
+def certificates(nets: dict[str, SavedNet]) -> dict[str, Certificates]:
+    """Certificates of a run's nets, by their weights, on all test images.
+
+    Raises:
+        LookupError: nets or test images are not available here; the message says why.
+    """
+    run = nets["raw weights"]
+    assert run.recipe is not None
+    name = run.recipe.dataset
+    if not is_at_hand(name):
+        raise LookupError(f"the data set {name} is not on this machine")
+    try:
+        models = {weights: net.model for weights, net in nets.items()}
+    except ValueError:
+        raise LookupError("the net is of a class that is not linfkit's") from None
+    try:
+        data = run.load_data()
+    except ValueError:
+        raise LookupError(f"{name} on this machine is not what it was trained on") from None
+    images = data.test_x / 255
+    return {weights: certify(model, images, data.test_y) for weights, model in models.items()}
+
+
+def results_table(run: SavedNet) -> Table:
     """Clean and certified accuracy of raw and averaged weights, and what was published."""
+    assert run.recipe is not None
     results, published = run.results, run.recipe.published
     rows = [
         ["raw weights", _percent(results["accuracy"]), _percent(results["certified"])],

@@ -213,6 +213,19 @@ class Recipe(BaseModel):
             raise ValueError(f"{key}: {getattr(self, key)} came; only {by} uses it")
 
     @property
+    def net(self) -> str:
+        """Kind of net, its width × depth if it has layers, and what goes with it.
+
+        >>> digits = load_recipe("digits-small")
+        >>> digits.net, digits.replace(members=3, mlp_hidden=512).net
+        ('mlp 256 × 3', '3 of mlp 256 × 3 + 512 tanh')
+        """
+        members = f"{self.members} of " if self.members > 1 else ""
+        shape = f"{self.width} × {self.depth}" if self.layered else f"{self.width}"
+        hidden = "" if self.mlp_hidden is None else f" + {self.mlp_hidden} tanh"
+        return f"{members}{self.model} {shape}{hidden}"
+
+    @property
     def layered(self) -> bool:
         """Whether width and depth say the net's shape, as they do not of a convolutional net's."""
         return self.model in ("mlp", "sortnet")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
+import torch
 from torch.nn import functional as F
 
 from linfkit._util.checks import check_logits, check_real, check_tensor
@@ -24,7 +24,9 @@ __all__ = [
 ]
 
 
-def hinge_loss(logits: Tensor, labels: Tensor, theta: float, kappa: float = 0.25) -> Tensor:
+def hinge_loss(
+    logits: torch.Tensor, labels: torch.Tensor, theta: float, kappa: float = 0.25
+) -> torch.Tensor:
     """The multi-class hinge of Zhang et al., ICML 2021: a maximum mixed with a mean.
 
     (1−κ) · mean_batch max_j max(r_j, 0) + κ · mean of all max(r_j, 0).
@@ -50,8 +52,12 @@ def hinge_loss(logits: Tensor, labels: Tensor, theta: float, kappa: float = 0.25
 
 
 def mixed_loss(
-    logits: Tensor, labels: Tensor, theta: float, lam: float, logit_scale: float | Tensor
-) -> Tensor:
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    theta: float,
+    lam: float,
+    logit_scale: float | torch.Tensor,
+) -> torch.Tensor:
     """The clipped hinge plus scaled cross-entropy of Zhang et al., ICLR 2022, equation (7).
 
     mean_batch min(max_j max(r_j, 0), 1) + λ · CE(logit_scale · f, y).
@@ -83,7 +89,7 @@ def mixed_loss(
     return clipped + lam * F.cross_entropy(logit_scale * logits, labels)
 
 
-def worst_logits(logits: Tensor, labels: Tensor, eps: float) -> Tensor:
+def worst_logits(logits: torch.Tensor, labels: torch.Tensor, eps: float) -> torch.Tensor:
     """The most that each f_j − f_y can be within ε, of a net that is 1-Lipschitz: (B, C).
 
     f_j − f_y + 2ε for j ≠ y, and 0 for j = y: either logit moves by ε at most. A sample is
@@ -107,8 +113,12 @@ def worst_logits(logits: Tensor, labels: Tensor, eps: float) -> Tensor:
 
 
 def worst_cross_entropy(
-    logits: Tensor, worst: Tensor, labels: Tensor, kappa: float, logit_scale: float | Tensor
-) -> Tensor:
+    logits: torch.Tensor,
+    worst: torch.Tensor,
+    labels: torch.Tensor,
+    kappa: float,
+    logit_scale: float | torch.Tensor,
+) -> torch.Tensor:
     """κ · CE(s · worst, y) + (1−κ) · CE(s · f, y): the loss of the hybrids of ICML 2021.
 
     Args:
@@ -135,13 +145,13 @@ def worst_cross_entropy(
 
 
 def worst_mixed_loss(
-    logits: Tensor,
-    worst: Tensor,
-    labels: Tensor,
+    logits: torch.Tensor,
+    worst: torch.Tensor,
+    labels: torch.Tensor,
     theta: float,
     lam: float,
-    logit_scale: float | Tensor,
-) -> Tensor:
+    logit_scale: float | torch.Tensor,
+) -> torch.Tensor:
     """The hinge of the worst logits where the prediction is right, plus scaled cross-entropy.
 
     mean_batch [argmax f = y] · max_j max(1 + worst_j / θ, 0) + λ · CE(s · f, y): how the hybrids of
@@ -175,7 +185,7 @@ def worst_mixed_loss(
     return hinge + lam * F.cross_entropy(logit_scale * logits, labels)
 
 
-def zero_hinge(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
+def zero_hinge(logits: torch.Tensor, labels: torch.Tensor, theta: float) -> torch.Tensor:
     """Which samples have a hinge of exactly zero, and so no gradient from it: bool, (B,).
 
     Their margin is θ or more (Zhang et al., ICLR 2022, section 3).
@@ -186,7 +196,7 @@ def zero_hinge(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
     return _shortfall(logits, labels, theta).amax(dim=1) <= 0
 
 
-def _shortfall(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
+def _shortfall(logits: torch.Tensor, labels: torch.Tensor, theta: float) -> torch.Tensor:
     """r_j = 1 − (f_y − f_j) / θ, and 0 at the label: (B, C)."""
     labels = check_logits(logits, labels)
     _check_theta(theta)
@@ -195,7 +205,7 @@ def _shortfall(logits: Tensor, labels: Tensor, theta: float) -> Tensor:
     return shortfall.scatter(1, labels[:, None], 0.0)
 
 
-def _check_worst(worst: Tensor, logits: Tensor) -> None:
+def _check_worst(worst: torch.Tensor, logits: torch.Tensor) -> None:
     check_tensor("worst", worst)
     if worst.shape != logits.shape:
         raise ValueError(
@@ -216,8 +226,8 @@ def _check_lam(lam: float) -> None:
     check_real("lam", lam, "a number of 0 or more", lambda lam: 0 <= lam < math.inf)
 
 
-def _check_logit_scale(logit_scale: float | Tensor) -> None:
-    if not isinstance(logit_scale, Tensor):
+def _check_logit_scale(logit_scale: float | torch.Tensor) -> None:
+    if not isinstance(logit_scale, torch.Tensor):
         check_real("logit_scale", logit_scale, "a finite number or a tensor", math.isfinite)
     elif logit_scale.numel() != 1:
         raise ValueError(f"logit_scale must be one number; got shape {tuple(logit_scale.shape)}")

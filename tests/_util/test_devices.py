@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import linfkit as lk
 from linfkit._util import devices
 from linfkit.certification.attacks import nearest_misclassified
-from linfkit.cli.commands import app
+from linfkit.cli.app import app
 from linfkit.course.studies import (
     attacked,
     blowup,
@@ -284,7 +284,6 @@ def test_the_commands_run_where_auto_is_a_gpu(tmp_path):
         linfkit(*certify, "--device", DEVICE, "--json", written, "--figure", tmp_path / "a.html")
         assert json.loads(written.read_text())["images"] == 50
         assert "certified" in wanted
-    linfkit("watch", net, "--once")
     linfkit("report", net)
     linfkit("doctor")
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit import pages, reproduce
+from linfkit import pages
 from linfkit._util.files import cache_folder, data_folder, expanded
-from linfkit.cli.commands import main
-from linfkit.cli.progress import Progress
+from linfkit.cli.app import main
 from linfkit.nn.checkpoints import save_model
 from linfkit.pages.run import write_report
 from linfkit.reproduce import publish_notebooks
-from linfkit.training.finished import FinishedRun
-from linfkit.training.trained import load_trained
+from linfkit.reproduce.reproduction import reproduce
+from linfkit.reproduce.results import Results
+from linfkit.training.saved import SavedNet, saved_nets
 from tests.helpers.small_notebooks import write_notebook
 
 TINY = lk.load_recipe("digits-small").replace(
@@ -51,7 +51,7 @@ def test_runs(home):
     both = lk.fit_ensemble(TINY, out="~/both", progress=False)
     assert both.folder == home / "both"
     assert (home / "both" / "seed-1" / "model.safetensors").is_file()
-    for read in (lk.load_model, load_trained, FinishedRun.read, Progress.read):
+    for read in (lk.load_model, SavedNet, saved_nets):
         assert read("~/run")
     assert write_report("~/run", "~/page.html") == home / "page.html"
     assert write_report("~/run") == home / "run" / "report.html"
@@ -79,10 +79,10 @@ def test_folders_of_the_environment_and_data(home, monkeypatch):
 def test_notebooks(home, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", "no-such-browser")
     write_notebook(home / "mine", "01_no_claims", "1")
-    results = reproduce.reproduce(out="~/out", notebooks="~/mine", workers=1)
+    results = reproduce(out="~/out", notebooks="~/mine", workers=1)
     assert not results.success
     assert (home / "out" / "results.json").is_file()
-    assert reproduce.Results.load("~/out").planned == ["01_no_claims"]
+    assert Results.load("~/out").planned == ["01_no_claims"]
     with pytest.raises(ValueError, match="is not a run to publish"):
         publish_notebooks.publish(Path("~/out"))
     nbformat.write(nbformat.v4.new_notebook(), home / "mine" / "01_no_claims.ipynb")
@@ -101,7 +101,6 @@ def test_the_command_line_expands_what_a_shell_leaves(home, monkeypatch):
     assert linfkit(f"train digits-small --out=~/run {settings}") == 0
     assert (home / "run" / "model.safetensors").is_file()
     assert linfkit("certify ~/run --json=~/c.json --figure ~/c.html") == 0
-    assert linfkit("watch ~/run --once") == 0
     assert linfkit("report ~/run --out=~/page.html") == 0
     assert {"c.json", "c.html", "page.html"} <= {path.name for path in home.iterdir()}
     assert linfkit("train ~/none.toml") == 2

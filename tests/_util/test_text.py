@@ -13,7 +13,7 @@ import linfkit as lk
 from linfkit import bench
 from linfkit._util.text import say
 from linfkit.bench import Case
-from linfkit.cli.commands import app, main
+from linfkit.cli.app import app, main
 from linfkit.course import exercises
 from linfkit.course.exercises import Exercise
 from linfkit.pages.__main__ import main as write_pages
@@ -83,7 +83,6 @@ def test_every_help_is_printed(command, console):
     [
         f"train digits-small --out out {TINY}",
         f"ensemble digits-small --out out --set seeds=[0,1] {TINY}",
-        "watch RUN",
         "report RUN --out report.html",
         "recipes",
         "recipes digits-small",

@@ -14,11 +14,11 @@ from rich.console import Console
 import linfkit as lk
 from linfkit import PGD, evaluate
 from linfkit.certification import evaluation
+from linfkit.cli.certify import accuracies_table, explanation, heading
+from linfkit.cli.record import Record
 from linfkit.course.figures import accuracy_against_eps
 from linfkit.nn.checkpoints import save_model
-from linfkit.training.record import Record
-from linfkit.training.table import accuracies_table, explanation, heading
-from linfkit.training.trained import DataIdentity, load_trained
+from linfkit.training.saved import DataIdentity, SavedNet
 
 RECIPE = lk.load_recipe("digits-small").replace(width=16, epochs=2, test_images=200)
 FEW = PGD(steps=5)
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def trained(folder):
-    return load_trained(folder)
+    return SavedNet(folder)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ class TestEvaluate:
 class TestTrainedNets:
     def test_a_folder_is_its_averaged_net_with_recipe_and_hash(self, folder, trained):
         file = folder / "ema_model.safetensors"
-        assert trained.file == file.name
+        assert trained.path == file
         assert trained.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
         assert (trained.recipe, trained.name, trained.eps) == (RECIPE, "digits-small", 0.1)
 
@@ -206,12 +206,12 @@ class TestTrainedNets:
 
     def test_label_noise_makes_no_other_data_of_it(self, tmp_path):
         lk.fit(RECIPE.replace(label_noise=0.2, epochs=1), out=tmp_path, progress=False)
-        trained = load_trained(tmp_path)
+        trained = SavedNet(tmp_path)
         assert trained.load_data().fingerprint == trained.trained_on.fingerprint
 
     def test_other_data_of_the_same_name_is_refused(self, tmp_path, digits):
         lk.fit(RECIPE.replace(epochs=1), digits.subset(400), out=tmp_path, progress=False)
-        trained = load_trained(tmp_path)
+        trained = SavedNet(tmp_path)
         with pytest.raises(
             ValueError, match=r"was trained on digits .*--dataset digits"
         ) as refusal:
@@ -220,16 +220,20 @@ class TestTrainedNets:
 
     def test_a_net_without_a_recipe_needs_data_and_eps(self, tmp_path):
         save_model(tmp_path / "net.safetensors", lk.LpDistNet(64, 8, 2, 10), header={})
-        trained = load_trained(tmp_path / "net.safetensors")
+        trained = SavedNet(tmp_path / "net.safetensors")
         assert (trained.name, trained.trained_on) == ("net.safetensors", None)
-        with pytest.raises(ValueError, match=r"^dataset: net\.safetensors holds no recipe"):
+        with pytest.raises(
+            ValueError, match=r"^dataset must be given, since net\.safetensors names no recipe"
+        ):
             trained.load_data()
-        with pytest.raises(ValueError, match=r"^eps: net\.safetensors holds no recipe"):
+        with pytest.raises(
+            ValueError, match=r"^eps must be given, since net\.safetensors names no recipe"
+        ):
             _ = trained.eps
 
     def test_no_file_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="no checkpoint"):
-            load_trained(tmp_path)
+            SavedNet(tmp_path)
 
 
 class TestRecords:

@@ -480,7 +480,7 @@ def test_machine_code_is_looked_for_where_numba_was_told_to_keep_it(tmp_path, mo
 
 COUNTING = """
 import warnings
-from linfkit.cli.commands import main
+from linfkit.cli.app import main
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     try:

@@ -11,12 +11,12 @@ from plotly.offline import get_plotlyjs
 from typer.testing import CliRunner
 
 import linfkit as lk
-from linfkit.cli.commands import app
+from linfkit.cli.app import app
 from linfkit.course import figures
 from linfkit.nn.checkpoints import read_tensors, save_model, write_tensors
-from linfkit.pages.run import report_html, results_table, write_report
-from linfkit.training import finished
-from linfkit.training.finished import FinishedRun
+from linfkit.pages.run import certificates, report_html, results_table, write_report
+from linfkit.training import saved
+from linfkit.training.saved import saved_nets
 
 RECIPE = lk.load_recipe("digits-small").replace(
     name="tiny", epochs=2, width=8, train_images=200, published=33.3, source="A & <B>"
@@ -50,13 +50,18 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def run(trained):
-    return FinishedRun.read(trained.folder)
+def nets(trained):
+    return saved_nets(trained.folder)
+
+
+@pytest.fixture
+def run(nets):
+    return nets["raw weights"]
 
 
 @pytest.fixture(scope="module")
 def page(trained):
-    return report_html(FinishedRun.read(trained.folder))
+    return report_html(saved_nets(trained.folder))
 
 
 def drawn(page):
@@ -71,20 +76,19 @@ def rewritten(trained, folder, **changed):
     for name in ("model.safetensors", "ema_model.safetensors"):
         tensors, header = read_tensors(trained.folder / name)
         write_tensors(folder / name, tensors, header | changed)
-    return FinishedRun.read(folder)
+    return saved_nets(folder)
 
 
 class TestFinishedRuns:
     def test_it_is_the_run_that_was_trained(self, trained, run):
         assert run.recipe == trained.recipe
         assert (run.seed, run.results, run.history) == (0, trained.results, trained.history)
-        assert run.data.name == "digits"
-        assert run.seconds == sum(trained.column("seconds"))
+        assert run.trained_on.name == "digits"
 
-    def test_its_certificates_agree_with_its_results(self, run):
-        certificates = run.certificates()
+    def test_its_certificates_agree_with_its_results(self, nets, run):
+        found = certificates(nets)
         for weights, prefix in {"raw weights": "", "moving average": "ema_"}.items():
-            certified = certificates[weights]
+            certified = found[weights]
             assert certified.accuracy(RECIPE.eps) == run.results[f"{prefix}certified"]
             assert certified.clean_accuracy == run.results[f"{prefix}accuracy"]
 
@@ -92,24 +96,26 @@ class TestFinishedRuns:
     def test_a_run_under_way_is_refused(self, trained, tmp_path, missing):
         rewritten(trained, tmp_path)
         (tmp_path / missing).unlink()
-        with pytest.raises(FileNotFoundError, match=f"no finished run: it has no {missing}$"):
-            FinishedRun.read(tmp_path)
+        with pytest.raises(
+            FileNotFoundError, match=rf"must be a finished run; .* has no {missing}$"
+        ):
+            saved_nets(tmp_path)
 
     def test_no_folder_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"^run: there is no folder"):
-            FinishedRun.read(tmp_path / "none")
+        with pytest.raises(FileNotFoundError, match=r"^run must be the folder of a finished run"):
+            saved_nets(tmp_path / "none")
 
     def test_a_net_without_a_history_is_refused(self, trained, tmp_path):
         rewritten(trained, tmp_path)
         save_model(tmp_path / "model.safetensors", trained.model, header={})
-        with pytest.raises(ValueError, match="holds a net without a history; one run is wanted"):
-            FinishedRun.read(tmp_path)
+        with pytest.raises(ValueError, match=r"must be one run; .* a net without a history"):
+            saved_nets(tmp_path)
 
     def test_a_damaged_file_is_an_error(self, trained, tmp_path):
         rewritten(trained, tmp_path)
         (tmp_path / "model.safetensors").write_bytes(b"damaged")
         with pytest.raises(ValueError, match="damaged"):
-            FinishedRun.read(tmp_path)
+            saved_nets(tmp_path)
 
 
 class TestPages:
@@ -126,9 +132,9 @@ class TestPages:
 
     def test_nothing_is_published_of_a_recipe_of_ones_own(self, trained, tmp_path):
         own = RECIPE.replace(published=None)
-        run = rewritten(trained, tmp_path, recipe=own.to_toml())
-        assert len(results_table(run).rows) == 2
-        assert "published" not in drawn(report_html(run))["accuracy-in-training"]["layout"]
+        nets = rewritten(trained, tmp_path, recipe=own.to_toml())
+        assert len(results_table(nets["raw weights"]).rows) == 2
+        assert "published" not in drawn(report_html(nets))["accuracy-in-training"]["layout"]
 
     def test_it_has_every_figure(self, page):
         assert list(drawn(page)) == [
@@ -139,13 +145,13 @@ class TestPages:
             "schedules-in-training",
         ]
 
-    def test_it_says_how_the_run_was_made(self, run, page):
+    def test_it_says_how_the_run_was_made(self, nets, run, page):
         text = unescape(re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
         assert RECIPE.to_toml() in text
-        assert run.data.fingerprint in text
-        assert all(digest in text for digest in run.hashes.values())
+        assert run.trained_on.fingerprint in text
+        assert all(net.sha256 in text for net in nets.values())
         assert f"linfkit {lk.__version__}" in text
-        assert str(run.folder) not in text
+        assert str(run.path.parent) not in text
 
     def test_the_machine_is_named(self, trained, tmp_path):
         run = rewritten(trained, tmp_path, machine={"processor": "Abacus & Co", "cores": 4})
@@ -177,7 +183,7 @@ class TestPages:
 
     def test_nothing_is_downloaded_for_it(self, trained, tmp_path, monkeypatch):
         monkeypatch.delenv("LINFKIT_DATA", raising=False)
-        monkeypatch.setattr(finished, "load_trained", lambda file: pytest.fail("looked for data"))
+        monkeypatch.setattr(saved, "load_model", lambda file: pytest.fail("looked for data"))
         recipe = RECIPE.replace(dataset="cifar10")
         page = report_html(rewritten(trained, tmp_path, recipe=recipe.to_toml()))
         assert "the data set cifar10 is not on this machine" in page
@@ -217,7 +223,7 @@ class TestCommand:
     def test_a_run_under_way_is_one_line(self, tmp_path):
         ran = CliRunner().invoke(app, ["report", str(tmp_path)])
         assert ran.exit_code == 2
-        assert "holds no finished run" in ran.output
+        assert "must be a finished run" in ran.output
         assert not list(tmp_path.iterdir())
 
     def test_an_earlier_page_stays_whole_if_a_new_one_fails(self, trained, tmp_path):

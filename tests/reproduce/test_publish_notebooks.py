@@ -10,8 +10,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
-from linfkit.reproduce import Results, reproduce
 from linfkit.reproduce.publish_notebooks import is_current, publish
+from linfkit.reproduce.reproduction import reproduce
+from linfkit.reproduce.results import Results
 from tests.helpers import ROOT
 from tests.helpers.small_notebooks import write_good_notebook
 

@@ -18,19 +18,14 @@ import pytest
 from choreographer.browsers.chromium import Chromium
 
 from linfkit._util import workers
-from linfkit.reproduce import (
-    Profile,
-    Results,
-    Row,
-    load_profiles,
-    outputs,
-    reproduce,
-    reproduction,
-)
+from linfkit.reproduce import outputs, reproduction
 from linfkit.reproduce import pictures as batch_pictures
 from linfkit.reproduce.execution import Execution
 from linfkit.reproduce.parameters import check_parameters, parse_value, read_parameters
 from linfkit.reproduce.pictures import PictureWriter
+from linfkit.reproduce.profiles import Profile, Row, load_profiles
+from linfkit.reproduce.reproduction import reproduce
+from linfkit.reproduce.results import Results
 from tests.helpers.small_notebooks import CLAIMS, PARAMETERS, write_good_notebook, write_notebook
 
 CHROMIUM = Chromium.find_browser(skip_local=False)

@@ -19,10 +19,14 @@ from linfkit._util import workers
 from linfkit._util.environment import source_hash
 from linfkit._util.files import held
 from linfkit._util.workers import WorkerError
+from linfkit.cli.reproduce import summary
 from linfkit.course.claims import CLAIMS_MIME
-from linfkit.reproduce import Profile, Results, Row, report, reproduce, reproduction
+from linfkit.reproduce import reproduction
 from linfkit.reproduce.execution import Execution, lost
+from linfkit.reproduce.profiles import Profile, Row
 from linfkit.reproduce.records import Record
+from linfkit.reproduce.reproduction import reproduce
+from linfkit.reproduce.results import Results
 from linfkit.reproduce.tasks import Task
 from tests.helpers.small_notebooks import PARAMETERS, write_good_notebook, write_notebook
 
@@ -156,7 +160,7 @@ def test_what_is_found_where_nothing_is_claimed_is_kept_and_counted_apart(notebo
         results = run(notebooks, parameters={"top": -1.0}, only=["01"])
         assert results.success
     assert ran == ["01_first"]
-    assert "0 of 0 claims held, 1 found where no claim is made" in report.summary(results)
+    assert "0 of 0 claims held, 1 found where no claim is made" in summary(results)
 
 
 def test_a_record_is_gone_before_its_notebook_runs_again(notebooks, ran, monkeypatch):

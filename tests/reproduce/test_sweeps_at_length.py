@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from linfkit.reproduce import Results
+from linfkit.reproduce.results import Results
 from tests.helpers import ROOT
 from tests.helpers.small_notebooks import write_good_notebook
 
@@ -19,7 +19,7 @@ GIGABYTE = 10**9
 SWEEP = """
 import sys
 from pathlib import Path
-from linfkit.reproduce import reproduce
+from linfkit.reproduce.reproduction import reproduce
 
 folder = Path(sys.argv[1])
 points = {"top": [float(top) for top in range(1, 11)], "epochs": list(range(10))}

@@ -33,17 +33,15 @@ from typer.testing import CliRunner
 
 import linfkit as lk
 from linfkit._util.workers import local_cluster
-from linfkit.cli.commands import app
-from linfkit.cli.progress import Progress
+from linfkit.cli.app import app
 from linfkit.data.downloads import SOURCES as DOWNLOADS
 from linfkit.data.openml import OpenmlTable
 from linfkit.data.published import PublishedArchive, PublishedFile
 from linfkit.nn.checkpoints import write_tensors
-from linfkit.reproduce import reproduce
-from linfkit.training.finished import FinishedRun
+from linfkit.reproduce.reproduction import reproduce
 from linfkit.training.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
 from linfkit.training.lp_optimizers import row_decay
-from linfkit.training.trained import load_trained
+from linfkit.training.saved import SavedNet, saved_nets
 from tests.helpers import ROOT
 
 SECONDS = 2.0
@@ -533,13 +531,6 @@ def original(**state: torch.Tensor) -> Callable[[Path], None]:
     return lambda folder: torch.save(saved, folder / "model.pth")
 
 
-def history(line: str) -> dict[str, bytes]:
-    return {
-        "run/recipe.toml": tiny().to_toml().encode(),
-        "run/history.jsonl": line.encode() + b"\n",
-    }
-
-
 def archive(member: str, link: str = "") -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         with tarfile.open(folder / "theirs.tar.gz", "w:gz") as packed:
@@ -627,10 +618,6 @@ def read_original(name: str, message: str, **state: torch.Tensor) -> FileCase:
         lambda at: lk.load_original(at / "model.pth"),
         message,
     )
-
-
-def read_history(name: str, line: str, message: str) -> FileCase:
-    return FileCase(f"history {name}", history(line), lambda at: Progress.read(at / "run"), message)
 
 
 def read_notebook(name: str, message: str, written: Mapping[str, bytes]) -> FileCase:
@@ -738,8 +725,8 @@ FILES = [
     FileCase(
         "run of a damaged net",
         checkpoint({"history": 3}),
-        lambda at: load_trained(at / "net.safetensors"),
-        "cannot be loaded",
+        lambda at: SavedNet(at / "net.safetensors"),
+        "must be a file of a run",
     ),
     FileCase(
         "run of a damaged recipe",
@@ -750,8 +737,8 @@ FILES = [
             ]
             and None
         ),
-        FinishedRun.read,
-        "no TOML",
+        saved_nets,
+        "must be a file of a run",
     ),
     read_original("that lacks all", "it lacks", a=ONE),
     read_original(
@@ -770,18 +757,6 @@ FILES = [
         fc_dist__2__weight=ONE[None],
         fc_dist__2__bias=ONE,
     ),
-    read_history("of text", "no JSON", r"^history\.jsonl: line 1 is no row"),
-    read_history("of a list", "[1]", r"^history\.jsonl: line 1 is no row"),
-    read_history(
-        "of an unheard-of number",
-        '{"seconds": 1' + "0" * 400 + "}",
-        r"^history\.jsonl: line 1 is no row",
-    ),
-    read_history("without seconds", '{"epoch": 1}', r"^history\.jsonl: line 1 .* how many seconds"),
-    read_history(
-        "with seconds below 0", '{"seconds": -1}', r"^history\.jsonl: line 1 .* how many seconds"
-    ),
-    read_history("of brackets", "[" * 10**5, r"^history\.jsonl: line 1 is no row"),
     read_notebook("of text", r"^mine\.ipynb is no notebook", {"notebooks/mine.ipynb": b"no JSON"}),
     read_notebook(
         "of bytes", r"^mine\.ipynb is no notebook", {"notebooks/mine.ipynb": b"\xff\xfe\x00"}
@@ -848,17 +823,15 @@ COMMANDS = [
     Command("train digits-small --seed -1", "error: seed must be at least 0; got -1"),
     Command("train digits-small --seed one", "Invalid value for '--seed'"),
     Command("ensemble digits-small --set seeds=[0]", "error: recipe must have two seeds or more"),
-    Command("watch no-such-run", "error: run: there is no folder no-such-run"),
-    Command("watch run", "error: history.jsonl: line 1 is no row", history("no JSON")),
-    Command("report no-such-run", "error: run: there is no folder no-such-run"),
-    Command("report run", "error: run: run holds no finished run", history("no JSON")),
+    Command("report no-such-run", "there is no no-such-run"),
+    Command("report run", "error: run must be a finished run", {"run/recipe.toml": b""}),
     Command("certify no-such-net", "error: no checkpoint at no-such-net"),
     Command("certify a", "error: a is no checkpoint of linfkit", {"a": b"no net"}),
     Command("certify a --device tpu9", "error: device must be one that PyTorch finds here"),
     Command("certify a --images 0", "Invalid value for '--images'"),
-    Command("certify a --figure a.gif", "error: figure: the file's name must end in .html or .png"),
+    Command("certify a --figure a.gif", "error: figure must be a file that ends in .html or .png"),
     Command("recipes digits-smal", "did you mean 'digits-small'?"),
-    Command("bench --device tpu9", "error: device: must be 'cpu' or 'cuda'; got 'tpu9'"),
+    Command("bench --device tpu9", "error: device must be 'cpu' or 'cuda'; got 'tpu9'"),
     Command("reproduce --profile quikc", "error: profile: 'quikc' is none of ours"),
     Command("reproduce --workers 0", "Invalid value for '--workers'"),
     Command("ensemble digits-small --workers 0", "Invalid value for '--workers'"),

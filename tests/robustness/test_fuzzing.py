@@ -27,11 +27,8 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 import linfkit as lk
-from linfkit.cli.progress import Progress
-from linfkit.cli.watching import View
 from linfkit.data.cifar import read_cifar
 from linfkit.data.idx import FREE, read_idx
 from linfkit.nn.checkpoints import read_tensors, save_model
@@ -94,17 +91,6 @@ IMAGES = struct.pack(">4B3I", 0, 0, 8, 3, 3, 4, 5) + bytes(range(60))
 BATCH = b"".join(bytes([label]) + bytes(3072) for label in range(3))
 FINE_BATCH = b"".join(bytes([label, 99 - label]) + bytes(3072) for label in range(3))
 RECIPES = [lk.load_recipe(name).to_toml().encode() for name in ("digits-small", "digits-hybrid")]
-HISTORY = b"".join(
-    json.dumps({"epoch": epoch, "loss": 0.5, "p": "inf", "certified": 0.1, "seconds": 1.5}).encode()
-    + b"\n"
-    for epoch in range(1, 4)
-)
-
-
-def read_history(path: Path) -> None:
-    """As `linfkit watch` does: what has been read must be fit to be shown."""
-    (path.parent / "recipe.toml").write_bytes(RECIPES[0])
-    Console(file=io.StringIO(), width=120).print(View(Progress.read(path.parent)))
 
 
 class Reader(NamedTuple):
@@ -137,7 +123,6 @@ READERS = {
         ],
         partial(lk.load_original, rho=0),
     ),
-    "history": Reader("history.jsonl", lambda _: [HISTORY], read_history),
 }
 
 #: What stands in the place of a word or a number.

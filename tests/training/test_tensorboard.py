@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from linfkit.cli.commands import app
+from linfkit.cli.app import app
 from linfkit.training.tensorboard import logging_scalars
 
 ROWS = [

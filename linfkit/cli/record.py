@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from linfkit._util import environment
 from linfkit.certification.evaluation import PGD, Evaluation
 from linfkit.data.dataset import Dataset
-from linfkit.training.trained import DataIdentity, TrainedNet
+from linfkit.training.saved import DataIdentity, SavedNet
 
 
 class Record(BaseModel, ser_json_inf_nan="strings"):
-    """What was found of a net: of which, on what data, and on what machine.
+    """Accuracies of a net, with the net, the data and the machine that they are of.
 
     Attributes:
         net: the recipe's name, or the file's where it names none.
@@ -53,8 +53,8 @@ class Record(BaseModel, ser_json_inf_nan="strings"):
     seconds: float
 
     @classmethod
-    def of(cls, trained: TrainedNet, data: Dataset, evaluation: Evaluation) -> Record:
-        """That of an evaluation of a net from a file, on all or the first of a data's images."""
+    def of(cls, trained: SavedNet, data: Dataset, evaluation: Evaluation) -> Record:
+        """Record of an evaluation of a net from a file, on all or the first of a data's images."""
         return cls(
             net=trained.name,
             sha256=trained.sha256,
@@ -73,5 +73,5 @@ class Record(BaseModel, ser_json_inf_nan="strings"):
 
     @property
     def on_other_data(self) -> bool:
-        """Whether the data is, or may be, other than what the net was trained on."""
+        """True if the data is, or may be, other than that the net was trained on."""
         return self.trained_on is None or self.trained_on.fingerprint != self.data.fingerprint

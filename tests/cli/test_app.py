@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from typer.testing import CliRunner
 
-from linfkit.cli.commands import app
+from linfkit.cli.app import app
 from linfkit.recipes import Recipe, load_recipe
 from tests.helpers.small_notebooks import write_good_notebook, write_notebook
 
@@ -62,7 +62,7 @@ def test_a_run_with_a_failure_is_1(tmp_path):
         (["train", "no-such-recipe"], "error: recipe: 'no-such-recipe'"),
         (["train", "digits-small", "--set", "epoch=3"], "did you mean 'epochs'?"),
         (["certify", "no-such-net"], "error: no checkpoint at no-such-net"),
-        (["certify", "no-such-net", "--figure", "a.gif"], "error: figure: the file's name must"),
+        (["certify", "no-such-net", "--figure", "a.gif"], "error: figure must be a file"),
         (["recipes", "digits-smal"], "did you mean 'digits-small'?"),
     ],
 )
@@ -82,7 +82,7 @@ def test_an_interrupt_is_130(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("linfkit.reproduce.reproduce", interrupted)
+    monkeypatch.setattr("linfkit.reproduce.reproduction.reproduce", interrupted)
     ran = linfkit("reproduce")
     assert ran.exit_code == 130
     assert "interrupted" in ran.output
@@ -160,12 +160,11 @@ def test_recipes_are_listed():
         assert word in ran.output
 
 
-def test_a_recipe_is_printed_as_toml_with_what_it_is_for_and_costs():
+def test_a_recipe_is_printed_as_toml_with_its_description():
     ran = linfkit("recipes", "digits-small")
     assert ran.exit_code == 0, ran.output
     assert Recipe(**tomllib.loads(ran.output)) == load_recipe("digits-small")
     assert 'description = "Digits: three layers' in ran.output
-    assert ran.output.startswith("# 9.7·10⁹ pairs a seed, about 9 s on ")
 
 
 def test_doctor_ends_in_a_verdict():

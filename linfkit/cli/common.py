@@ -1,0 +1,97 @@
+"""Options and helpers that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+    from pydantic import BaseModel
+    from rich.table import Table
+
+INTERRUPTED = 130
+
+RecipeOrFile = Annotated[str, typer.Argument(help="A recipe's name, or the path of its TOML file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="How many run side by side.", show_default="one a GPU, or a core"),
+]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="TCP://HOST:PORT", help="A Dask cluster to run on.")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="File for what is found, as JSON.")]
+Picture = Annotated[
+    Path | None, typer.Option("--figure", help="File for a picture: .html or .png.")
+]
+
+
+@contextmanager
+def interruptible(outcome: str) -> Iterator[None]:
+    """End the command on Ctrl-C, with a word on what is left of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted; {outcome}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def settings_of(words: list[str] | None, values: bool = False) -> dict[str, Any]:
+    """Values that `name=value` words set; with `values`, a list of each `name=v1,v2,…`."""
+    from linfkit.reproduce.parameters import parse_value, parse_values
+
+    parse = parse_values if values else parse_value
+    found = {}
+    for word in words or []:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise ValueError(f"wanted a name and a value, got {word!r} alone")
+        found[name] = parse(text)
+    return found
+
+
+def check_picture(figure: Path | None) -> None:
+    """Refuse a file name that is neither a page's nor a picture's."""
+    if figure and figure.suffix not in (".html", ".png"):
+        raise ValueError(f"figure must be a file that ends in .html or .png; got {figure.name!r}")
+
+
+def hand_over(
+    record: BaseModel,
+    json: Path | None,
+    draw: Callable[[], Figure],
+    figure: Path | None,
+    shown: Iterable[str | Table],
+) -> None:
+    """Write a record to the files asked for, then print it, even where a file fails."""
+    from rich.console import Console
+
+    from linfkit._util.files import write_atomically
+
+    try:
+        if json:
+            write_atomically(json, record.model_dump_json(indent=2).encode())
+        if figure:
+            _write_figure(draw().to_dict(), figure)
+    finally:
+        for part in shown:
+            Console().print(part, markup=not isinstance(part, str))
+
+
+def _write_figure(figure: dict[str, Any], path: Path) -> None:
+    """Write a page or a picture, as the file's name says."""
+    from linfkit.reproduce.pictures import PictureWriter, write_page
+
+    if path.suffix == ".html":
+        write_page(figure, path)
+        return
+    with PictureWriter(tell=lambda reason: typer.echo(reason, err=True)) as pictures:
+        pictures.write(figure, path)

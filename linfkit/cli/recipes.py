@@ -1,0 +1,66 @@
+"""`linfkit recipes`, with its table of all that come with linfkit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from linfkit._util.text import format_eps
+
+if TYPE_CHECKING:
+    from linfkit.recipes import Recipe
+
+
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(help="A recipe to print as TOML.", show_default="a table of all")
+    ] = None,
+) -> None:
+    """List the recipes that come with linfkit, or print one."""
+    from linfkit.recipes import load_recipe, recipe_names
+
+    if name is not None:
+        typer.echo(load_recipe(name).to_toml(), nl=False)
+        return
+    Console().print(recipes_table(load_recipe(each) for each in recipe_names()))
+
+
+def recipes_table(recipes: Iterable[Recipe]) -> Table:
+    """Row for each recipe, with data and net below its name."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption="Published: certified accuracy at ε.",
+        caption_justify="left",
+    )
+    table.add_column("recipe\ndata, net: width × depth", overflow="fold")
+    for title in ("ε", "epochs", "seeds", "published"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("source", max_width=10)
+    for recipe in recipes:
+        table.add_row(
+            f"[bold]{recipe.name}[/]\n{recipe.dataset}, {recipe.net}",
+            format_eps(recipe.eps),
+            str(recipe.epochs),
+            str(len(recipe.seeds)),
+            "" if recipe.published is None else f"{recipe.published:.2f} %",
+            source_in_short(recipe.source),
+        )
+    return table
+
+
+def source_in_short(source: str) -> str:
+    """The paper's number at arXiv where the source has one, else all of it.
+
+    >>> source_in_short("Zhang, Jiang, He, Wang, ICLR 2022 (arXiv 2110.06850), MNIST at ε = 0.1")
+    'arXiv 2110.06850'
+    """
+    number = re.search(r"arXiv \d{4}\.\d{5}", source)
+    return number[0] if number else source

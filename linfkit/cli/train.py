@@ -1,0 +1,100 @@
+"""Commands that train: `linfkit train`, `ensemble`, and `report` on what was trained."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linfkit.cli.common import (
+    RecipeOrFile,
+    Scheduler,
+    Settings,
+    Workers,
+    interruptible,
+    settings_of,
+)
+
+
+def train(
+    recipe: RecipeOrFile,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the nets.", show_default="runs/RECIPE")
+    ] = None,
+    settings: Settings = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed.", show_default="the recipe's first")
+    ] = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Log the history for TensorBoard, in OUT/tensorboard."),
+    ] = False,
+) -> None:
+    """Train a net as a recipe says; a run that was interrupted goes on where it was.
+
+    On N GPUs: torchrun --nproc-per-node N -m linfkit train RECIPE.
+    """
+    from linfkit import fit, load_recipe
+    from linfkit._util.distributed import is_first
+    from linfkit.training.tensorboard import logging_scalars
+
+    chosen = load_recipe(recipe).replace(**settings_of(settings))
+    out = out or Path("runs") / chosen.name
+    logs = tensorboard and is_first()
+    logged = logging_scalars(out / "tensorboard") if logs else nullcontext(lambda row: None)
+    with interruptible(f"the same command goes on from {out}"), logged as log:
+        run = fit(chosen, out=out, seed=seed, after_epoch=log)
+    if not is_first():
+        return
+    for name, value in run.results.items():
+        typer.echo(f"{name}: {value:.4g}")
+    typer.echo(f"nets, history and recipe are in {out}")
+
+
+def ensemble(
+    recipe: RecipeOrFile,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the nets.", show_default="runs/RECIPE-ensemble")
+    ] = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Train a net for each of a recipe's seeds, and take the mean of their logits.
+
+    The mean is certified as its members are. What was interrupted goes on where it was.
+
+    With torchrun, as for `train`, and `--workers 1`, the processes share each net instead.
+    """
+    from linfkit import fit_ensemble, load_recipe
+
+    chosen = load_recipe(recipe).replace(**settings_of(settings))
+    out = out or Path("runs") / f"{chosen.name}-ensemble"
+    with interruptible(f"the same command goes on from {out}"):
+        run = fit_ensemble(chosen, out=out, workers=workers, scheduler=scheduler)
+    for member in run.runs:
+        found = member.results
+        typer.echo(
+            f"seed {member.seed}: {found['ema_accuracy']:.4g}, "
+            f"{found['ema_certified']:.4g} certified"
+        )
+    found = run.results
+    typer.echo(
+        f"together: {found['ema_accuracy']:.4g}, {found['ema_certified']:.4g} certified "
+        f"at ε = {chosen.eps:.4g}"
+    )
+    typer.echo(f"the ensemble and its members are in {out}")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File for the page.", show_default="RUN/report.html")
+    ] = None,
+) -> None:
+    """Write a page about a finished run: results, curves, and how it was made."""
+    from linfkit.pages.run import write_report
+
+    typer.echo(f"wrote {write_report(run, out)}")

@@ -1,0 +1,168 @@
+"""Nets in files that training wrote, with the recipe, data and history that the files name."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from linfkit._util.files import expanded
+from linfkit.data.dataset import Dataset
+from linfkit.data.loading import load_dataset
+from linfkit.nn.checkpoints import AVERAGED, RAW, file_of, load_model, read_header
+from linfkit.recipes import Recipe
+from linfkit.training.fit import as_the_recipe_asks
+
+__all__ = ["DataIdentity", "SavedNet", "saved_nets"]
+
+#: The two nets of a run, by the weights that they have.
+NETS = {"moving average": AVERAGED, "raw weights": RAW}
+
+
+class DataIdentity(BaseModel, frozen=True):
+    """Name of a data set, and the hash of all that is in it.
+
+    >>> DataIdentity(name="digits", fingerprint="4f0c93a1d2e5b6").shown
+    'digits (4f0c93a1d2e5…)'
+    """
+
+    name: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, data: Dataset) -> DataIdentity:
+        """Identity of a data set."""
+        return cls(name=data.name, fingerprint=data.fingerprint)
+
+    @property
+    def shown(self) -> str:
+        """Name and the first twelve digits."""
+        return f"{self.name} ({self.fingerprint[:12]}…)"
+
+
+class _Header(BaseModel):
+    """Header of a net's file, as far as training wrote it."""
+
+    recipe: str | None = None
+    data: DataIdentity | None = None
+    seed: int | None = None
+    versions: dict[str, str] = {}
+    machine: dict[str, str | int] = {}
+    history: list[dict[str, float]] = []
+    results: dict[str, float] = {}
+
+
+class SavedNet:
+    """Net in a file that linfkit wrote; the net itself is built when it is first asked for.
+
+    Attributes:
+        path: the file.
+        recipe: that it was trained by; None where the file does not say.
+        trained_on: data that it was trained on; None where the file does not say.
+        seed: of initial weights, batch order and augmentation, if any.
+        versions: of the software that trained it.
+        machine: that it was trained on; empty where the file does not say.
+        history: one row for each epoch; see `linfkit.fit`.
+        results: over all test images; see `linfkit.Run`.
+
+    Args:
+        path: a ``.safetensors`` file, or a run's folder, of which the averaged weights are taken.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint of linfkit.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from linfkit import fit, load_recipe
+    >>> tiny = load_recipe("digits-small").replace(epochs=1, width=8)
+    >>> with TemporaryDirectory() as folder:
+    ...     run = fit(tiny, out=folder, progress=False)
+    ...     saved = SavedNet(folder)
+    ...     saved.recipe == tiny, saved.results == run.results, saved.load_data().name
+    (True, True, 'digits')
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = file_of(path)
+        try:
+            header = _Header.model_validate(read_header(self.path))
+        except ValidationError as error:
+            raise ValueError(f"{self.path} must be a file of a run; {error}") from None
+        self.recipe = None if header.recipe is None else Recipe.from_toml(header.recipe)
+        self.trained_on = header.data
+        self.seed = header.seed
+        self.versions, self.machine = header.versions, header.machine
+        self.history, self.results = header.history, header.results
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The net, in evaluation mode."""
+        return load_model(self.path)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, in hex."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe, or else of the file."""
+        return self.path.name if self.recipe is None else self.recipe.name
+
+    @property
+    def eps(self) -> float:
+        """The ε that the recipe reports at.
+
+        Raises:
+            ValueError: the file names no recipe.
+        """
+        return float(self._of_recipe("eps"))
+
+    def load_data(self) -> Dataset:
+        """Load the data that the net was trained on.
+
+        Raises:
+            ValueError: the file does not name it, or other data is found under its name; the
+                message has both fingerprints.
+            FileNotFoundError: its files are not there.
+        """
+        name = self._of_recipe("dataset")
+        assert self.recipe is not None
+        data = as_the_recipe_asks(load_dataset(name), self.recipe)
+        found = DataIdentity.of(data)
+        if self.trained_on is None or found.fingerprint != self.trained_on.fingerprint:
+            known = "what it does not name" if self.trained_on is None else self.trained_on.shown
+            raise ValueError(
+                f"dataset must be named, since {self.path.name} was trained on {known}; found "
+                f"{found.shown}, which --dataset {name} takes all the same"
+            )
+        return data
+
+    def _of_recipe(self, key: str) -> Any:
+        if self.recipe is None:
+            raise ValueError(f"{key} must be given, since {self.path.name} names no recipe")
+        return getattr(self.recipe, key)
+
+
+def saved_nets(folder: str | Path) -> dict[str, SavedNet]:
+    """Read the nets of a finished run, by their weights: "moving average" and "raw weights".
+
+    Raises:
+        FileNotFoundError: there is no such folder, or the run in it is not finished.
+        ValueError: its files are damaged, or of something else than one run.
+    """
+    folder = expanded(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"run must be the folder of a finished run; there is no {folder}")
+    for file in NETS.values():
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"run must be a finished run; {folder} has no {file}")
+    nets = {weights: SavedNet(folder / file) for weights, file in NETS.items()}
+    for net in nets.values():
+        if net.recipe is None or not net.history:
+            raise ValueError(f"run must be one run; {folder} holds a net without a history")
+    return nets
