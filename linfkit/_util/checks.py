@@ -1,4 +1,7 @@
-"""What arguments must be: checks that name the argument, what came and what is wanted."""
+"""Argument checks shared by the package.
+
+Every message reads `NAME must be WHAT IS WANTED; got WHAT CAME`.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ EPS = "eps must be in pixels of [0, 1], such as 8/255"
 
 
 def check_count(name: str, value: SupportsIndex, least: int = 1) -> int:
-    """Python's own int of a whole number of any type, refused below `least`.
+    """Python int of a whole number of any type, refused below `least`.
 
     >>> check_count("steps", torch.tensor([3, 4]).numpy()[0])
     3
@@ -55,7 +58,7 @@ def check_count(name: str, value: SupportsIndex, least: int = 1) -> int:
 
 
 def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bool]) -> float:
-    """Python's own float of a real number, refused unless `holds` of it; NaN is never wanted.
+    """Python float of a real number, refused unless `holds` of it; NaN is always refused.
 
     >>> check_real("kappa", 2, "a number from 0 to 1", lambda kappa: 0 <= kappa <= 1)
     Traceback (most recent call last):
@@ -73,7 +76,7 @@ def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bo
 
 
 def as_python(value: Any) -> Any:
-    """Python's own numbers and lists for NumPy's and PyTorch's, ranges, tuples and fractions.
+    """Python numbers and lists for those of NumPy and PyTorch, for ranges, tuples and fractions.
 
     >>> as_python(torch.arange(3)), as_python(range(2)), as_python("8/255")
     ([0, 1, 2], [0, 1], '8/255')
@@ -99,7 +102,7 @@ def check_tensor(name: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
     if not tensor.is_floating_point():
-        raise TypeError(f"{name} must hold floating-point numbers; its dtype is {tensor.dtype}")
+        raise TypeError(f"{name} must hold floating-point numbers; got dtype {tensor.dtype}")
 
 
 def check_model(name: str, model: nn.Module) -> None:
@@ -130,22 +133,22 @@ def check_finite_weights(model: nn.Module) -> None:
 
 
 def check_not_nan(outputs: Tensor) -> Tensor:
-    """The outputs of a model, (B, ...), refused where they are NaN.
+    """Return the outputs of a model, (B, ...), or refuse them if any is NaN.
 
     >>> check_not_nan(torch.tensor([[0.5, math.nan], [0.5, 0.0]]))
     Traceback (most recent call last):
-    ValueError: model must give numbers; it gives NaN for 1 of 2 images: are its weights finite?
+    ValueError: model must give numbers; got NaN for 1 of 2 images: are its weights finite?
     """
     if unknown := int(outputs.isnan().reshape(len(outputs), -1).any(dim=1).sum()):
         raise ValueError(
-            f"model must give numbers; it gives NaN for {unknown} of {len(outputs)} images: "
+            f"model must give numbers; got NaN for {unknown} of {len(outputs)} images: "
             "are its weights finite?"
         )
     return outputs
 
 
 def as_tensor(value: Any) -> Any:
-    """Tensor of a NumPy array, whatever its byte order; anything else as it is.
+    """Convert a NumPy array of any byte order to a tensor; leave anything else as it is.
 
     >>> as_tensor(np.array([0.5, 1.0], ">f4"))
     tensor([0.5000, 1.0000])
@@ -156,24 +159,24 @@ def as_tensor(value: Any) -> Any:
 
 
 def check_images(x: Tensor | NDArray[np.floating[Any]]) -> Tensor:
-    """A non-empty batch of finite images in [0, 1] as a tensor; anything else is refused.
+    """Return a non-empty batch of finite images in [0, 1] as a tensor; refuse anything else.
 
     >>> check_images(np.zeros((1, 28, 28), np.uint8))
     Traceback (most recent call last):
-    TypeError: x must hold floating-point pixels in [0, 1]; the dtype is torch.uint8: divide by 255
+    TypeError: x must hold floating-point pixels in [0, 1]; got dtype torch.uint8: divide by 255
     """
     x = as_tensor(x)
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor of images; got {type(x).__name__}")
     if not x.is_floating_point():
         raise TypeError(
-            f"x must hold floating-point pixels in [0, 1]; the dtype is {x.dtype}: divide by 255"
+            f"x must hold floating-point pixels in [0, 1]; got dtype {x.dtype}: divide by 255"
         )
     if x.dim() < 2 or not x.numel():
-        raise ValueError(f"x must be a non-empty batch of images; the shape is {tuple(x.shape)}")
+        raise ValueError(f"x must be a non-empty batch of images; got shape {tuple(x.shape)}")
     low, high = x.aminmax()
     if not (torch.isfinite(low) and torch.isfinite(high)):
-        raise ValueError("x must hold finite pixels; it has NaN or infinite ones")
+        raise ValueError("x must hold finite pixels; got NaN or infinite ones")
     if low < 0 or high > 1:
         likely = " (a net normalises its images itself: give it pixels)" if low < 0 else ""
         likely = " (are they in grey levels? divide by 255)" if low >= 0 and high > 2 else likely
@@ -184,11 +187,11 @@ def check_images(x: Tensor | NDArray[np.floating[Any]]) -> Tensor:
 
 
 def as_labels(labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int], x: Tensor) -> Tensor:
-    """Labels of the samples x as int64 on their device, (B,), from whole numbers of any type.
+    """Return labels of the samples x as int64 on their device, (B,), of any type of whole number.
 
     Raises:
-        TypeError: they are no whole numbers.
-        ValueError: they are not one for each sample.
+        TypeError: they are not whole numbers.
+        ValueError: there is not one for each sample.
 
     >>> as_labels([3, 1], torch.rand(2, 4)), as_labels(np.array([3, 1], np.uint8), torch.rand(2, 4))
     (tensor([3, 1]), tensor([3, 1]))
@@ -196,33 +199,33 @@ def as_labels(labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int], x
     if not isinstance(labels, Tensor):
         try:
             array = np.asarray(labels)
-        except ValueError:  # a list of lists that are not alike
+        except ValueError:  # a list of lists of different lengths
             array = np.array(None)
         if array.dtype.kind not in "iu":
             raise TypeError(f"labels must hold whole numbers; got {type(labels).__name__}")
         labels = torch.from_numpy(array.astype(np.int64))
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"labels must hold whole numbers; the dtype is {labels.dtype}")
+        raise TypeError(f"labels must hold whole numbers; got dtype {labels.dtype}")
     if labels.shape != x.shape[:1]:
         one = ": is it one image? give x[None] and labels[None]" if not labels.dim() else ""
         raise ValueError(
             f"labels must be one for each of the {len(x)} samples; "
-            f"the shape is {tuple(labels.shape)}{one}"
+            f"got shape {tuple(labels.shape)}{one}"
         )
     return labels.to(x.device, torch.int64)
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Labels of logits as int64, (B,); refused where they do not belong together.
+    """Return labels of logits as int64, (B,), or refuse them if they do not belong together.
 
     >>> check_logits(torch.zeros(2, 3), torch.tensor([2, 0], dtype=torch.uint8))
     tensor([2, 0])
     """
     check_tensor("logits", logits)
     if logits.dim() != 2 or 0 in logits.shape:
-        raise ValueError(f"logits must be a non-empty (B, C); the shape is {tuple(logits.shape)}")
+        raise ValueError(f"logits must be a non-empty (B, C); got shape {tuple(logits.shape)}")
     labels = as_labels(labels, logits)
-    if torch._C._are_functorch_transforms_active():  # vmap lets nobody look at values
+    if torch._C._are_functorch_transforms_active():  # within vmap, values cannot be seen
         return labels
     low, high = labels.aminmax()
     if low < 0 or high >= logits.shape[1]:
@@ -233,7 +236,7 @@ def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def check_eps(eps: float, positive: bool = False) -> float:
-    """ε as a float, refused if it is no size of a perturbation of pixels in [0, 1].
+    """Return ε as a float, or refuse it if it is no size of a perturbation of pixels in [0, 1].
 
     >>> from fractions import Fraction
     >>> check_eps(Fraction(1, 4))
@@ -248,7 +251,7 @@ def check_eps(eps: float, positive: bool = False) -> float:
 
 
 def check_eps_of_each(eps: float | Tensor, x: Tensor) -> Tensor:
-    """ε of the samples x in their dtype, from one number for all, or one for each: () or (B,).
+    """Return ε of the samples x in their dtype: one number for all, (), or one for each, (B,).
 
     >>> check_eps_of_each(0.5, torch.rand(2, 4)), check_eps_of_each(torch.ones(2), torch.rand(2, 4))
     (tensor(0.5000), tensor([1., 1.]))
@@ -258,7 +261,7 @@ def check_eps_of_each(eps: float | Tensor, x: Tensor) -> Tensor:
     if eps.shape not in ((), (len(x),)):
         raise ValueError(
             f"eps must be one number, or one for each of the {len(x)} samples; "
-            f"the shape is {tuple(eps.shape)}"
+            f"got shape {tuple(eps.shape)}"
         )
     if not (torch._C._are_functorch_transforms_active() or ((eps >= 0) & (eps <= 1)).all()):
         raise ValueError(f"{EPS}; got values from {eps.min():g} to {eps.max():g}")

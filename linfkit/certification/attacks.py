@@ -1,4 +1,9 @@
-"""What is tried: attacks, by foolbox, against a model as `linfkit.certify` sees it."""
+"""Adversarial attacks: projected gradient descent, and a search for the smallest perturbation.
+
+Both attack a model as `linfkit.certify` sees it: at p=∞ and in evaluation mode. At p=∞ a gradient
+is nonzero for a few pixels only, so a search can end where it has none to follow; what an attack
+does not find need not be safe.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,15 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from linfkit._util.checks import (
     as_labels,
     check_count,
+    check_eps_of_each,
     check_images,
     check_logits,
     check_model,
@@ -25,18 +31,16 @@ from linfkit.nn.known_layers import unwrapped
 
 __all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]
 
+#: Halvings of a perturbation's size, while its image stays misclassified.
+HALVINGS = 10
+
 
 @on_device_of_model
 @with_gradients
 def survives_pgd(
-    model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    eps: float | Tensor,
-    steps: int = 50,
-    seed: int = 0,
+    model: nn.Module, x: Tensor, labels: Tensor, eps: float | Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
-    """Which samples projected gradient descent fails to have misclassified, at p=∞.
+    """Find samples that projected gradient descent fails to have misclassified, at p=∞.
 
     Args:
         model: takes images in [0, 1].
@@ -57,30 +61,14 @@ def survives_pgd(
     >>> survives_pgd(net, x, net.eval()(x).argmax(dim=1), eps=0.0)
     tensor([True, True, True, True, True])
     """
-    from foolbox.attacks import LinfPGD
-    from foolbox.models.pytorch import PyTorchModel
-
     x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
-    if isinstance(eps, bool) or not isinstance(eps, Real | Tensor):
-        raise TypeError(f"eps must be a number of pixels, or one a sample; got {eps!r}")
-    sizes = torch.as_tensor(eps if isinstance(eps, Tensor) else float(eps)).to(x)
-    if sizes.shape not in ((), (len(x),)):
-        raise ValueError(f"eps must be one number or {len(x)}; the shape is {tuple(sizes.shape)}")
-    if not (sizes.min() >= 0 and sizes.max() <= 1):
-        raise ValueError(
-            "eps must be finite and 0 or more, in pixels of [0, 1], such as 8/255; "
-            f"got values from {sizes.min():g} to {sizes.max():g}"
-        )
-    sizes = sizes.expand(len(x))
-    with _attackable(model) as attacked, _seeded(seed):
-        survives = _correct(attacked, x, labels)
-        target = PyTorchModel(attacked, bounds=(0, 1), device=x.device)
-        attack = LinfPGD(rel_stepsize=2.5 / steps, steps=steps)
-        for size in sizes.unique().tolist():
-            rows = (sizes == size) & survives
-            if size > 0 and rows.any():
-                _, _, fooled = attack(target, x[rows], labels[rows], epsilons=size)
-                survives[rows] = ~fooled
+    sizes = check_eps_of_each(eps, x).expand(len(x))
+    with _attackable(model, seed) as attacked:
+        survives = _is_correct(attacked, x, labels)
+        rows = survives & (sizes > 0)
+        if rows.any():
+            points = _projected_descent(attacked, x[rows], labels[rows], sizes[rows], steps)
+            survives[rows] = _is_correct(attacked, points, labels[rows])
     return survives
 
 
@@ -89,7 +77,7 @@ def survives_pgd(
 def smallest_perturbation(
     model: nn.Module, x: Tensor, labels: Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
-    """Sizes of the smallest perturbations found that have each sample misclassified, at p=∞.
+    """Size of the smallest perturbation found that has each sample misclassified, at p=∞.
 
     The distance ‖x' − x‖_∞ to `nearest_misclassified`: an upper bound of the size of the smallest
     perturbation that there is, as a certified radius is a lower bound of it.
@@ -117,9 +105,8 @@ def smallest_perturbation(
     True
     """
     x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
-    points = nearest_misclassified(model, x, labels, steps, seed)
-    with _attackable(model) as attacked:
-        return _size_if_misclassified(attacked, points, x, labels)
+    with _attackable(model, seed) as attacked:
+        return _nearest(attacked, x, labels, steps)[1]
 
 
 @on_device_of_model
@@ -127,13 +114,12 @@ def smallest_perturbation(
 def nearest_misclassified(
     model: nn.Module, x: Tensor, labels: Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
-    """The nearest misclassified images that two searches find around each sample, at p=∞.
+    """Nearest misclassified images that two searches find around each sample, at p=∞.
 
-    Both take the steps of FMN, the fast minimum-norm attack (Pintor et al., NeurIPS 2021): one from
-    the sample itself, one from wherever projected gradient descent gets when it may change any
-    pixel by half of its range, or, where that is too little, by all of it. The nearer find counts.
-    At p=∞ a gradient sits on a few pixels, so a search can end where it has none to follow: two
-    find more than one.
+    Both take the steps of FMN, the fast minimum-norm attack (Pintor et al., NeurIPS 2021): one
+    starts at the sample itself, one where projected gradient descent ends that may change any pixel
+    by half of its range, or, where that finds nothing, by all of it. The nearer find counts, its
+    perturbation reduced by bisection.
 
     Args:
         model: takes images in [0, 1].
@@ -153,44 +139,101 @@ def nearest_misclassified(
     >>> nearest_misclassified(net, x, net(x).argmax(dim=1), steps=10).shape
     torch.Size([5, 4])
     """
-    from foolbox.attacks import LinfPGD
-    from foolbox.attacks.fast_minimum_norm import LInfFMNAttack
-    from foolbox.criteria import Misclassification
-    from foolbox.models.pytorch import PyTorchModel
-
     x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
-    found = x.clone()
-    with _attackable(model) as attacked, _seeded(seed):
-        size = _size_if_misclassified(attacked, x, x, labels)
+    with _attackable(model, seed) as attacked:
+        return _nearest(attacked, x, labels, steps)[0]
 
-        def keep(rows: Tensor, points: Tensor) -> None:
-            """Those points of some rows that are misclassified, and nearer than what was found."""
-            sizes = _size_if_misclassified(attacked, points, x[rows], labels[rows])
-            nearer = sizes < size[rows]
-            rows = rows[nearer]
-            found[rows], size[rows] = points[nearer], sizes[nearer]
 
-        target = PyTorchModel(attacked, bounds=(0, 1), device=x.device)
-        nearest = LInfFMNAttack(steps=steps)
-        correct = (size > 0).nonzero().squeeze(1)
-        if len(correct):
-            wrong = Misclassification(labels[correct])
-            keep(correct, nearest.run(target, x[correct], wrong))
-        left = correct
-        for reach in (0.5, 1.0):
-            if not len(left):
-                break
-            wrong = Misclassification(labels[left])
-            descent = LinfPGD(rel_stepsize=2.5 / steps, steps=steps)
-            points = descent.run(target, x[left], wrong, epsilon=reach)
-            fooled = ~_correct(attacked, points, labels[left])
-            rows, starts = left[fooled], points[fooled]
-            if len(rows):
-                keep(rows, starts)
-                wrong = Misclassification(labels[rows])
-                keep(rows, nearest.run(target, x[rows], wrong, starting_points=starts))
+def _nearest(model: nn.Module, x: Tensor, labels: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Nearest misclassified images found, (B, ...), and their distances, (B,)."""
+    found, size = x.clone(), x.new_zeros(len(x))
+    left = _is_correct(model, x, labels).nonzero().squeeze(1)
+    size[left] = math.inf
+
+    def search(rows: Tensor, starts: Tensor) -> None:
+        """Search for some rows, and keep the points that are nearer than those found before."""
+        points = _minimum_norm(model, x[rows], labels[rows], starts, steps)
+        points = _pulled_in(model, x[rows], labels[rows], points)
+        sizes = _distance(points, x[rows])
+        nearer = (sizes < size[rows]) & ~_is_correct(model, points, labels[rows])
+        found[rows[nearer]], size[rows[nearer]] = points[nearer], sizes[nearer]
+
+    if len(left):
+        search(left, x[left])
+    for reach in (0.5, 1.0):
+        if len(left):
+            eps = x.new_full((len(left),), reach)
+            starts = _projected_descent(model, x[left], labels[left], eps, steps)
+            fooled = ~_is_correct(model, starts, labels[left])
+            if fooled.any():
+                rows = left[fooled]
+                search(rows, _pulled_in(model, x[rows], labels[rows], starts[fooled]))
             left = left[~fooled]
-    return found
+    return found, size
+
+
+def _projected_descent(
+    model: nn.Module, x: Tensor, labels: Tensor, eps: Tensor, steps: int
+) -> Tensor:
+    """Points that projected gradient ascent of the cross-entropy reaches within eps, (B,).
+
+    x ← clip(x + 2.5 eps/steps · sign ∇), from a random start (Madry et al., ICLR 2018).
+    """
+    reach = _for_each(eps, x)
+    lowest, highest = (x - reach).clamp(min=0), (x + reach).clamp(max=1)
+    points = (x + reach * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+    for _ in range(steps):
+        loss = F.cross_entropy(model(points.requires_grad_()), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, points)
+        moved = points.detach() + 2.5 / steps * reach * gradient.sign()
+        points = moved.clamp(lowest, highest)
+    return points
+
+
+def _minimum_norm(
+    model: nn.Module, x: Tensor, labels: Tensor, points: Tensor, steps: int
+) -> Tensor:
+    """Nearest misclassified points on the way of FMN from some points; x where there was none.
+
+    Each step follows the gradient of the margin within a ball around x. The ball shrinks while the
+    point is misclassified, and grows while it is not: at first, to where the margin's slope puts
+    the boundary, then, once a misclassified point was found, a little each step.
+    """
+    nearest, smallest = x, x.new_full((len(x),), math.inf)
+    eps, farthest = smallest, torch.maximum(x, 1 - x).flatten(1).amax(dim=1)
+    for step in range(steps):
+        cosine = (1 + math.cos(math.pi * step / steps)) / 2
+        length, change = 0.01 + 0.99 * cosine, 0.001 + 0.049 * cosine
+        logits = model(points.requires_grad_())
+        others = logits.scatter(1, labels[:, None], -math.inf).amax(dim=1)
+        margin = logits.gather(1, labels[:, None]).squeeze(1) - others
+        (gradient,) = torch.autograd.grad(-margin.sum(), points)
+        points, margin, size = points.detach(), margin.detach(), _distance(points.detach(), x)
+        fooled = logits.argmax(dim=1) != labels
+        nearer = fooled & (size < smallest)
+        nearest = points.where(_for_each(nearer, x), nearest)
+        smallest = size.where(nearer, smallest)
+        slope = gradient.flatten(1).abs().sum(dim=1)  # the dual norm of ℓ∞
+        wider = (eps * (1 + change)).where(smallest.isfinite(), size + margin.abs() / slope)
+        eps = (eps * (1 - change)).minimum(smallest).where(fooled, wider).minimum(farthest)
+        norm = gradient.flatten(1).norm(dim=1).clamp(min=1e-12)
+        moved = points - x + length * gradient / _for_each(norm, x)
+        reach = _for_each(eps, x)
+        points = (x + moved.clamp(-reach, reach)).clamp(0, 1)
+    return nearest
+
+
+def _pulled_in(model: nn.Module, x: Tensor, labels: Tensor, points: Tensor) -> Tensor:
+    """Points brought closer to x, misclassified as before: perturbations clipped by bisection."""
+    perturbation = points - x
+    size = _distance(points, x)
+    for halving in range(1, HALVINGS + 1):
+        tried = size - _distance(points, x) * 0.5**halving
+        reach = _for_each(tried, x)
+        closer = (x + perturbation.clamp(-reach, reach)).clamp(0, 1)
+        size = size.where(_is_correct(model, closer, labels), tried)
+    reach = _for_each(size, x)
+    return (x + perturbation.clamp(-reach, reach)).clamp(0, 1)
 
 
 def _check_attack(
@@ -203,28 +246,27 @@ def _check_attack(
 
 
 @contextmanager
-def _attackable(model: nn.Module) -> Iterator[nn.Module]:
-    """A copy of the model as it is certified, whose weights need no gradients."""
-    with evaluating_at(copy.deepcopy(unwrapped(model)).requires_grad_(False), math.inf) as attacked:
+def _attackable(model: nn.Module, seed: int) -> Iterator[nn.Module]:
+    """A copy of the model at p=∞, without gradients of its weights; torch draws from the seed."""
+    attacked = copy.deepcopy(unwrapped(model)).requires_grad_(False)
+    devices = range(torch.cuda.device_count())
+    with evaluating_at(attacked, math.inf), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
         yield attacked
 
 
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Within the block, torch draws from this seed; its generators are then as they were."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
-
-
 @torch.no_grad()
-def _correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+def _is_correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """True where an image is classified as its label, (B,)."""
     logits = check_not_nan(model(x))
-    check_logits(logits, labels)
-    return logits.argmax(dim=1) == labels
+    return logits.argmax(dim=1) == check_logits(logits, labels)
 
 
-def _size_if_misclassified(model: nn.Module, points: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-    """‖point − x‖_∞ of each row, (B,), and inf where the point is classified correctly."""
-    size = (points - x).flatten(1).abs().amax(dim=1)
-    return size.where(~_correct(model, points, labels), math.inf)
+def _distance(points: Tensor, x: Tensor) -> Tensor:
+    """‖point − x‖_∞ of each row, (B,)."""
+    return (points - x).flatten(1).abs().amax(dim=1)
+
+
+def _for_each(value: Tensor, x: Tensor) -> Tensor:
+    """One value a sample, (B,), to broadcast over images, (B, ...)."""
+    return value.view(-1, *[1] * (x.dim() - 1))

@@ -69,7 +69,7 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     batch_size, model = check_count("batch_size", batch_size), unwrapped(model)
     if not any(distance_layers(model)):
         raise ValueError(
-            "model must hold ℓp-distance layers, or its margins prove nothing; it has none"
+            "model must hold ℓp-distance layers, or its margins prove nothing; got none"
         )
     proof = _proof_of(model)
     with certification_mode(model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from linfkit._util.checks import check_count, check_eps, check_model
 from linfkit.certification.attacks import survives_pgd
 from linfkit.certification.certify import certify, has_own_proof
 from linfkit.certification.intervals import interval_radius
-from linfkit.certification.margins import Certificates
+from linfkit.certification.margins import Certificates, join
 from linfkit.data.dataset import Dataset
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.nets import LpDistNet
@@ -26,16 +25,16 @@ __all__ = ["PGD", "Evaluation", "evaluate"]
 #: Images that are certified or attacked at once.
 BATCH = 500
 
-#: How many certified images are attacked too, those with the smallest radii.
+#: Number of certified images that are attacked too, those with the smallest radii.
 PROBES = 16
 
-#: How far rounding may take a radius, or a point that is tried, too far, in pixels.
+#: Largest effect of rounding on a radius, or on a point that is tried, in pixels.
 ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
 class PGD:
-    """How to attack: projected gradient descent (see `linfkit.survives_pgd`).
+    """Settings of projected gradient descent (see `linfkit.survives_pgd`).
 
     Attributes:
         steps: gradient steps from each start.
@@ -61,17 +60,17 @@ class PGD:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is proved of each image, what an attack found, and the accuracies that follow.
+    """Certificates of each image, the result of an attack, and the accuracies that follow.
 
     Attributes:
         eps: size of the perturbations, in pixels.
-        proofs: certificates, by what proves them: "margin", "intervals" and "either", the better of
-            the two for each image; "margin" alone of a net without interval bounds; "own" of a net
-            that has a proof of its own. The last is the strongest.
-        attack: how the images were attacked; None if they were not.
-        survives: which images are classified correctly at every point that was tried, bool, (B,);
-            None without an attack.
-        seconds: how long it took.
+        proofs: certificates, by proof: "margin", "intervals" and "either", the better of the two
+            for each image; "margin" alone of a net without interval bounds; "own" of a hybrid, or a
+            model with a method `certified_radius`. The last is the strongest.
+        attack: settings of the attack; None if there was none.
+        survives: True where an image is classified correctly at every point tried, bool, (B,); None
+            without an attack.
+        seconds: that it took.
     """
 
     eps: float
@@ -88,22 +87,22 @@ class Evaluation:
 
     @property
     def images(self) -> int:
-        """How many there were."""
+        """Number of images."""
         return len(self.strongest.radius)
 
     @property
     def clean_accuracy(self) -> float:
-        """The share of images that are classified correctly as they are."""
+        """The fraction of images that are classified correctly as they are."""
         return self.strongest.clean_accuracy
 
     @property
     def attacked_accuracy(self) -> float | None:
-        """The share that the attack left: an upper bound of robust accuracy at eps."""
+        """The fraction that the attack left: an upper bound of robust accuracy at eps."""
         return None if self.survives is None else int(self.survives.sum()) / self.images
 
     @property
     def certified_accuracy(self) -> float:
-        """The share that is certified at eps: a lower bound of robust accuracy."""
+        """The fraction that is certified at eps: a lower bound of robust accuracy."""
         return self.strongest.accuracy(self.eps)
 
 
@@ -117,7 +116,7 @@ def evaluate(
 ) -> Evaluation:
     """Certify a net on test images at p=∞, and attack what the proofs leave open.
 
-    Only images that are classified correctly and not certified are attacked, since a proof settles
+    Only images that are classified correctly and not certified are attacked, since a proof decides
     the others; so certified ≤ attacked ≤ clean accuracy. To see that the proofs hold, the certified
     images with the smallest radii are attacked as well, a few of them.
 
@@ -125,7 +124,7 @@ def evaluate(
         model: as for `linfkit.certify`; it computes on the device that it is on.
         data: whose test images to take.
         eps: size of the perturbations, in pixels of [0, 1].
-        attack: how to attack; None leaves it out.
+        attack: settings of the attack; None leaves it out.
         images: the first so many; None takes all.
         progress: show bars, on stderr or in the notebook.
 
@@ -149,7 +148,7 @@ def evaluate(
     if not isinstance(attack, PGD | None):
         raise TypeError(f"attack must be a PGD or None; got {type(attack).__name__}")
     if next(model.parameters(), None) is None:
-        raise ValueError("model must hold parameters; it has none")
+        raise ValueError("model must hold parameters; got none")
     data = data.subset(test_images=images)
     x, labels = data.test_x.to(next(model.parameters()).dtype) / 255, data.test_y
     proofs = _proofs(model, x, labels, progress)
@@ -161,20 +160,17 @@ def evaluate(
 
 
 def _proofs(model: nn.Module, x: Tensor, labels: Tensor, progress: bool) -> dict[str, Certificates]:
-    """What proves something of this model, the strongest last."""
+    """Certificates by each proof that fits the model, the strongest last."""
     batches = list(zip(x.split(BATCH), labels.split(BATCH), strict=True))
     bar = partial(tqdm, batches, leave=False, disable=not progress)
-    found = [certify(model, *batch) for batch in bar(desc="certifying")]
-    radius = torch.cat([certificates.radius for certificates in found])
-    correct = torch.cat([certificates.correct for certificates in found])
-    certified = Certificates(radius, correct)
+    certified = join([certify(model, *batch) for batch in bar(desc="certifying")])
     if has_own_proof(model):
         return {"own": certified}
     if not isinstance(model, LpDistNet):
         return {"margin": certified}
-    bounds = [interval_radius(model, *batch) for batch in bar(desc="interval bounds")]
-    intervals = Certificates(torch.cat(bounds), correct)
-    either = Certificates(radius.maximum(intervals.radius), correct)
+    bounds = torch.cat([interval_radius(model, *batch) for batch in bar(desc="interval bounds")])
+    intervals = Certificates(bounds, certified.correct)
+    either = Certificates(certified.radius.maximum(bounds), certified.correct)
     return {"margin": certified, "intervals": intervals, "either": either}
 
 
@@ -187,10 +183,11 @@ def _survivors(
     attack: PGD,
     progress: bool,
 ) -> Tensor:
-    """Which images are certified, or else left by the attack; RuntimeError for a broken proof."""
+    """True for images that are certified, or left by the attack; RuntimeError for a bad proof."""
     radius, survives = certificates.radius, certificates.correct.clone()
     undecided = (survives & (radius <= eps)).nonzero().squeeze(1)
-    probes = _smallest(radius, above=eps + ROUNDING, count=PROBES)
+    certified = (radius > eps + ROUNDING).nonzero().squeeze(1)
+    probes = certified[radius[certified].argsort()[:PROBES]]
     rows = torch.cat([undecided, probes])
     survives[rows] = _attacked(model, x[rows], labels[rows], eps, attack, progress)
     for broken in probes[~survives[probes]].tolist():
@@ -202,25 +199,18 @@ def _survivors(
     return survives
 
 
-def _smallest(radius: Tensor, above: float, count: int) -> Tensor:
-    """The places of the smallest radii above a number, no more than so many."""
-    smallest, places = radius.where(radius > above, math.inf).sort()
-    return places[:count][smallest[:count].isfinite()]
-
-
 def _attacked(
     model: nn.Module, x: Tensor, labels: Tensor, eps: float, attack: PGD, progress: bool
 ) -> Tensor:
-    """Which images no start of the attack breaks, (B,); one that is broken is left alone."""
+    """True for images that no start of the attack breaks, (B,)."""
     survives = torch.ones_like(labels, dtype=torch.bool)
     with tqdm(total=len(x), desc="attacking", unit="image", disable=not progress) as bar:
         for rows in torch.arange(len(x), device=x.device).split(BATCH):
-            left = rows
-            for restart in range(attack.restarts):
+            for seed in range(attack.seed, attack.seed + attack.restarts):
+                left = rows[survives[rows]]
                 if len(left):
                     survives[left] = survives_pgd(
-                        model, x[left], labels[left], eps, attack.steps, attack.seed + restart
+                        model, x[left], labels[left], eps, attack.steps, seed
                     )
-                    left = left[survives[left]]
             bar.update(len(rows))
     return survives

@@ -1,15 +1,15 @@
-"""What is true: the smallest perturbation that changes a tiny net's prediction, by a MILP solver.
+"""Exact radii of tiny nets: the smallest perturbation that changes a prediction, by a MILP solver.
 
 At p=∞ a net is built of maxima of affine functions, so that "how near to x is an image of class j?"
 is a mixed-integer linear program: a neuron's output is at least every ±(x_i − w_i), and one binary
 variable for each of them tells which it equals. `scipy.optimize.milp` (HiGHS) solves it to
 optimality for nets of a few layers of sixteen neurons.
 
-HiGHS is not beyond doubt: now and then it overlooks the nearest image, and calls a farther one
-optimal or the program infeasible, with its presolve or without (issues 3094 and 2122 of
-ERGO-Code/HiGHS are such). So every program is solved both with and without, and of two answers the
-smaller counts. A perturbation that is found is true whatever the solver says; that there is no
-smaller one stands on its not having erred twice.
+HiGHS sometimes misses the nearest image, and calls a farther one optimal or the program infeasible,
+with its presolve or without (issues 3094 and 2122 of ERGO-Code/HiGHS are such). So every program is
+solved both with and without, and the smaller of the two answers counts. A perturbation that is
+found is real whatever the solver says; that there is no smaller one relies on its not having erred
+twice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from torch import Tensor
 from linfkit._util.checks import check_images, check_real
 from linfkit._util.devices import on_device_of_model
 from linfkit.certification.layer_checks import check_plain_net
-from linfkit.nn.layers import LpDist, MeanShift
 from linfkit.nn.nets import LpDistNet
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ExactRadius:
 
     @property
     def solved(self) -> bool:
-        """Whether the two bounds meet, and so the radius is known.
+        """True if the two bounds meet, and so the radius is known.
 
         >>> ExactRadius(0.1, 0.1, None).solved, ExactRadius(0.1, 0.2, None).solved
         (True, False)
@@ -82,7 +82,7 @@ class _Layer:
 
 @on_device_of_model
 def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60.0) -> ExactRadius:
-    """The true minimal adversarial ℓ∞ perturbation of one image at p=∞, in [0, 1], by MILP.
+    """Size of the smallest adversarial ℓ∞ perturbation of one image at p=∞, in [0, 1], by MILP.
 
     The box around the image in which the solver looks is doubled until it holds a perturbation, and
     shrinks to the smallest found as one class after another is looked for, the nearest first, so
@@ -138,25 +138,16 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
 
 def _in_pixels(model: LpDistNet) -> list[_Layer]:
     """The net's layers with weights, means and biases in pixels, in float64."""
-    model = copy.deepcopy(model).cpu().double()
-    scale = model.scale
+    model = copy.deepcopy(model).cpu().double().requires_grad_(False)
     mean = model.mean.repeat_interleave(model.in_features // model.mean.numel())
-    layers = []
-    modules = list(model.layers)
-    for place, module in enumerate(modules):
-        if not isinstance(module, LpDist):
-            continue
-        weight = scale * module.weight.detach()
-        if place == 0:
-            weight = weight + mean
-        follows = modules[place + 1] if place + 1 < len(modules) else None
-        if isinstance(follows, MeanShift):
-            shift = scale * follows.running_mean
-        else:
-            shift = torch.zeros(len(weight), dtype=torch.float64)
-        if module.bias is not None:
-            shift = shift - scale * module.bias.detach()
-        layers.append(_Layer(weight.numpy(), shift.numpy()))
+    modules: list[Any] = list(model.layers)
+    layers: list[_Layer] = []
+    for layer, mean_shift in zip_longest(modules[::2], modules[1::2]):
+        shift = layer.weight.new_zeros(()) if mean_shift is None else mean_shift.running_mean
+        if layer.bias is not None:
+            shift = shift - layer.bias
+        weight = model.scale * layer.weight + (0 if layers else mean)
+        layers.append(_Layer(weight.numpy(), (model.scale * shift).numpy()))
     return layers
 
 
@@ -178,34 +169,12 @@ def _within(
         h = program.image
         for layer in layers:
             h = program.add_layer(layer, h)
-        program.require_at_most(h[other], h[label])
+        program.at_most({h[other]: 1, h[label]: -1}, 0.0)
         found = program.solve(seconds)
         lower = min(lower, found.lower)
         if found.upper < best.upper:
             best = found
     return ExactRadius(min(lower, best.upper), best.upper, best.point)
-
-
-class _Candidate(NamedTuple):
-    """One side of one coordinate of a neuron: sign · h + constant, never below `smallest`."""
-
-    sign: float
-    variable: int
-    constant: float
-    smallest: float
-
-
-def _candidates(
-    inputs: list[int], low: Array, high: Array, weight: Array, shift: float, least: float
-) -> list[_Candidate]:
-    """The sides ±(h_i − w_i) − shift that can be as large as the neuron's output must be."""
-    candidates = []
-    for variable, w, bottom, top in zip(inputs, weight, low, high, strict=True):
-        for sign in (1.0, -1.0):
-            ends = sorted((sign * (bottom - w) - shift, sign * (top - w) - shift))
-            if ends[1] >= least:
-                candidates.append(_Candidate(sign, variable, -sign * w - shift, ends[0]))
-    return candidates
 
 
 class _Program:
@@ -222,23 +191,40 @@ class _Program:
             self._variable(max(0.0, pixel - box), min(1.0, pixel + box)) for pixel in image
         ]
         for variable, pixel in zip(self.image, image, strict=True):
-            self._at_most({variable: 1, self._size: -1}, pixel)
-            self._at_most({variable: -1, self._size: -1}, -pixel)
+            self.at_most({variable: 1, self._size: -1}, pixel)
+            self.at_most({variable: -1, self._size: -1}, -pixel)
 
     def add_layer(self, layer: _Layer, inputs: list[int]) -> list[int]:
-        """Variables for a layer's outputs, tied to those of its inputs."""
+        """Add variables for a layer's outputs, each the maximum of the sides of its coordinates."""
         low = np.array([self._low[variable] for variable in inputs])
         high = np.array([self._high[variable] for variable in inputs])
         nearest, farthest = layer.interval(low, high)
         neurons = zip(layer.weight, layer.shift, nearest, farthest, strict=True)
-        return [
-            self._add_maximum(_candidates(inputs, low, high, weight, shift, least), least, most)
-            for weight, shift, least, most in neurons
-        ]
+        outputs = []
+        for weights, shift, least, most in neurons:
+            output = self._variable(least, most)
+            choices = {}
+            for variable, weight, bottom, top in zip(inputs, weights, low, high, strict=True):
+                for sign in (1.0, -1.0):
+                    # one side of one coordinate: sign · h + constant
+                    constant = -sign * weight - shift
+                    ends = [sign * (end - weight) - shift for end in (bottom, top)]
+                    if max(ends) < least:
+                        continue  # it is never the maximum
+                    self.at_most({variable: sign, output: -1}, -constant)
+                    # and the output is at most this side, if it is the one chosen
+                    slack = most - min(ends)
+                    choice = self._variable(0.0, 1.0, integer=True)
+                    choices[choice] = 1.0
+                    self.at_most({output: 1, variable: -sign, choice: slack}, constant + slack)
+            # at least one: exactly one would add nothing, and HiGHS errs more often with it
+            self._rows.append((choices, 1.0, np.inf))
+            outputs.append(output)
+        return outputs
 
-    def require_at_most(self, variable: int, other: int) -> None:
-        """Variable ≤ other."""
-        self._at_most({variable: 1, other: -1}, 0.0)
+    def at_most(self, terms: dict[int, float], bound: float) -> None:
+        """Require Σ factor · variable ≤ bound."""
+        self._rows.append((terms, -np.inf, bound))
 
     def solve(self, seconds: float) -> ExactRadius:
         """Minimise the perturbation's size."""
@@ -271,7 +257,7 @@ class _Program:
         return replace(nearest, lower=min(answer.lower for answer in answers))
 
     def _answer(self, found: OptimizeResult) -> ExactRadius:
-        """What the solver says, as bounds."""
+        """Bounds that follow from the solver's answer."""
         if found.status == 2:  # infeasible: nothing in the box
             return ExactRadius(self._box if self._box < 1 else math.inf, math.inf, None)
         reached = found.mip_dual_bound if found.mip_dual_bound is not None else 0.0
@@ -279,27 +265,8 @@ class _Program:
             return ExactRadius(max(0.0, reached), math.inf, None)
         return ExactRadius(max(0.0, reached), found.fun, torch.from_numpy(found.x[self.image]))
 
-    def _add_maximum(self, candidates: list[_Candidate], least: float, most: float) -> int:
-        """A variable that is the maximum of the candidates, known to be from least to most."""
-        output = self._variable(least, most)
-        choices = {}
-        for candidate in candidates:
-            sign, variable, constant = candidate.sign, candidate.variable, candidate.constant
-            self._at_most({variable: sign, output: -1}, -constant)
-            # and the output is at most this candidate, if it is the one chosen
-            slack = most - candidate.smallest
-            choice = self._variable(0.0, 1.0, integer=True)
-            choices[choice] = 1.0
-            self._at_most({output: 1, variable: -sign, choice: slack}, constant + slack)
-        # one at least: that it is one alone would add nothing, and with it HiGHS errs more often
-        self._rows.append((choices, 1.0, np.inf))
-        return output
-
     def _variable(self, low: float, high: float, integer: bool = False) -> int:
         self._low.append(low)
         self._high.append(high)
         self._integer.append(integer)
         return len(self._low) - 1
-
-    def _at_most(self, terms: dict[int, float], bound: float) -> None:
-        self._rows.append((terms, -np.inf, bound))

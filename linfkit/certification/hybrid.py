@@ -49,7 +49,7 @@ def plain_members(model: HybridNet | HybridEnsemble) -> list[Member]:
     """The hybrids of an ensemble, or the one hybrid, checked once.
 
     Raises:
-        ValueError: a module has a hook or methods of its own, or a layer is not 1-Lipschitz.
+        ValueError: a module has a hook or overridden methods, or a layer is not 1-Lipschitz.
 
     >>> from linfkit.nn.nets import LpDistNet
     >>> len(plain_members(HybridNet(LpDistNet(4, width=8, depth=2, classes=3), hidden=6)))
@@ -75,7 +75,7 @@ def _checked(net: HybridNet) -> Member:
 def certify_hybrid(members: Sequence[Member], x: Tensor, labels: Tensor) -> Certificates:
     """Certify a batch by bisection on ε: the largest at which the mean worst logits are below 0.
 
-    The distance layers see each image once: only the MLP is evaluated anew for each ε.
+    The distance layers see each image once: only the MLP is evaluated again for each ε.
 
     Args:
         members: at p=∞ and in evaluation mode.
@@ -92,7 +92,7 @@ def certify_hybrid(members: Sequence[Member], x: Tensor, labels: Tensor) -> Cert
     rounding, labels = torch.stack(errors).amax(dim=0).to(inputs[0]), labels.to(inputs[0].device)
 
     def of_each(function: Callable[[IntervalMLP, Tensor, float], Tensor]) -> Tensor:
-        """Results of all members in pixels, (K, B, ...); the function is given ε's unit too."""
+        """Apply a function of MLP, features and unit to all members; in pixels, (K, B, ...)."""
         pairs = zip(members, inputs, strict=True)
         return torch.stack([one.scale * function(one.mlp, u, one.scale) for one, u in pairs])
 

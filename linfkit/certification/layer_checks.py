@@ -171,7 +171,9 @@ def check_plain_net(model: nn.Module) -> LpDistNet:
 
 def not_plain(kind: type[nn.Module]) -> ValueError:
     """Error for a model that is hooked, or has methods in place of those of its class."""
-    return ValueError(f"model must be a plain {kind.__name__}; it has a hook or methods of its own")
+    return ValueError(
+        f"model must be a plain {kind.__name__}; got one with a hook or overridden methods"
+    )
 
 
 def only_holds(module: nn.Module) -> bool:
@@ -184,12 +186,12 @@ def only_holds(module: nn.Module) -> bool:
 
 
 def roundings_of(layer: nn.Module) -> int | None:
-    """How often a layer rounds between its inputs and each output; None where it is not known.
+    """Number of roundings between a layer's inputs and each output; None where it is not known.
 
     A layer states it as its class's attribute or property `roundings`, and states by it that it is
     1-Lipschitz in ℓ∞ at p=∞ in evaluation mode, sample by sample, and that none of the values it
     rounds, except for a `bias` added last, cancel, or are larger than `roundings` times its output.
-    A subclass that overrides a method that the class computes with has to state it anew. A layer
+    A subclass that overrides a method that the class computes with has to state it again. A layer
     that mixes samples, or has a hook, is not known.
 
     >>> from linfkit.nn.layers import LpDist, MeanShift
@@ -213,7 +215,7 @@ def roundings_of(layer: nn.Module) -> int | None:
 
 
 def _checked(name: str, module: nn.Module) -> Iterator[tuple[nn.Module, LayerCheck]]:
-    """Each module inside that computes something, innermost first, with its facts."""
+    """Check each module inside that computes something, innermost first."""
     for of_child, child in module.named_children():
         yield from _checked(f"{name}.{of_child}" if name else of_child, child)
     if not only_holds(module):
@@ -262,7 +264,7 @@ def _constant_of(module: nn.Module, roundings: int | None) -> tuple[float, str]:
 
 
 def _norm(module: nn.Module) -> float | None:
-    """The norm in ℓ∞ of a layer's weights, the largest sum along a row; None where it has none.
+    """Norm in ℓ∞ of a layer's weights, the largest sum along a row; None where it has none.
 
     A subclass of PyTorch's layers has one if it multiplies as they do, or states as its
     `scaled_weight` what else it multiplies by.

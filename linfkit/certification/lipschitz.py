@@ -1,4 +1,4 @@
-"""What is measured and bounded of a net's Lipschitz constant, in ℓ∞ of the pixels.
+"""Bounds on the Lipschitz constant of a net, in ℓ∞ of the pixels, from above and from below.
 
 In ℓ∞ a neuron ‖x − w‖_p over d coordinates has constant at most d^(1/p), since
 ‖v‖_p ≤ d^(1/p)‖v‖_∞: 2.73 at p=8 for the 3,072 pixels of a CIFAR-10 image, and it multiplies over
@@ -21,7 +21,6 @@ from linfkit._util.checks import (
     check_images,
     check_model,
     check_not_nan,
-    check_real,
 )
 from linfkit._util.devices import on_device_of_model, with_gradients
 from linfkit.certification.layer_checks import check_layer, only_holds
@@ -50,15 +49,14 @@ def neuron_bound(fan_in: int, p: float) -> float:
 
 
 def lipschitz_bound(model: nn.Module) -> float:
-    """The product over the model's layers of their bounds; of its distances, at its present p.
+    """Upper bound of a model's Lipschitz constant, at its present p: the product over its layers.
 
-    An upper bound of every logit's Lipschitz constant, in pixels, if the model connects its layers
-    in a row and nothing else: a ``forward`` of your own, of it or inside it, is taken at its word.
-    Layers that are no distances count as `linfkit.check_lipschitz` has it: mean shifts,
-    flattening, max-pooling and the normalisation that the model undoes 1, the linear layers of a
-    hybrid's MLP the largest sum of absolute weights along a row, and one that nothing is known of,
-    or that has a hook, ∞. For several members, the mean over them; for a `VotingEnsemble`, s/2
-    times that.
+    It holds for every logit, in pixels, if the model only composes its layers: a ``forward`` of
+    your own, of it or inside it, cannot be verified. Layers that are no distances count as in
+    `linfkit.check_lipschitz`: mean shifts, flattening, max-pooling and the normalisation 1, the
+    linear layers of a hybrid's MLP the largest sum of absolute weights along a row, a layer of an
+    unknown class or with a hook ∞. For several members it is the mean over them; for a
+    `VotingEnsemble`, s/2 times that.
 
     Raises:
         ValueError: the model holds no distance layer, or a weight that is NaN or infinite.
@@ -70,7 +68,7 @@ def lipschitz_bound(model: nn.Module) -> float:
     568
     """
     if not any(distance_layers(model)):
-        raise ValueError("model must hold ℓp-distance layers; it has none")
+        raise ValueError("model must hold ℓp-distance layers; got none")
     check_finite_weights(model)
     return _bound(model)
 
@@ -102,12 +100,12 @@ def lipschitz_estimate(
     """Lower bounds of the Lipschitz constant around each sample, found by ascent.
 
     max over outputs j and points δ tried in the ball ‖δ‖_∞ ≤ eps of |f_j(x+δ) − f_j(x)| / ‖δ‖_∞.
-    Each output is climbed on its own by full steps along the gradient's sign, which is exact where
-    f is affine over the ball. The model's p and mode are used as they are: put it into evaluation
-    mode, where samples do not influence each other.
+    Each output is climbed separately, by full steps along the gradient's sign, which is exact where
+    f is affine over the ball. The model is used at its own p, in evaluation mode, where samples do
+    not influence each other.
 
     Args:
-        model: any differentiable map of a batch to (B, outputs); its own exponent stands.
+        model: any differentiable map of a batch to (B, outputs).
         x: images, (B, ...), in [0, 1]. The ball is not clipped to [0, 1].
         eps: radius of the ball, in pixels.
         steps: ascent steps.
@@ -126,20 +124,14 @@ def lipschitz_estimate(
     """
     if not callable(model):
         raise TypeError(f"model must be a map of images; got {type(model).__name__}")
-    x, eps = check_images(x), _check_ball(eps)
+    x, eps = check_images(x), check_eps(eps, positive=True)
     steps = check_count("steps", steps)
     check_evaluating(model)
     return _steepest_quotient(model, x, eps, steps)
 
 
-def _check_ball(eps: float) -> float:
-    """ε as a float, refused where it is no radius of a ball, in pixels of [0, 1]."""
-    check_real("eps", eps, "a positive number of pixels", lambda eps: 0 < eps < math.inf)
-    return check_eps(eps)
-
-
 def check_evaluating(model: Callable[[Tensor], Tensor]) -> None:
-    """Refuse a model in training mode, where samples influence each other and means are moved."""
+    """Refuse a model in training mode, where samples influence each other and means change."""
     if getattr(model, "training", False):
         raise ValueError("model must be in evaluation mode (model.eval()); it is in training mode")
 
@@ -156,7 +148,7 @@ class LayerConstant:
 @on_device_of_model
 @with_gradients
 def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> list[LayerConstant]:
-    """Bound and measured worst case of each distance layer, at the inputs that x brings it.
+    """Bound and measured worst case of each distance layer, at the inputs that it gets from x.
 
     Args:
         model: a net in evaluation mode, used at its own p.
@@ -173,7 +165,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     True
     """
     check_model("model", model)
-    x, eps = check_images(x), _check_ball(eps)
+    x, eps = check_images(x), check_eps(eps, positive=True)
     check_evaluating(model)
     check_finite_weights(model)
     model = unwrapped(model)  # compiled code does not look for hooks
@@ -203,7 +195,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
 def _steepest_quotient(
     function: Callable[[Tensor], Tensor], x: Tensor, eps: float, steps: int
 ) -> Tensor:
-    """Ascent of every output at once: rows (output, sample), each perturbed on its own."""
+    """Steepest quotient found for each sample, (B,), by ascent of every output at once."""
     with torch.no_grad():
         at_x = check_not_nan(function(x)).flatten(1)  # (B, outputs)
     samples, outputs = at_x.shape

@@ -1,49 +1,49 @@
-"""How far a net as it is executed, in floating point, can be from the net of real numbers.
+"""Bounds on rounding: how far a net in floating point can be from the net of real numbers.
 
 Half the margin is a radius of the *real* net F: weights as they are stored, and arithmetic without
-rounding. What is executed is F̂, in which every difference, quotient and product is rounded. Here a
-bound δ ≥ |F̂ⱼ − Fⱼ|, the same for every logit and for every image within reach, is carried through
-the layers, beside the values themselves.
+rounding. What runs is F̂, which rounds every difference, quotient and product. This module computes
+a bound δ ≥ |F̂ⱼ − Fⱼ| that is the same for every logit and for every image within reach. It
+propagates the bound through the layers, together with the values.
 
-**One rounding.** To nearest, with unit u (2⁻²⁴ in float32), |fl(t) − t| ≤ u·|fl(t)| + η. The last
-term, of the size of the smallest normal number, is there for processors that put 0 in place of what
-is smaller; 4η is taken for each rounding. Several in a row, c of them with nothing cancelled in
-between, give |v̂ − v| ≤ g·|v̂| + 4cη with g = cu/(1 − 2cu) (Higham, *Accuracy and Stability of
+**One rounding.** Rounding to nearest, with unit u (2⁻²⁴ in float32), gives |fl(t) − t| ≤ u·|fl(t)|
++ η. The term η is of the size of the smallest normal number, for processors that replace smaller
+numbers by 0; the bound uses 4η for each rounding. A row of c roundings, with no cancellation
+between them, gives |v̂ − v| ≤ g·|v̂| + 4cη with g = cu/(1 − 2cu) (Higham, *Accuracy and Stability of
 Numerical Algorithms*, section 3.1: γ_c = cu/(1 − cu), relative to v; g is γ_c/(1 − γ_c)).
 
 **One layer.** At p=∞ a distance is rounded once: maxᵢ fl|xᵢ − wᵢ| = fl(maxᵢ |xᵢ − wᵢ|), since
-rounding keeps the order and a maximum is exact, in whichever order it is taken. A shift rounds
-once, a bias once more, max-pooling, flattening and padding with zeros never. As each layer is
-1-Lipschitz in ℓ∞, errors of its input come out no larger, and those of its own are added to them.
+rounding keeps the order, and a maximum is exact in any order. A shift rounds once, a bias once
+more; max-pooling, flattening and padding with zeros never round. Each layer is 1-Lipschitz in ℓ∞,
+so it does not increase the errors of its input; its own errors are added to them.
 
-**Every image within reach.** A bound at x alone would not do, since F̂ is executed at x' too. An
-image x' within ‖x' − x‖_∞ ≤ 1, the whole range of a pixel, moves no value of F by more than R, the
-reach: 1 in pixels, 1/scale inside a net that divides by its scale. So |v̂(x')| ≤ |v̂(x)| + R + 2Δ,
-where Δ bounds the error after the layer at both; from Δ = Δ_before + g·(|v̂(x)| + R + 2Δ) + 4cη
+**Every image within reach.** A bound at x alone is not enough, since F̂ also runs at x'. An image x'
+with ‖x' − x‖_∞ ≤ 1, the whole range of a pixel, moves no value of F by more than the reach R: 1 in
+pixels, 1/scale inside a net that divides by its scale. So |v̂(x')| ≤ |v̂(x)| + R + 2Δ, where Δ bounds
+the error after the layer at both. From Δ = Δ_before + g·(|v̂(x)| + R + 2Δ) + 4cη follows
 
     Δ = (Δ_before + g·(max|v̂(x)| + R) + 4cη) / (1 − 2g),
 
-the maximum being one over the sample's values, which the forward pass has at hand. Where cu ≥ 1/4,
-and so 2g ≥ 1, nothing is known of the error, and Δ = ∞.
+where the maximum is over the sample's values, known from the forward pass. If cu ≥ 1/4, then
+2g ≥ 1, there is no bound, and Δ = ∞.
 
-**Nothing overflows**, or Δ = ∞: c·(max|v̂(x)| + R + 2Δ) is below the largest number. What a layer
-computes on its way to a value v is at most cv: a window's sum before it is divided, and a SortNet's
-largest difference, whose weight is at least one over the number of its terms.
+**No overflow**, or Δ = ∞: c·(max|v̂(x)| + R + 2Δ) is below the largest number. The intermediate
+results of a layer for a value v are at most cv: a window's sum before it is divided, and a
+SortNet's largest difference, whose weight is at least one over the number of its terms.
 
-**More than one type.** Where a layer's input, weights and output are not all of one floating-point
-type, its roundings may be any one's: u, η and the largest number are the worst of them.
+**Several types.** If a layer's input, weights and output are not all of one floating-point type,
+each rounding may be in any of them: u, η and the largest number are the worst of them.
 
-**One net.** (x − mean)/scale is rounded twice, and counted thrice, as some processors multiply by
-1/scale; it makes errors of its input 1/scale as large. −scale·u makes them as large again as they
-were in pixels, and is rounded once. A mean of K logits is rounded K times, or K + 1 with 1/K.
+**One net.** (x − mean)/scale is rounded twice, and counted three times, as some processors multiply
+by 1/scale; it multiplies errors of its input by 1/scale. −scale·u multiplies them by scale again,
+back to pixels, and is rounded once. A mean of K logits is rounded K times, or K + 1 with 1/K.
 
 **The radius.** With m̂ the margin as it was computed at x,
 
     m̂(x') ≥ m(x') − 2δ ≥ m(x) − 2‖x' − x‖_∞ − 2δ ≥ m̂ − 2‖x' − x‖_∞ − 4δ,
 
-so that below m̂/2 − 2δ the prediction stands: that of F, for which m̂/2 − δ would do, and that of
-F̂, at every x' of floating-point numbers, and on any machine that rounds to nearest, since nothing
-above depends on the order in which it computes. 2δ is the `rounding` of `linfkit.Certificates`.
+so that within m̂/2 − 2δ the prediction stands. It stands for F, for which m̂/2 − δ would do, and for
+F̂ at every x' of floating-point numbers, on any machine that rounds to nearest, since nothing above
+depends on the order of computation. 2δ is the `rounding` of `linfkit.Certificates`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Rounded:
-    """Values as they were computed, and how far they are from those of real numbers.
+    """Values as they were computed, with a bound of their error.
 
     Attributes:
         value: (B, ...).
@@ -94,11 +94,11 @@ class Rounded:
 
     @classmethod
     def of(cls, x: Tensor) -> Rounded:
-        """Images, (B, ...), which are what they are: without error."""
+        """Images, (B, ...), without error."""
         return cls(x, to_float64(x.new_zeros(len(x))), reach=1.0)
 
     def times(self, factor: float) -> Rounded:
-        """Error and reach in units `factor` times as small; the values are left to be computed."""
+        """Multiply error and reach by a factor; the values are computed elsewhere."""
         return replace(self, error=self.error * factor, reach=self.reach * factor)
 
     def after(
@@ -108,14 +108,14 @@ class Rounded:
         size: Tensor | None = None,
         dtypes: Iterable[torch.dtype] = (),
     ) -> Rounded:
-        """What a 1-Lipschitz map made of it, rounding so many times.
+        """Values after a 1-Lipschitz map that rounds a number of times.
 
         Args:
             value: as it was computed, (B, ...).
             roundings: c of the module's docstring.
             size: of the values that were rounded on the way, (B,), where they can be larger than
                 those that came out.
-            dtypes: what else than the value's own type was computed in, if anything.
+            dtypes: of the computation, other than that of the value, if any.
         """
         if not roundings:
             return replace(self, value=value)
@@ -193,10 +193,10 @@ def normalised(net: Normalization, at: Rounded) -> Rounded:
 
 
 def unit_of(net: Normalization) -> float:
-    """The net's scale, as the unit of what is inside it, in pixels.
+    """Scale of a net: the unit of the values inside it, in pixels.
 
     Raises:
-        ValueError: it is no positive number, for somebody has changed it.
+        ValueError: it is not a positive number, since it was changed.
     """
     scale = net.scale.item()
     if not 0 < scale < math.inf:
@@ -213,7 +213,7 @@ def _mean(members: list[Rounded]) -> Rounded:
 
 
 def _rounded_size(layer: nn.Module, before: Tensor, after: Tensor) -> Tensor | None:
-    """Where values larger than those that come out are rounded on the way, how large, (B,)."""
+    """Size of the values that a layer rounds, (B,), where they are larger than its outputs."""
     if isinstance(layer, nn.AvgPool2d):
         return largest(before)  # of one window, values can cancel
     if isinstance(bias := getattr(layer, "bias", None), Tensor):
@@ -228,7 +228,7 @@ def largest(values: Tensor) -> Tensor:
 
 
 def rounded_down(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Numbers of that type, each the nearest that is surely below the value.
+    """Round down to numbers of a dtype, each the nearest that is surely below the value.
 
     >>> bool(rounded_down(torch.tensor(0.1, dtype=torch.float64), torch.float32) < 0.1)
     True

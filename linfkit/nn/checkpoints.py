@@ -1,12 +1,10 @@
-"""Tensors and a JSON header in one safetensors file: no pickle, nothing executed on reading."""
+"""Checkpoints: tensors and a JSON header in one safetensors file; reading executes nothing."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -14,6 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from linfkit._util.checks import as_python, check_model, check_tensor
 from linfkit._util.files import expanded, write_atomically
@@ -23,12 +22,12 @@ from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import set_p
 from linfkit.nn.nets import LpDistNet, SharedExponent, common_p
-from linfkit.nn.shapes import ShapesAlone
 from linfkit.nn.sortnet import SortNet
 
 __all__ = [
     "AVERAGED",
     "RAW",
+    "ShapesOnly",
     "file_of",
     "load_model",
     "read_header",
@@ -47,6 +46,9 @@ HEADER = "linfkit"
 
 #: Key of a number that JSON does not know, ∞ or NaN, in the header.
 NOT_FINITE = "$float"
+
+#: Functions by which layers create their weights, means and indices.
+CREATING = {torch.arange, torch.empty, torch.randn, torch.zeros}
 
 #: Models that a header can name.
 ARCHITECTURES = {
@@ -86,7 +88,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
 
 def _in_json(value: Any) -> Any:
-    """The same with an object in place of each number that JSON does not know."""
+    """Replace each number that JSON does not know by an object."""
     if isinstance(value, dict):
         return {key: _in_json(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -106,29 +108,23 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or not linfkit's.
     """
-    with _opened(path) as (file, header):
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return tensors, _mapping(header, path)
+    return _read(path, with_tensors=True)
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a file that `write_tensors` wrote; its tensors are left alone.
+    """The JSON header of a file that `write_tensors` wrote, without its tensors.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or not linfkit's.
     """
-    with _opened(path) as (_, header):
-        pass
-    return _mapping(header, path)
+    return _read(path, with_tensors=False)[1]
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The file, to read tensors from, and what its header holds; any damage is a ValueError."""
+def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
-        under_way = path.name in (RAW, AVERAGED) and (path.parent / "recipe.toml").is_file()
-        why = ": the run in its folder is not finished" if under_way else ""
+        unfinished = path.name in (RAW, AVERAGED) and (path.parent / "recipe.toml").is_file()
+        why = ": the run in its folder is not finished" if unfinished else ""
         raise FileNotFoundError(f"no checkpoint at {path}{why}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -136,15 +132,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             if HEADER not in metadata:
                 raise ValueError(f"its header has no {HEADER!r} entry")
             header = json.loads(metadata[HEADER], object_hook=_from_json)
-            yield file, header
+            names = file.keys() if with_tensors else []
+            tensors = {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
-
-
-def _mapping(header: Any, path: Path) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise ValueError(f"{path} cannot be loaded: its header is a {type(header).__name__}")
-    return header
+    return tensors, header
 
 
 def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any] | None = None) -> None:
@@ -185,12 +179,12 @@ def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any] | N
 
 
 def _is_as_built(model: nn.Module, p: float) -> TypeGuard[SharedExponent]:
-    """Whether a net is one of linfkit's own, with the layers that its arguments make."""
+    """True if a net is one of linfkit's own, with the layers that its arguments make."""
     if not isinstance(model, SharedExponent) or type(model) not in ARCHITECTURES.values():
         return False
     try:
-        with ShapesAlone():
-            built = _built(model.architecture, largest=sys.maxsize)
+        with ShapesOnly():
+            built = _built(model.architecture)
     except ValueError:  # a member is of another class
         return False
     set_p(built, p)
@@ -198,7 +192,7 @@ def _is_as_built(model: nn.Module, p: float) -> TypeGuard[SharedExponent]:
 
 
 def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
-    """A trained model, in evaluation mode at the p it was saved with, ready to certify.
+    """Load a trained model, in evaluation mode at the p it was saved with, ready to certify.
 
     A net that is built from the file has the file's dtypes; a model of your own keeps its own. What
     the header says of the model takes no memory: it is held against the tensors first.
@@ -229,14 +223,7 @@ def load_model(path: str | Path, model: nn.Module | None = None) -> nn.Module:
         else:
             unwrapped(model).load_state_dict(tensors)
         set_p(model, float(header["p"]))
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # a header that nobody wrote can fail in any way
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     return model.eval()
 
@@ -251,16 +238,46 @@ def file_of(path: str | Path) -> Path:
     return path / AVERAGED if path.is_dir() else path
 
 
-def _built_of(architecture: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A net of that class and those arguments, with these tensors for its weights.
+class ShapesOnly(TorchFunctionMode):
+    """Create tensors with a shape but no values within the block, so that any net is built at once.
 
-    A header is no reason to take memory, or time: the net is built of shapes alone, of no more than
-    the tensors can be, and takes them over if they fit.
+    Args:
+        at_most: number of tensors that may be created; beyond, a ValueError is raised.
+
+    >>> with ShapesOnly():
+    ...     weight = torch.randn(10**9, 10**6)
+    >>> weight.shape, weight.device
+    (torch.Size([1000000000, 1000000]), device(type='meta'))
     """
-    numbers = sum(tensor.numel() for tensor in tensors.values())
+
+    def __init__(self, at_most: float = math.inf) -> None:
+        super().__init__()
+        self.left = at_most
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function not in CREATING:
+            return function(*args, **(kwargs or {}))
+        self.left -= function is not torch.arange  # which makes indices, not weights
+        if self.left < 0:
+            raise ValueError("it has more layers than there are tensors for them")
+        return function(*args, **{**(kwargs or {}), "device": "meta"})
+
+
+def _built_of(architecture: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Build the net that a header describes, with these tensors for its weights.
+
+    A header can state any size, so the net is built of shapes alone, of no more tensors than the
+    file may need, and takes over those of the file if they fit.
+    """
     # where a hybrid takes the place of a net's last layer, that is built too
-    with ShapesAlone(at_most=2 * len(tensors)):
-        model = _built(architecture, numbers)
+    with ShapesOnly(at_most=2 * len(tensors)):
+        model: nn.Module = _built(architecture)
     for name, tensor in tensors.items():
         check_tensor(name, tensor)
     # copied: what was read is the file itself, mapped into memory, which may yet change
@@ -269,23 +286,13 @@ def _built_of(architecture: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn
     return model
 
 
-def _built(architecture: dict[str, Any], largest: int) -> nn.Module:
-    """A net of that class and those arguments, some of which may be nets themselves.
-
-    No argument counts more than `largest`.
-    """
-    name, arguments = architecture["class"], architecture["arguments"]
+def _built(described: Any) -> Any:
+    """Build the net, or nets, that a header's value describes; any other value stays as it is."""
+    if isinstance(described, list):
+        return [_built(item) for item in described]
+    if not isinstance(described, dict):
+        return described
+    name, arguments = described["class"], described["arguments"]
     if name not in ARCHITECTURES or arguments is None:
         raise ValueError(f"it holds a {name}, which linfkit cannot build: pass one as `model`")
-    for key, value in arguments.items():
-        if isinstance(value, int) and value > largest:
-            raise ValueError(f"its header states {key} = {value}, but it holds {largest} numbers")
-    arguments = {key: _built_within(value, largest) for key, value in arguments.items()}
-    return ARCHITECTURES[name](**arguments)
-
-
-def _built_within(argument: Any, largest: int) -> Any:
-    """A net, or nets, where the argument describes them; else the argument."""
-    if isinstance(argument, list):
-        return [_built_within(item, largest) for item in argument]
-    return _built(argument, largest) if isinstance(argument, dict) else argument
+    return ARCHITECTURES[name](**{key: _built(value) for key, value in arguments.items()})

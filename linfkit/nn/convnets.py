@@ -21,7 +21,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution of distances over all channels, and the mean shift of what comes out."""
+    """Convolution of distances over all channels, followed by a mean shift."""
 
     out_channels: int
     kernel_size: int
@@ -29,13 +29,13 @@ class Conv:
     padding: int = 0
 
     def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
-        """The layers that it is, for that many channels."""
+        """Layers for a number of input channels."""
         window = self.kernel_size, self.stride, self.padding
         conv = LpDistConv2d(channels, self.out_channels, *window, identity_start=identity_start)
         return [conv, MeanShift(self.out_channels)]
 
     def output_shape(self, shape: Shape) -> Shape:
-        """What it makes of images of that shape."""
+        """Shape of the output for images of a shape."""
         height, width = (
             (side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in shape[1:]
         )
@@ -44,17 +44,17 @@ class Conv:
 
 @dataclass(frozen=True)
 class Pool:
-    """The maximum over windows of each channel: 1-Lipschitz in ℓ∞."""
+    """Maximum over windows of each channel: 1-Lipschitz in ℓ∞."""
 
     kernel_size: int
     stride: int
 
     def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
-        """The layer that it is, for any number of channels."""
+        """Layers for any number of channels."""
         return [nn.MaxPool2d(self.kernel_size, self.stride)]
 
     def output_shape(self, shape: Shape) -> Shape:
-        """What it makes of images of that shape."""
+        """Shape of the output for images of a shape."""
         height, width = ((side - self.kernel_size) // self.stride + 1 for side in shape[1:])
         return shape[0], height, width
 
@@ -74,8 +74,8 @@ class LpDistConvNet(DistanceNet):
         image_shape: (C, H, W): channels, height and width of an image.
         hidden: neurons of the layer before the last.
         classes: number of logits.
-        mean: what to subtract from the pixels; one number, or one for each channel.
-        scale: what to divide by; one number, so that ε scales with it.
+        mean: subtracted from the pixels; one number, or one for each channel.
+        scale: the number to divide by: one, so that ε scales with it.
         identity_start: see `LpDist` and `LpDistConv2d`.
 
     Attributes:
@@ -110,14 +110,8 @@ class LpDistConvNet(DistanceNet):
         shape = _check_shape(image_shape)
         hidden, classes = check_count("hidden", hidden), check_count("classes", classes)
         super().__init__(math.prod(shape), mean, scale, channels=shape[0])
-        self.arguments = {
-            "image_shape": list(shape),
-            "hidden": hidden,
-            "classes": classes,
-            "mean": self.mean.tolist(),
-            "scale": float(scale),
-            "identity_start": bool(identity_start),
-        }
+        sizes = {"image_shape": list(shape), "hidden": hidden, "classes": classes}
+        self.keep_arguments(scale, identity_start, **sizes)
         self.layers = nn.Sequential(nn.Unflatten(1, shape))
         for stage in self.stages:
             self.layers.extend(stage.layers(shape[0], identity_start))
@@ -127,9 +121,9 @@ class LpDistConvNet(DistanceNet):
                     f"image_shape must be large enough for {type(self).__name__}, whose {stage} "
                     f"would have no output; got {tuple(image_shape)}"
                 )
-        sizes = [math.prod(shape), self.features, hidden]
+        counts = [math.prod(shape), self.features, hidden]
         after_stages = with_mean_shifts(
-            *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(sizes)),
+            *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(counts)),
             LpDist(hidden, classes, bias=True, identity_start=identity_start),
         )
         self.layers.append(nn.Flatten()).extend(after_stages)

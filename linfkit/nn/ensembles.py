@@ -16,7 +16,7 @@ __all__ = ["Ensemble", "HybridEnsemble", "Members", "VotingEnsemble", "ensemble_
 
 
 class Members(SharedExponent):
-    """Several models of one task, whose logits are taken together.
+    """Several models of one task, whose logits are combined.
 
     Args:
         models: the members; all take the same input and give the same number of logits.
@@ -55,7 +55,7 @@ class Members(SharedExponent):
         logits = [model(x) for model in self.models]
         if any(each.shape != logits[0].shape for each in logits):
             counts = ", ".join(str(each.shape[-1]) for each in logits)
-            raise ValueError(f"models must all give the same number of logits; they give {counts}")
+            raise ValueError(f"models must all give the same number of logits; got {counts}")
         return torch.stack(logits)
 
 
@@ -92,8 +92,8 @@ class VotingEnsemble(Members):
 
     Args:
         models: the members; all take the same input and give the same number of logits.
-        logit_scale: s, what the logits, in pixels, are multiplied by before the softmax. A large
-            one leaves each member a whole vote for its own class.
+        logit_scale: s, the factor of the logits, in pixels, before the softmax. If it is large,
+            each member gives a whole vote to its own class.
 
     Raises:
         TypeError, ValueError: there is no member, the scale is no positive number, or, when it is

@@ -1,4 +1,4 @@
-"""Whether a module computes what its class does, and nothing else."""
+"""Detect modules whose methods were overridden or hooked."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ __all__ = ["has_hooks", "is_plain", "unwrapped"]
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
-#: What a class can define to compute with: anything but plain values.
+#: Kinds of definitions that a class can compute with: anything but plain values.
 DEFINITIONS = (FunctionType, classmethod, partialmethod, property, staticmethod)
 
 #: Definitions that compute nothing once a module is made.
 DESCRIBING = {"architecture", "extra_repr", "reset_parameters", "roundings"}
 
-#: How a module is called, whatever its class.
+#: Names by which a module of any class is called.
 CALLING = {"__call__", "_call_impl", "_wrapped_call_impl", "forward"}
 
-#: What computes what the net in its `module` computes; besides, there is what torch.compile makes.
+#: Wrappers that compute what the net in their `module` computes; torch.compile makes others.
 WRAPPERS = (AveragedModel, DataParallel, DistributedDataParallel)
 
 
 def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
-    """Whether a module computes what that class does: by its definitions, and without a hook.
+    """True if a module computes what that class does: by its definitions, and without a hook.
 
-    Of dunders only ``__call__`` is looked at: what a class does on being made, shown or copied is
-    its own affair.
+    Of the methods with double underscores only ``__call__`` counts: a class may do what it likes
+    when it is made, shown or copied.
 
     >>> class Steeper(nn.Sequential):
     ...     def forward(self, x):
@@ -49,7 +49,7 @@ def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether a hook sees, and so may change, what goes into a module or comes out.
+    """True if a module has a forward hook, which can change its inputs or outputs.
 
     >>> layer = nn.ReLU()
     >>> hook = layer.register_forward_hook(lambda layer, inputs, output: 2 * output)
@@ -61,9 +61,9 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The net inside what ``torch.compile``, ``DataParallel`` or ``AveragedModel`` made of it.
+    """Unwrap a net from ``torch.compile``, ``DataParallel`` or ``AveragedModel``.
 
-    A wrapper with a hook or methods of its own stays: what it computes may be another thing.
+    A wrapper with a hook or overridden methods stays: it may compute something else.
 
     >>> net = nn.Linear(2, 3)
     >>> unwrapped(DataParallel(AveragedModel(net))), unwrapped(net) is net
@@ -79,7 +79,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _is_compiled(model: nn.Module) -> bool:
-    """Whether a module is what ``torch.compile`` makes, as it makes it."""
+    """True if ``torch.compile`` made the module, and nothing was changed since."""
     # imported by torch.compile at first use, which takes seconds
     dynamo: Any = sys.modules.get("torch._dynamo.eval_frame")
     if dynamo is None or type(model) is not dynamo.OptimizedModule or has_hooks(model):
@@ -90,7 +90,7 @@ def _is_compiled(model: nn.Module) -> bool:
 
 
 def _computing(kind: type[nn.Module]) -> set[str]:
-    """Names of what a class computes with: its own definitions, and its bases'."""
+    """Names of all that a class computes with, defined in it or in its bases."""
     bases = [base for base in kind.__mro__ if base not in nn.Module.__mro__]
     defined = {
         name

@@ -35,7 +35,7 @@ class DistanceLayer(nn.Module):
 
     @property
     def p(self) -> float:
-        """The exponent, from 1 up to ``math.inf``; anything else is refused with a ValueError."""
+        """The exponent, from 1 up to ``math.inf``; other numbers are refused with a ValueError."""
         return self._p
 
     @p.setter
@@ -44,7 +44,7 @@ class DistanceLayer(nn.Module):
 
 
 class LpDist(DistanceLayer):
-    """Every output is the ℓp distance of the input to one row of weights, plus a bias.
+    """Layer of ℓp distances between the input and each row of weights, plus a bias.
 
     u_o = ‖x − w_o‖_p + b_o, with x of shape (B, in_features) and u of shape (B, out_features).
 
@@ -54,8 +54,8 @@ class LpDist(DistanceLayer):
     Args:
         in_features: number of inputs.
         out_features: number of neurons.
-        bias: whether to add b; off by default, since a mean shift usually follows.
-        identity_start: whether to start near a shift of the input where the shape allows it.
+        bias: add b; off by default, since a mean shift usually follows.
+        identity_start: start near a shift of the input if the shape allows it.
 
     Raises:
         ValueError: in_features or out_features is below 1.
@@ -67,11 +67,7 @@ class LpDist(DistanceLayer):
     """
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = False,
-        identity_start: bool = True,
+        self, in_features: int, out_features: int, bias: bool = False, identity_start: bool = True
     ) -> None:
         super().__init__()
         in_features = check_count("in_features", in_features)
@@ -92,18 +88,18 @@ class LpDist(DistanceLayer):
 
     @property
     def roundings(self) -> int:
-        """How often p=∞ rounds between inputs and outputs: a difference, and the bias."""
+        """Number of roundings at p=∞ between inputs and outputs: a difference, and the bias."""
         return 1 if self.bias is None else 2
 
     def extra_repr(self) -> str:
-        """What ``print`` shows of the layer."""
+        """Description of the layer for ``print``."""
         return (
             f"{self.in_features}, {self.out_features}, p={self.p:g}, bias={self.bias is not None}"
         )
 
 
 class LpDistConv2d(DistanceLayer):
-    """Every output is the ℓp distance of an image patch to one kernel, plus a bias.
+    """Layer of ℓp distances between patches of an image and each kernel, plus a bias.
 
     The same distance as `LpDist`, over patches of the image; padding adds zeros. Input
     (B, in_channels, H, W), output (B, out_channels, H', W'), where
@@ -180,7 +176,7 @@ class LpDistConv2d(DistanceLayer):
         return images if self.bias is None else images + self.bias[:, None, None]
 
     def _patches(self, x: Tensor) -> Tensor:
-        """What each kernel sees: (groups, B, H', W', in_channels // groups, k, k)."""
+        """Patches that the kernels see: (groups, B, H', W', in_channels // groups, k, k)."""
         check_tensor("x", x)
         if x.dim() != 4 or x.shape[0] == 0 or x.shape[1] != self.in_channels:
             raise ValueError(
@@ -200,11 +196,11 @@ class LpDistConv2d(DistanceLayer):
 
     @property
     def roundings(self) -> int:
-        """How often p=∞ rounds between inputs and outputs: a difference, and the bias."""
+        """Number of roundings at p=∞ between inputs and outputs: a difference, and the bias."""
         return 1 if self.bias is None else 2
 
     def extra_repr(self) -> str:
-        """What ``print`` shows of the layer."""
+        """Description of the layer for ``print``."""
         spread = f", dilation={self.dilation}" if self.dilation > 1 else ""
         split = f", groups={self.groups}" if self.groups > 1 else ""
         return (
@@ -214,7 +210,7 @@ class LpDistConv2d(DistanceLayer):
 
 
 class MeanShift(nn.Module):
-    """Subtracts each feature's mean: the batch's in training, the running one in evaluation.
+    """Subtract each feature's mean: the batch's in training, the running one in evaluation.
 
     A batch normalisation without the division: a shift leaves the Lipschitz constant alone. The
     gradient flows through the batch mean. Features are the second dimension of the input. Where
@@ -245,13 +241,13 @@ class MeanShift(nn.Module):
         self.register_buffer("running_mean", torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """X with the mean of each feature taken off; the same shape, (B, features, ...)."""
+        """Subtract the mean of each feature of x, (B, features, ...); the shape stays."""
         check_tensor("x", x)
         features = self.running_mean.numel()
         if x.dim() < 2 or x.shape[1] != features or not x.numel():
             raise ValueError(
                 f"x must have {features} features, (B, {features}, ...), and not be empty; "
-                f"its shape is {tuple(x.shape)}"
+                f"got shape {tuple(x.shape)}"
             )
         if self.training:
             mean = mean_over_processes(x.mean(dim=[0, *range(2, x.dim())]), rows=x.shape[0])
@@ -262,7 +258,7 @@ class MeanShift(nn.Module):
         return x - mean.view(-1, *[1] * (x.dim() - 2))
 
     def extra_repr(self) -> str:
-        """What ``print`` shows of the layer."""
+        """Description of the layer for ``print``."""
         return f"{self.running_mean.numel()}, momentum={self.momentum}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,21 +12,15 @@ from linfkit._util.checks import check_count
 from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift, distance_layers, set_p
 from linfkit.nn.normalization import Normalization
 
-__all__ = [
-    "DistanceNet",
-    "LpDistNet",
-    "SharedExponent",
-    "common_p",
-    "with_mean_shifts",
-]
+__all__ = ["DistanceNet", "LpDistNet", "SharedExponent", "common_p", "with_mean_shifts"]
 
 
 class SharedExponent(nn.Module):
-    """A module with distance layers somewhere inside it, which share one exponent.
+    """A module with distance layers inside it, which share one exponent.
 
     Attributes:
-        arguments: what to call the class with to build this net again, as JSON has it; None where
-            that cannot be said.
+        arguments: of the class, to build this net again, as values of JSON; None where they are
+            not known.
     """
 
     arguments: dict[str, Any] | None = None
@@ -42,7 +36,7 @@ class SharedExponent(nn.Module):
 
     @property
     def architecture(self) -> dict[str, Any]:
-        """The net without its weights: its class's name, and the arguments of its class."""
+        """Name of the net's class, and the arguments of its class."""
         return {"class": type(self).__name__, "arguments": self.arguments}
 
 
@@ -66,6 +60,11 @@ class DistanceNet(SharedExponent, Normalization):
         """Logits, (B, classes), of images in [0, 1], (B, C, H, W) or (B, in_features)."""
         return -self.scale * self.layers(self.normalise(x))
 
+    def keep_arguments(self, scale: float, identity_start: bool, **sizes: Any) -> None:
+        """Set `arguments`: sizes of the class, mean, scale and identity_start."""
+        units = {"mean": self.mean.tolist(), "scale": float(scale)}
+        self.arguments = sizes | units | {"identity_start": bool(identity_start)}
+
 
 class LpDistNet(DistanceNet):
     """An ℓp-distance net: layers of distances with a mean shift after all but the last.
@@ -75,8 +74,8 @@ class LpDistNet(DistanceNet):
         width: neurons of each hidden layer.
         depth: layers in all, the last one included.
         classes: number of logits.
-        mean: what to subtract from the pixels; one number, or one for each channel.
-        scale: what to divide by; one number, so that ε scales with it.
+        mean: subtracted from the pixels; one number, or one for each channel.
+        scale: the number to divide by: one, so that ε scales with it.
         identity_start: see `LpDist`.
 
     Attributes:
@@ -107,24 +106,19 @@ class LpDistNet(DistanceNet):
         depth = check_count("depth", depth)
         classes = check_count("classes", classes)
         super().__init__(in_features, mean, scale)
-        self.arguments = {
-            "in_features": in_features,
-            "width": width,
-            "depth": depth,
-            "classes": classes,
-            "mean": self.mean.tolist(),
-            "scale": float(scale),
-            "identity_start": bool(identity_start),
-        }
-        sizes = [in_features] + [width] * (depth - 1)
+        sizes = {"in_features": in_features, "width": width, "depth": depth, "classes": classes}
+        self.keep_arguments(scale, identity_start, **sizes)
+        counts = chain([in_features], repeat(width, depth - 1), [classes])
         self.layers = with_mean_shifts(
-            *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(sizes)),
-            LpDist(sizes[-1], classes, bias=True, identity_start=identity_start),
+            *(
+                LpDist(i, o, bias=place == depth, identity_start=identity_start)
+                for place, (i, o) in enumerate(pairwise(counts), start=1)
+            )
         )
 
 
 def with_mean_shifts(*layers: DistanceLayer) -> nn.Sequential:
-    """The layers in a row, a mean shift after all but the last.
+    """Put layers in a row, with a mean shift after all but the last.
 
     >>> [type(layer).__name__ for layer in with_mean_shifts(LpDist(4, 8), LpDist(8, 3))]
     ['LpDist', 'MeanShift', 'LpDist']

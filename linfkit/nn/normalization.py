@@ -1,8 +1,7 @@
-"""The units that a net owns: pixels outside, normalised inputs inside."""
+"""Normalisation inside a net: pixels outside, (x − mean) / scale inside."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -22,8 +21,8 @@ class Normalization(nn.Module):
 
     Args:
         in_features: pixels of one image, channels included.
-        mean: what to subtract from the pixels; one number, or one for each channel.
-        scale: what to divide them by.
+        mean: subtracted from the pixels; one number, or one for each channel.
+        scale: the number to divide them by.
         channels: of one image; None where nothing but the mean tells how many there are.
 
     Attributes:
@@ -60,22 +59,15 @@ class Normalization(nn.Module):
             ) from error
         if not means.isfinite().all():
             raise ValueError(f"mean must be finite; got {mean}")
-        if channels is not None and means.numel() not in (1, channels):
-            raise ValueError(
-                f"mean must be one number or one for each of the {channels} channels; "
-                f"got {means.numel()} numbers"
-            )
-        if not means.numel() or in_features % means.numel():
+        count, tiny = means.numel(), torch.finfo(torch.float32).tiny
+        self.in_features, self.channels = in_features, count if channels is None else channels
+        if count not in (1, self.channels) or not count or in_features % count:
             raise ValueError(
                 f"mean must be one number or one for each channel of the {in_features} inputs; "
-                f"got {means.numel()} numbers"
+                f"got {count} numbers"
             )
-        scale = check_real("scale", scale, "a positive number", lambda s: 0 < s < math.inf)
-        single = torch.finfo(torch.float32)
-        if not single.tiny <= scale <= 1 / single.tiny:
-            raise ValueError(f"scale must be a number that float32 can divide by; got {scale}")
-        self.in_features = in_features
-        self.channels = means.numel() if channels is None else channels
+        wanted = "a positive number that float32 can divide by"
+        scale = check_real("scale", scale, wanted, lambda s: tiny <= s <= 1 / tiny)
         self.register_buffer("mean", means)
         self.register_buffer("scale", torch.tensor(scale))
         self.logit_scale = nn.Parameter(torch.tensor(1.0 / scale))
@@ -87,19 +79,18 @@ class Normalization(nn.Module):
         if x.dim() < 2 or x.shape[0] == 0 or x.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"x must be a batch of images with {self.in_features} pixels each; "
-                f"its shape is {tuple(x.shape)}"
+                f"got shape {tuple(x.shape)}"
             )
         if x.dim() == 4 and self.channels > 1 and x.shape[1] != self.channels:
             last = x.shape[3] == self.channels
+            hint = ", with the channels last: write x.permute(0, 3, 1, 2)" if last else ""
             raise ValueError(
-                f"x must be images of {self.channels} channels, (B, {self.channels}, H, W); its "
-                f"shape is {tuple(x.shape)}"
-                + ", with the channels last: write x.permute(0, 3, 1, 2)"
-                * last
+                f"x must be images of {self.channels} channels, (B, {self.channels}, H, W); "
+                f"got shape {tuple(x.shape)}{hint}"
             )
         own = self.mean.dtype
         if not x.is_floating_point() or torch.promote_types(x.dtype, own) != own:
-            raise TypeError(f"x must be {own}, as the model is; its dtype is {x.dtype}")
+            raise TypeError(f"x must be {own}, as the model is; got {x.dtype}")
         # len(x) would be a constant to torch.export and torch.jit.trace
         channels = x.reshape(x.shape[0], self.mean.numel(), -1)
         return ((channels - self.mean[:, None]) / self.scale).flatten(1)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from linfkit._util.files import expanded
 from linfkit.functional import check_rho
+from linfkit.nn.checkpoints import ShapesOnly
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import LpDistNet
-from linfkit.nn.shapes import ShapesAlone
 from linfkit.nn.sortnet import SortNet
 
 __all__ = ["load_original"]
@@ -48,15 +48,15 @@ def load_original(
     has in SortNet alone. Tensors keep the dtype that they have in the file.
 
     A SortNet's file has the same names and shapes as that of an ℓ∞-dist net, and does not hold ρ,
-    without which its logits are other ones. So ρ has to be told, but of a file with the optimizer
-    that L_inf-dist-net-v2 saves beside the net: SortNet saves none.
+    on which its logits depend. So ρ must be given, except for a file with the optimizer that
+    L_inf-dist-net-v2 saves beside the net: SortNet saves none.
 
     Args:
         path: a state dict, or a checkpoint that holds one under ``state_dict``, as ``torch.save``
             wrote it; names may begin with ``module.``. Only tensors are read, no code is run.
-        mean: what that training subtracted from the pixels; one number, or one for each channel.
-        scale: what it divided them by; one number.
-        rho: 0 for an ℓ∞-dist net; for a SortNet the share that it drops, 1 − `dropout` of its
+        mean: subtracted from the pixels in that training; one number, or one for each channel.
+        scale: the number that it divided them by.
+        rho: 0 for an ℓ∞-dist net; for a SortNet the fraction that it drops, 1 − `dropout` of its
             command.
 
     Returns:
@@ -68,7 +68,7 @@ def load_original(
         FileNotFoundError: there is no such file.
         TypeError: mean, scale or rho is no number.
         ValueError: the file is damaged or no such checkpoint, and what it lacks; mean and scale do
-            not fit; or rho has to be told.
+            not fit; or rho must be given.
 
     >>> from tempfile import TemporaryDirectory
     >>> saved = {
@@ -88,39 +88,35 @@ def load_original(
     content = _content(path)
     saved = _state(content, path)
     places = _places(saved, path)
-    with ShapesAlone():  # a file of a few bytes may have the shapes of a large net
-        net = _net_of_the_size_of(saved, mean, scale, 0.0 if rho is None else check_rho(rho))
     dtype, unit = saved["fc_dist.0.weight"].dtype, float(scale)
-    tensors = net.state_dict() | {
+    with ShapesOnly():  # a file of a few bytes may have the shapes of a large net
+        net = _net_of_the_size_of(saved, mean, scale, 0.0 if rho is None else check_rho(rho))
+    tensors = {
         "mean": torch.as_tensor(mean, dtype=dtype).flatten().clone(),
         "scale": torch.tensor(unit, dtype=dtype),
         "logit_scale": torch.tensor(1 / unit, dtype=dtype),
     }
     for name, place in places.items():
         # the original's scalar is a vector of one
-        tensor = saved[name].squeeze() if name == "scalar" else saved[name]
-        if tensor.shape != tensors[place].shape:
-            raise _refusal(
-                path,
-                f"{name} must have shape {tuple(tensors[place].shape)} beside the others; "
-                f"it has {tuple(tensor.shape)}",
-            )
-        own = tensor.clone(memory_format=torch.contiguous_format)
-        tensors[place] = own / unit if name == "scalar" else own
+        tensor = saved[name].squeeze() / unit if name == "scalar" else saved[name]
+        tensors[place] = tensor.clone(memory_format=torch.contiguous_format)
+    try:
+        net.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise _refusal(path, str(error)) from error
     if rho is None and not _has_optimizer_without_decay(content):
         raise ValueError(
             f"rho must be told of {path}, which may be a SortNet's: 0 for an ℓ∞-dist net, "
             "1 - dropout for a SortNet; got None"
         )
-    net.load_state_dict(tensors, assign=True)
     return net.eval()
 
 
 def _content(path: Path) -> Any:
-    """What is in a file, on the CPU."""
+    """Content of a file, on the CPU."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
-    if _is_packed(path):
+    if _is_compressed(path):
         raise _refusal(path, "it is compressed, as torch.save does not write it")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -130,29 +126,35 @@ def _content(path: Path) -> Any:
         ) from error
 
 
+def _is_compressed(path: Path) -> bool:
+    """True if the file is an archive that would be larger when it is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False  # it is none, or torch.load will say that it is damaged
+
+
 def _has_optimizer_without_decay(content: Any) -> bool:
-    """Whether a checkpoint holds an optimizer, and one without weight decay: SortNet's has some."""
-    optimizer = content.get("optimizer")
-    groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
-    decays = [
-        group.get("weight_decay") if isinstance(group, Mapping) else None
-        for group in (groups if isinstance(groups, list) else [])
-    ]
+    """True if a checkpoint holds an optimizer, and one without weight decay: SortNet's has some."""
+    try:
+        decays = [group["weight_decay"] for group in content["optimizer"]["param_groups"]]
+    except (TypeError, LookupError):
+        return False
     return bool(decays) and all(isinstance(each, int | float) and each == 0 for each in decays)
 
 
 def _state(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, under plain names."""
+    """The state dict in a file, under names without the prefix of parallel training."""
     nested = isinstance(content, Mapping) and "state_dict" in content
     saved = content["state_dict"] if nested else content
     if not isinstance(saved, Mapping):
         raise _refusal(path, f"it must hold a state dict; it holds a {type(saved).__name__}")
     for name, value in saved.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
+            kind = type(value).__name__
             raise _refusal(
-                path,
-                f"it must hold a state dict, names and tensors; "
-                f"under {name!r} it holds a {type(value).__name__}",
+                path, f"it must hold names and tensors; under {name!r} it holds a {kind}"
             )
         dense = value.layout == torch.strided and value.numel() <= path.stat().st_size
         if not dense or not value.is_floating_point():
@@ -164,17 +166,8 @@ def _state(content: Any, path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(PARALLEL): tensor for name, tensor in saved.items()}
 
 
-def _is_packed(path: Path) -> bool:
-    """Whether the file is an archive that would be larger when it is read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False  # it is none, or torch.load will say that it is damaged
-
-
 def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:
-    """For each name in the file, the name in a net of linfkit: a layer and its shift are two."""
+    """Name in a net of linfkit for each name in the file: a layer and its shift are two there."""
     distances = max(_distances(saved), 1)  # where there is none, one is missing
     shifted = distances if _is_hybrid(saved) else distances - 1
     places = {f"fc_dist.{i}.weight": f"layers.{2 * i}.weight" for i in range(distances)}
@@ -186,32 +179,29 @@ def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:
         places[f"fc_dist.{shifted}.bias"] = f"layers.{2 * shifted}.bias"
     if "scalar" in saved:
         places["scalar"] = "logit_scale"
-
-    missing, unknown = places.keys() - saved.keys(), saved.keys() - places.keys()
-    if missing:
+    if missing := places.keys() - saved.keys():
         raise _refusal(path, f"it lacks {_listed(missing)}; it holds {_listed(saved)}")
-    if unknown:
+    if unknown := saved.keys() - places.keys():
         raise _refusal(path, f"it holds {_listed(unknown)}, which no such net has")
     shape = saved["fc_dist.0.weight"].shape
     if len(shape) != 2:
-        raise _refusal(path, f"fc_dist.0.weight must be a matrix; its shape is {tuple(shape)}")
+        raise _refusal(path, f"fc_dist.0.weight must be a matrix; got shape {tuple(shape)}")
     return places
 
 
 def _net_of_the_size_of(
     saved: Mapping[str, Tensor], mean: float | Sequence[float], scale: float, rho: float
 ) -> LpDistNet | SortNet | HybridNet:
-    distances, first = _distances(saved), saved["fc_dist.0.weight"]
-    width, in_features = first.shape
-    depth = distances + _is_hybrid(saved)
-    last = "fc_final.bias" if _is_hybrid(saved) else f"fc_dist.{distances - 1}.bias"
-    size = in_features, width, depth, saved[last].numel()
+    distances, (width, in_features) = _distances(saved), saved["fc_dist.0.weight"].shape
+    hybrid = _is_hybrid(saved)
+    last = "fc_final.bias" if hybrid else f"fc_dist.{distances - 1}.bias"
+    size = in_features, width, distances + hybrid, saved[last].numel()
     net = SortNet(*size, rho, mean, scale) if rho else LpDistNet(*size, mean, scale)
-    return HybridNet(net, saved["fc_linear.0.bias"].numel()) if _is_hybrid(saved) else net
+    return HybridNet(net, saved["fc_linear.0.bias"].numel()) if hybrid else net
 
 
 def _distances(saved: Mapping[str, Tensor]) -> int:
-    """How many distance layers a state dict has."""
+    """Number of distance layers in a state dict."""
     return sum(re.fullmatch(r"fc_dist\.\d+\.weight", name) is not None for name in saved)
 
 

@@ -19,12 +19,12 @@ __all__ = ["preserve_running_means", "recentre", "recentred"]
 
 @torch.no_grad()
 def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
-    """Estimate the running mean of every `MeanShift` anew, with all else as in evaluation at p=∞.
+    """Recompute the running mean of every `MeanShift`, with all else as in evaluation at p=∞.
 
-    Each running mean becomes the mean, over all images, of what the shift is given; each image
-    counts the same. It is done in one pass: a shift passes on what it is given less the mean of the
-    batch, so that the means behind it are those of evaluation but for what batches differ in;
-    with all images in one batch they are the same. Exponents and modes are put back
+    Each running mean becomes the mean of the shift's input over all images; each image counts the
+    same. It takes one pass: a shift subtracts the mean of the batch, so the means behind it are
+    those of evaluation up to the differences between batches; with all images in one batch they are
+    the same. Exponents and modes are restored
     (Zhang et al., NeurIPS 2022, do so before they evaluate a SortNet, on the training set).
 
     Args:
@@ -54,7 +54,7 @@ def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:
                 seen += len(batch)
                 for shift in shifts:
                     shift.train()
-                    shift.momentum = len(batch) / seen  # so that every image counts the same
+                    shift.momentum = len(batch) / seen  # every image counts the same
                 model(batch)
         finally:
             for shift, momentum in zip(shifts, momenta, strict=True):

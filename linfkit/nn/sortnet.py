@@ -1,4 +1,4 @@
-"""SortNet: neurons that weigh all differences by their rank, trained by dropping some at random."""
+"""SortNet: neurons that weigh differences by their rank, trained by dropping some at random."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from linfkit.nn.nets import DistanceNet, with_mean_shifts
 
 __all__ = ["SortDist", "SortNet"]
 
-#: So many differences count in evaluation.
+#: Number of differences that count in evaluation.
 TERMS = 10
 
-#: Training drops the same coordinates of so many samples.
+#: Number of samples of which training drops the same coordinates.
 SAMPLES_A_DRAW = 32
 
 
 class SortDist(DistanceLayer):
-    """Every output is the expected ℓ∞ distance to one row of weights, coordinates dropping out.
+    """Layer of expected ℓ∞ distances to each row of weights, where coordinates drop out.
 
     In evaluation u_o = Σ_k c_k·|x − w_o|₍ₖ₎ + b_o, the absolute differences sorted, largest first,
     and c_k proportional to ρ^(k−1): the expected maximum when each coordinate is dropped with
     probability ρ, cut off after ten terms (`linfkit.functional.sorted_dist`). It is 1-Lipschitz in
-    ℓ∞, and what p is does not matter.
+    ℓ∞, whatever p is.
 
     In training u_o = ‖x − w_o‖_p + b_o over coordinates drawn at random: how many is drawn once for
     the layer, and which, once for each 32 samples; at least one is kept. Draws come from torch's
@@ -70,7 +70,7 @@ class SortDist(DistanceLayer):
         if x.dim() != 2 or x.shape[1] != self.in_features:
             raise ValueError(
                 f"x must have {self.in_features} features, (B, {self.in_features}); "
-                f"its shape is {tuple(x.shape)}"
+                f"got shape {tuple(x.shape)}"
             )
         distance = self._drawn(x) if self.training else self._expected(x)
         return distance if self.bias is None else distance + self.bias
@@ -89,14 +89,14 @@ class SortDist(DistanceLayer):
         )
 
     def _kept(self, draws: int) -> Tensor:
-        """Which coordinates each draw keeps, in order, as many each: (draws, count)."""
+        """Coordinates that each draw keeps, in order, equally many: (draws, count)."""
         count = max(1, int((torch.rand(self.in_features, device="cpu") >= self.rho).sum()))
         scores = torch.rand(draws, self.in_features, device="cpu")
         return scores.topk(count).indices.sort().values
 
     @property
     def roundings(self) -> int:
-        """How often evaluation rounds between inputs and outputs, the weights c_k included.
+        """Number of roundings in evaluation between inputs and outputs, the weights c_k included.
 
         With K terms: a difference, a product and K − 1 sums; of c_k, two for a power, K + 1 for the
         sum of powers, one for their quotient; one for what is below the smallest number; the bias.
@@ -105,7 +105,7 @@ class SortDist(DistanceLayer):
         return 2 * terms + 6 + (self.bias is not None)
 
     def extra_repr(self) -> str:
-        """What ``print`` shows of the layer."""
+        """Description of the layer for ``print``."""
         return (
             f"{self.in_features}, {self.out_features}, rho={self.rho:g}, p={self.p:g}, "
             f"bias={self.bias is not None}"
@@ -117,7 +117,7 @@ class SortNet(DistanceNet):
 
     A mean shift follows every layer but the last; the first layer drops no pixels. In evaluation at
     p=∞ the logits are 1-Lipschitz in ℓ∞ of the pixels. Training sees other means than evaluation
-    does: when it has ended, let `linfkit.recentre` take them anew (Zhang et al., NeurIPS 2022).
+    does: when it has ended, let `linfkit.recentre` recompute them (Zhang et al., NeurIPS 2022).
 
     Args:
         in_features: pixels of one image, channels included.
@@ -125,10 +125,10 @@ class SortNet(DistanceNet):
         depth: layers in all, the first and the last included; 2 or more.
         classes: number of logits.
         rho: the probability ρ that a coordinate is dropped, from 0 up to but without 1.
-        mean: what to subtract from the pixels; one number, or one for each channel.
-        scale: what to divide by; one number, so that ε scales with it.
-        identity_start: see `LpDist`. Outputs leap by several units when the one far coordinate is
-            dropped, until training has brought it closer: short runs go better without.
+        mean: subtracted from the pixels; one number, or one for each channel.
+        scale: the number to divide by: one, so that ε scales with it.
+        identity_start: see `LpDist`. Outputs jump by several units when the one far coordinate is
+            dropped, until training has brought it closer: short runs do better without.
 
     Attributes:
         p: the exponent of all layers; setting it sets them all.
@@ -158,16 +158,8 @@ class SortNet(DistanceNet):
         depth = check_count("depth", depth, least=2)
         classes = check_count("classes", classes)
         super().__init__(in_features, mean, scale)
-        self.arguments = {
-            "in_features": in_features,
-            "width": width,
-            "depth": depth,
-            "classes": classes,
-            "rho": check_rho(rho),
-            "mean": self.mean.tolist(),
-            "scale": float(scale),
-            "identity_start": bool(identity_start),
-        }
+        sizes = {"in_features": in_features, "width": width, "depth": depth, "classes": classes}
+        self.keep_arguments(scale, identity_start, **sizes, rho=check_rho(rho))
         self.layers = with_mean_shifts(
             LpDist(in_features, width, identity_start=identity_start),
             *(SortDist(width, width, rho, identity_start=identity_start) for _ in range(depth - 2)),

@@ -1,11 +1,12 @@
-"""Tested: what attacks report, the points they try, seeds, what they leave as it was, refusals.
-Not tested: the strength of foolbox's attack; certificates against it (test_certify.py)."""
+"""Tested: what attacks report and how strong they are, the points they try, seeds, what they leave
+as it was, refusals. Not tested: certificates against them (test_certify.py)."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import linfkit as lk
 from linfkit.certification.attacks import nearest_misclassified, smallest_perturbation
@@ -99,11 +100,13 @@ def test_weights_get_no_gradients_from_an_attack(net, x):
 @pytest.mark.parametrize(
     ("eps", "error", "message"),
     [
-        (-0.1, ValueError, "^eps must be finite and 0 or more"),
-        (math.nan, ValueError, "^eps must be finite and 0 or more"),
-        (INF, ValueError, "^eps must be finite and 0 or more"),
-        (torch.tensor([0.1, 0.1]), ValueError, "^eps must be"),
-        (8, ValueError, "^eps must be"),
+        (-0.1, ValueError, "^eps must be in pixels"),
+        (math.nan, ValueError, "^eps must be in pixels"),
+        (INF, ValueError, "^eps must be in pixels"),
+        (torch.tensor([0.1, 0.1]), ValueError, "^eps must be one number, or one for each of the 8"),
+        (torch.full((8,), -0.1), ValueError, "^eps must be in pixels .* from -0.1 to -0.1$"),
+        (8, ValueError, r"^eps must be in pixels of .*; got 8 \(did you mean 8/255\?\)$"),
+        ("8/255", TypeError, "^eps must be in pixels"),
     ],
 )
 def test_an_eps_that_is_no_size_of_a_perturbation_is_refused(eps, error, message, net, x):
@@ -208,3 +211,47 @@ def test_a_smallest_perturbation_of_labels_that_do_not_fit_is_refused(net, x):
         smallest_perturbation(net, x, torch.full((8,), 4))
     with pytest.raises(ValueError, match=r"^x must hold pixels in \[0, 1\]"):
         smallest_perturbation(net, x + 1, torch.zeros(8).long())
+
+
+# --- strength, against the exact radii of tiny nets
+
+
+def tiny_net(seed, depth):
+    """A net whose weights are among the images, so that its classes meet between them."""
+    torch.manual_seed(seed)
+    net = lk.LpDistNet(4, 8, depth, 3, identity_start=False)
+    nn.init.uniform_(net.layers[0].weight)
+    if depth > 1:
+        nn.init.uniform_(net.layers[2].weight, -0.5, 0.5)
+        lk.recentre(net, torch.rand(200, 4))
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """Tiny nets, images, the classes that they give them, and the smallest perturbations."""
+    cases = []
+    for seed in range(6):
+        net, images = tiny_net(seed, depth=1 + seed % 2), torch.rand(5, 4)
+        labels = predictions(net, images)
+        pairs = zip(images, labels.tolist(), strict=True)
+        radii = torch.tensor([lk.exact_radius(net, image, label).upper for image, label in pairs])
+        cases.append((net, images, labels, radii))
+    return cases
+
+
+def test_no_perturbation_found_is_below_the_exact_radius_and_most_are_close_to_it(exact):
+    close = []
+    for net, images, labels, radii in exact:
+        found = smallest_perturbation(net, images, labels)
+        assert (found >= radii - 1e-5).all()
+        close += (found <= 1.02 * radii + 1e-3).tolist()
+    assert sum(close) > len(close) / 2
+
+
+def test_descent_breaks_no_image_below_its_exact_radius_and_most_not_far_above_it(exact):
+    broken = []
+    for net, images, labels, radii in exact:
+        assert lk.survives_pgd(net, images, labels, 0.999 * radii).all()
+        broken += (~lk.survives_pgd(net, images, labels, (1.2 * radii).clamp(max=1))).tolist()
+    assert sum(broken) > len(broken) / 2

@@ -309,7 +309,7 @@ def spoilt(value):
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        (spoilt(math.nan), ValueError, "^x must hold finite pixels; it has NaN or infinite"),
+        (spoilt(math.nan), ValueError, "^x must hold finite pixels; got NaN or infinite"),
         (spoilt(INF), ValueError, "^x must hold finite pixels"),
         (spoilt(-INF), ValueError, "^x must hold finite pixels"),
         (spoilt(1.5), ValueError, r"^x must hold pixels in \[0, 1\]; got values from .* to 1.5$"),
@@ -534,7 +534,7 @@ JUDGES_BY_WEIGHTS = [
 def test_a_net_that_gives_nan_is_refused_by_all_that_judge_it(small_net):
     small_net.eval().layers[0].weight.data[0, 0] = math.nan
     x, labels = images(5), torch.zeros(5).long()
-    unknown = r"^model must give numbers; it gives NaN for 5 of 5 images: are its weights finite\?$"
+    unknown = r"^model must give numbers; got NaN for 5 of 5 images: are its weights finite\?$"
     for judge in JUDGES_BY_LOGITS:
         with pytest.raises(ValueError, match=unknown):
             judge(small_net, x, labels)

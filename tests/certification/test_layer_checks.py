@@ -370,7 +370,9 @@ def with_part(name, part):
     ids=lambda model: type(model).__name__,
 )
 def test_a_hybrid_that_is_not_as_it_was_made_is_refused(model):
-    with pytest.raises(ValueError, match=r"^model must be a plain Hybrid\w+; it has a hook or"):
+    with pytest.raises(
+        ValueError, match=r"^model must be a plain Hybrid\w+; got one with a hook or"
+    ):
         lk.certify(model, torch.rand(4, 16), torch.zeros(4).long())
 
 
@@ -510,15 +512,15 @@ def edited(change):
         (edited(lambda net: hooked(net, "layers.1")), r"'layers.1', a MeanShift, is not"),
         (
             edited(lambda net: hooked(net, "layers")),
-            r"^model must be a plain LpDistNet; it has a hook or methods of its own",
+            r"^model must be a plain LpDistNet; got one with a hook or overridden methods",
         ),
         (
             edited(listened),
-            r"^model must be a plain LpDistNet; it has a hook or methods of its own",
+            r"^model must be a plain LpDistNet; got one with a hook or overridden methods",
         ),
         (
             Steeper(16, 8, 2, 3),
-            r"^model must be a plain LpDistNet; it has a hook or methods of its",
+            r"^model must be a plain LpDistNet; got one with a hook or overridden",
         ),
         (in_another_unit(-1.0), r"^model must have a scale that is a positive number"),
     ],

@@ -54,7 +54,6 @@ LACKING: set[torch.dtype] = set()
 class _OnDevice(torch.Tensor):
     """A tensor on the device; `held` is the tensor of the CPU that stands for it."""
 
-    __module__ = "torch"  # foolbox's arrays know a tensor by it
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod

@@ -215,7 +215,7 @@ def test_a_net_must_be_of_distances_with_a_last_layer_to_give_way():
         (INF, ValueError, r"^eps must be in pixels of \[0, 1\], such as 8/255; got inf$"),
         (math.nan, ValueError, r"^eps must be in pixels of \[0, 1\], such as 8/255; got nan$"),
         (torch.full((3,), -0.1), ValueError, r"^eps must be in pixels of .* from -0\.1 to -0\.1$"),
-        (torch.zeros(4), ValueError, r"^eps must be .* the 3 samples; the shape is \(4,\)$"),
+        (torch.zeros(4), ValueError, r"^eps must be .* the 3 samples; got shape \(4,\)$"),
         ("8/255", TypeError, r"^eps must be in pixels of \[0, 1\], such as 8/255; got '8/255'$"),
     ],
 )
@@ -232,7 +232,7 @@ def test_labels_and_images_that_are_wrong_are_named():
         lk.certify(net, x, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"^x must be a batch of images with 6 pixels each"):
         net(random_images(3, 5))
-    with pytest.raises(TypeError, match=r"^x must be torch\.float64.*its dtype is torch\.complex"):
+    with pytest.raises(TypeError, match=r"^x must be torch\.float64.*got torch\.complex"):
         net(x.to(torch.complex128))
     with pytest.raises(ValueError, match=r"^x must hold pixels in \[0, 1\]"):
         lk.certify(net, 2 * x, labels_of(3))

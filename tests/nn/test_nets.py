@@ -339,7 +339,7 @@ def test_an_ensemble_takes_any_iterable_of_models():
 
 def test_members_that_differ_in_classes_are_refused_by_name():
     members = [random_net(0), random_net(1, classes=7)]
-    with pytest.raises(ValueError, match=r"^models must all give the same number.*they give 4, 7$"):
+    with pytest.raises(ValueError, match=r"^models must all give the same number.*got 4, 7$"):
         lk.Ensemble(members)(random_images(5, 12))
 
 
@@ -435,10 +435,26 @@ def test_p_is_no_part_of_the_state():
         ({"mean": []}, ValueError, "^mean must"),
         ({"mean": math.nan}, ValueError, "^mean must"),
         ({"mean": "grey"}, TypeError, "^mean must"),
-        ({"scale": 0.0}, ValueError, "^scale must be a positive number; got 0.0"),
-        ({"scale": -1.0}, ValueError, "^scale must be a positive number; got -1.0"),
-        ({"scale": INF}, ValueError, "^scale must be a positive number; got inf"),
-        ({"scale": math.nan}, ValueError, "^scale must be a positive number; got nan"),
+        (
+            {"scale": 0.0},
+            ValueError,
+            "^scale must be a positive number that float32 can divide by; got 0.0",
+        ),
+        (
+            {"scale": -1.0},
+            ValueError,
+            "^scale must be a positive number that float32 can divide by; got -1.0",
+        ),
+        (
+            {"scale": INF},
+            ValueError,
+            "^scale must be a positive number that float32 can divide by; got inf",
+        ),
+        (
+            {"scale": math.nan},
+            ValueError,
+            "^scale must be a positive number that float32 can divide by; got nan",
+        ),
         ({"scale": "0.5"}, TypeError, "^scale must"),
     ],
     ids=str,
@@ -452,8 +468,8 @@ def test_a_net_of_wrong_arguments_is_refused(arguments, error, message):
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        (torch.zeros(3, 11), ValueError, r"^x must be .* 12 pixels each; its shape is \(3, 11\)"),
-        (torch.zeros(12), ValueError, r"^x must be .* 12 pixels each; its shape is \(12,\)"),
+        (torch.zeros(3, 11), ValueError, r"^x must be .* 12 pixels each; got shape \(3, 11\)"),
+        (torch.zeros(12), ValueError, r"^x must be .* 12 pixels each; got shape \(12,\)"),
         (torch.zeros(2, 3, 2, 3), ValueError, "^x must be .* 12 pixels each"),
         (torch.zeros(0, 12), ValueError, r"^x must be .*\(0, 12\)"),
         (torch.zeros(0, 3, 2, 2), ValueError, r"^x must be .*\(0, 3, 2, 2\)"),
@@ -482,7 +498,7 @@ def test_a_net_that_knows_its_channels_refuses_them_last(net):
         ValueError, match=r"\(2, 28, 28, 3\), .* last: write x\.permute\(0, 3, 1, 2\)"
     ):
         net(images.permute(0, 2, 3, 1))
-    with pytest.raises(ValueError, match=r"\(B, 3, H, W\); its shape is \(2, 1, 28, 84\)$"):
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\); got shape \(2, 1, 28, 84\)$"):
         net(images.reshape(2, 1, 28, 84))
 
 
