@@ -52,17 +52,17 @@ def join(device: torch.device) -> None:
 
 
 def processes() -> int:
-    """How many train the net."""
+    """Number of processes that train the net."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this one is, from 0."""
+    """Number of this process among them, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and shows; known before they have joined too."""
+    """True in the process that writes and shows, before the others have joined too."""
     if distributed.is_torchelastic_launched():
         return os.environ["RANK"] == "0"
     return rank() == 0
@@ -141,7 +141,7 @@ class _Sum(torch.autograd.Function):
 
 
 def anywhere(condition: bool) -> bool:
-    """Whether the condition holds in any process; all of them have to ask.
+    """True if the condition holds in any process; all of them have to ask.
 
     >>> anywhere(False)
     False

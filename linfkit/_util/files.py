@@ -26,7 +26,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where linfkit keeps what can be made again: `$LINFKIT_CACHE`, else the platform's place.
+    """Folder of linfkit's cache: `$LINFKIT_CACHE`, else the platform's place for caches.
 
     The folder need not exist yet.
 

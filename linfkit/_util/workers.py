@@ -1,4 +1,4 @@
-"""Where tasks are carried out: here, one after the other, or side by side on Dask's workers.
+"""Tasks run here, one after the other, or side by side on Dask's workers.
 
 A task is anything that can be pickled, has a `name` and can say where it must not run: a notebook,
 a net to train. It takes along what it needs and its result comes back with it, so that workers and
@@ -46,7 +46,7 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """What its progress is told under."""
+        """Name that its progress is shown under."""
 
     def check_here(self) -> None:
         """Refuse a worker where its result would not be the one that is asked for.

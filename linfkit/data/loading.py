@@ -76,7 +76,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
 
 
 def is_at_hand(name: str) -> bool:
-    """Whether `load_dataset` finds the data set of that name here, and need not download it.
+    """True if the data set of that name is on this machine, without a download.
 
     Example:
         >>> is_at_hand("digits"), is_at_hand("none-of-ours")

@@ -28,7 +28,7 @@ from linfkit.reproduce.tasks import Task
 
 @dataclass(frozen=True)
 class Execution:
-    """How a notebook's execution went.
+    """Outcome of a notebook's execution.
 
     Attributes:
         notebook: the notebook as far as it came, without widgets.
@@ -129,7 +129,7 @@ class ThisPython(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        """How to start such a kernel."""
+        """Command that starts such a kernel."""
         return KernelSpec(**get_kernel_dict())
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]

@@ -53,7 +53,7 @@ def publish(
 
 
 def is_current(notebook: NotebookNode) -> bool:
-    """Whether a notebook's outputs came from its sources as they are now."""
+    """True if a notebook's outputs came from its sources as they are now."""
     return bool(notebook.metadata.get("linfkit", {}).get("source") == notebook_hash(notebook))
 
 

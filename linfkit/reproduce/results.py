@@ -23,7 +23,7 @@ class Cell(BaseModel):
 
 
 class NotebookResult(BaseModel):
-    """How one notebook fared.
+    """Outcome of one notebook.
 
     Attributes:
         name: the notebook's name.
@@ -49,7 +49,7 @@ class NotebookResult(BaseModel):
 
 
 class Results(BaseModel):
-    """How a run fared, and on what.
+    """Outcome of a run, with versions and machine.
 
     Attributes:
         profile: the profile's name.
@@ -89,7 +89,7 @@ class Results(BaseModel):
         self.seconds = round((datetime.now(UTC) - self.started).total_seconds(), 1)
 
     def claims_of(self, name: str) -> list[Claim]:
-        """What one of the notebooks claims."""
+        """Claims of one notebook."""
         return self._claims_of.get(name, [])
 
     def save(self, folder: Path) -> None:

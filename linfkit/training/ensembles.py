@@ -127,7 +127,7 @@ def fit_ensemble(
 
 
 def _holds(folder: Path, keys: list[str]) -> bool:
-    """Whether the ensembles of these runs are in a folder, which then need not be written."""
+    """True if a folder holds the ensembles of these runs already."""
     try:
         return all(read_header(folder / file).get("members") == keys for file in (AVERAGED, RAW))
     except (FileNotFoundError, ValueError):  # not there, or damaged

@@ -47,11 +47,11 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What its progress is told under."""
+        """Name that its progress is shown under."""
         return f"seed {self.seed}"
 
     def load_data(self) -> Dataset:
-        """What to train on, as it is here."""
+        """Load the data to train on."""
         return load_dataset(self.recipe.dataset) if self.data is None else self.data
 
     def check_here(self) -> None:

@@ -109,7 +109,7 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the finished run is there.
+        """True if the finished run is there.
 
         Raises:
             ValueError: a finished run is there, but it is another; or its file is damaged.
@@ -236,7 +236,7 @@ class RunFolder:
 
 
 def results_of(raw: Certificates, averaged: Certificates, eps: float) -> dict[str, float]:
-    """What a run reports of its two nets: the `results` of a `Run`."""
+    """Accuracies of a run's two nets: the `results` of a `Run`."""
     return {
         "accuracy": raw.clean_accuracy,
         "certified": raw.accuracy(eps),
@@ -246,7 +246,7 @@ def results_of(raw: Certificates, averaged: Certificates, eps: float) -> dict[st
 
 
 def provenance(recipe: Recipe, data: Dataset, results: Mapping[str, float]) -> dict[str, Any]:
-    """What a net's file says of where it comes from: recipe, data, versions, what was found."""
+    """Header of a net's file: recipe, data, versions, machine, results."""
     return {
         "recipe": recipe.to_toml(),
         "data": {"name": data.name, "fingerprint": data.fingerprint},
