@@ -55,7 +55,7 @@ def test_what_is_not_one_number_is_refused(value):
 @pytest.mark.parametrize(
     ("dataset", "value", "holds", "needed", "verdict"),
     [
-        ("digits", 3, True, "≥ 2", "folder_lock"),
+        ("digits", 3, True, "≥ 2", "held"),
         ("mnist", 1, False, "≥ 2", "NOT held"),
         ("cifar10", 3, None, "≥ 2 on digits, mnist", "found"),
         ("cifar10", 1, None, "≥ 2 on digits, mnist", "found"),
