@@ -1,6 +1,6 @@
 """Exercises of the notebooks that check themselves, without giving the answer away.
 
-There is a module for each notebook; it lists its exercises as `EXERCISES`.
+Those whose answer is a number stand in numbers.toml, the others in a module for each notebook.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from linfkit.course.exercises import (
     start_here,
     tables,
 )
-from linfkit.course.exercises.exercise import Exercise
+from linfkit.course.exercises.exercise import Exercise, number_exercises
 
 __all__ = ["Exercise", "all_exercises", "check"]
 
@@ -38,11 +38,13 @@ NOTEBOOKS = (
 
 def all_exercises() -> dict[str, Exercise]:
     """Every exercise of every notebook, by name."""
-    return {exercise.name: exercise for module in NOTEBOOKS for exercise in module.EXERCISES}
+    written = [exercise for module in NOTEBOOKS for exercise in module.EXERCISES]
+    exercises = sorted([*number_exercises(), *written], key=lambda exercise: exercise.name)
+    return {exercise.name: exercise for exercise in exercises}
 
 
 def check(name: str, answer: Any) -> None:
-    """Print whether an answer is right, or what to look at again.
+    """Print that an answer is right, or a hint.
 
     Args:
         name: the exercise's, as its notebook gives it.
@@ -56,7 +58,7 @@ def check(name: str, answer: Any) -> None:
     if name not in exercises:
         near = difflib.get_close_matches(name, exercises, n=1)
         raise ValueError(
-            f"name: there is no exercise {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(exercises)}")
+            f"name must be an exercise; got {name!r}"
+            + (f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(exercises)}")
         )
     say(f"{name}: {exercises[name].verdict(answer)}")

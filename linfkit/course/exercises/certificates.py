@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from linfkit.certification.margins import Certificates, certified_radius
-from linfkit.course.exercises.exercise import Exercise, one_number, within
+from linfkit.certification.margins import Certificates
+from linfkit.course.exercises.exercise import Exercise, ask_function, one_number
 from linfkit.functional import linf_interval
 
 __all__ = ["EXERCISES"]
 
-#: The image of 06-radius and 06-l2: its logits, and how many pixels it has.
-LOGITS, LABEL, PIXELS = (0.62, 0.11, 0.38), 0, 64
 
-
-def _radius() -> float:
-    return certified_radius(torch.tensor([LOGITS]), torch.tensor([LABEL])).item()
-
-
-def _of_radius(answer: Any) -> str | None:
-    number = one_number(answer)
-    if within(number, _radius()):
-        return None
-    if within(number, 2 * _radius()):
-        return "that is the margin: two logits move, each towards the other"
-    if within(number, (LOGITS[0] - LOGITS[1]) / 2):
-        return "the margin is to the highest of the other logits, not to any of them"
-    return "take the margin, and ask how much of it one pixel of change can close"
-
-
-def _of_accuracy(answer: Any) -> str | None:
-    if not callable(answer):
-        raise TypeError("a function of (radius, eps) is wanted")
+def _accuracy(answer: Callable[..., Any]) -> str | None:
     generator = torch.Generator().manual_seed(0)
     for eps in (0.0, 0.05, 0.1):
         # among them images on the very edge, and misclassified ones
@@ -53,9 +33,7 @@ def _of_accuracy(answer: Any) -> str | None:
     return None
 
 
-def _of_interval(answer: Any) -> str | None:
-    if not callable(answer):
-        raise TypeError("a function of (lower, upper, w) is wanted")
+def _interval(answer: Callable[..., Any]) -> str | None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         # at times the weight lies inside the box, where the distance can be 0
@@ -76,18 +54,7 @@ def _of_interval(answer: Any) -> str | None:
     return None
 
 
-def _of_l2(answer: Any) -> str | None:
-    number, radius = one_number(answer), _radius()
-    if within(number, radius):
-        return None
-    if within(number, radius * math.sqrt(PIXELS)):
-        return "that is the longest change inside the box; is every change of that length inside?"
-    if within(number, radius / math.sqrt(PIXELS)):
-        return "too careful: changes a little longer still have no pixel beyond the radius"
-    return "look for the shortest change in ℓ2 that has one pixel beyond the radius"
-
-
-def _of_possible(answer: Any) -> str | None:
+def _possible(answer: Any) -> str | None:
     if isinstance(answer, str) or not isinstance(answer, set | list | tuple):
         raise TypeError('a set of letters is wanted, such as {"a", "d"}')
     given = {str(letter).strip().lower() for letter in answer}
@@ -102,12 +69,8 @@ def _of_possible(answer: Any) -> str | None:
     return None
 
 
-EXERCISES: tuple[Exercise, ...] = (
-    Exercise(
-        "06-radius", "The certified radius of logits (0.62, 0.11, 0.38), label 0.", _of_radius
-    ),
-    Exercise("06-accuracy", "A function (radius, eps) for certified accuracy.", _of_accuracy),
-    Exercise("06-interval", "A function (lower, upper, w) for a neuron's range.", _of_interval),
-    Exercise("06-l2", "The largest ℓ2 size that the same certificate still covers.", _of_l2),
-    Exercise("06-possible", "Which of four findings would show a mistake.", _of_possible),
+EXERCISES = (
+    ask_function("06-accuracy", "A function (radius, eps) for certified accuracy.", _accuracy),
+    ask_function("06-interval", "A function (lower, upper, w) for a neuron's range.", _interval),
+    Exercise("06-possible", "Which of four findings would show a mistake.", _possible),
 )

@@ -1,29 +1,31 @@
-"""What an exercise is: a question with a name, and a way to look at an answer."""
+"""Exercises: a question, the right answer, and hints for wrong ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib import resources
 from typing import Any
 
-__all__ = ["Exercise", "one_number", "within"]
+__all__ = ["Exercise", "ask_function", "number_exercises", "one_number", "within"]
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A question of a notebook that can tell whether an answer to it is right.
+    """Question of a notebook that can tell a right answer from a wrong one.
 
     Attributes:
         name: the notebook's number and a word or two, such as `"02-bound"`.
-        question: what is asked, in a sentence.
-        look_again: given an answer, what to look at again; None if the answer is right. It never
-            gives the answer away. A TypeError or ValueError that it raises says what kind of answer
-            is wanted.
+        question: in a sentence.
+        look_again: hint for a wrong answer, None for the right one. It never gives the answer away.
+            A TypeError or ValueError that it raises says what kind of answer is wanted.
 
-    >>> def of_five(answer):
+    >>> def look_again(answer):
     ...     return None if one_number(answer) == 5 else "count once more"
-    >>> fingers = Exercise("00-fingers", "How many fingers has a hand?", of_five)
+    >>> fingers = Exercise("00-fingers", "How many fingers has a hand?", look_again)
     >>> [fingers.verdict(answer) for answer in (5, 4, ...)]
     ['right', 'not yet: count once more', 'no answer yet']
     """
@@ -33,7 +35,7 @@ class Exercise:
     look_again: Callable[[Any], str | None]
 
     def verdict(self, answer: Any) -> str:
-        """`"right"`, or what is missing; an answer of `...` is none yet."""
+        """`"right"`, or a hint; an answer of `...` is none yet."""
         if answer is ...:
             return "no answer yet"
         try:
@@ -43,12 +45,51 @@ class Exercise:
         return "right" if hint is None else f"not yet: {hint}"
 
 
+def number_exercises() -> list[Exercise]:
+    """Exercises of numbers.toml, each of which asks for a number."""
+    text = (resources.files(__package__) / "numbers.toml").read_text("utf-8")
+    return [
+        Exercise(name, row["question"], partial(_look_at_number, row))
+        for name, row in tomllib.loads(text).items()
+    ]
+
+
+def _look_at_number(row: Mapping[str, Any], answer: Any) -> str | None:
+    """Hint for a wrong number, None for the right one."""
+    number, tolerance = one_number(answer), row.get("tolerance", 0.01)
+    if within(number, row["right"], tolerance):
+        return None
+    for wrong in row["hints"]:
+        if (
+            number < wrong.get("below", -math.inf)
+            or number > wrong.get("above", math.inf)
+            or ("wrong" in wrong and within(number, wrong["wrong"], tolerance))
+        ):
+            return str(wrong["hint"])
+    return str(row["otherwise"])
+
+
+def ask_function(
+    name: str, question: str, look_again: Callable[[Callable[..., Any]], str | None]
+) -> Exercise:
+    """Exercise whose answer is a function."""
+
+    def of_function(answer: Any) -> str | None:
+        if not callable(answer):
+            raise TypeError(f"a function is wanted; a {type(answer).__name__} came")
+        return look_again(answer)
+
+    return Exercise(name, question, of_function)
+
+
 def one_number(answer: Any) -> float:
     """The answer as one finite number.
 
     Raises:
         TypeError, ValueError: it is none.
     """
+    if isinstance(answer, bool):
+        raise TypeError("one number is wanted; a bool came")
     try:
         number = float(answer)
     except (TypeError, ValueError, RuntimeError):
@@ -59,7 +100,7 @@ def one_number(answer: Any) -> float:
 
 
 def within(answer: float, right: float, tolerance: float = 0.01) -> bool:
-    """Whether two numbers are the same to a share of the right one, 1 % by default.
+    """True if two numbers are the same to a share of the right one, 1 % by default.
 
     >>> within(2.83, 2.828), within(2.9, 2.828)
     (True, False)

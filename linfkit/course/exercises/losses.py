@@ -2,96 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from linfkit.course.exercises.exercise import Exercise, one_number, within
+from linfkit.course.exercises.exercise import (
+    Exercise,
+    ask_function,
+    one_number,
+    within,
+)
 from linfkit.training.losses import hinge_loss, mixed_loss
 
 __all__ = ["EXERCISES"]
 
-#: The sample of the first exercise: logits of three classes, its label, and θ.
-LOGITS, LABEL, THETA = (0.5, 0.4, -0.1), 0, 0.2
+LOSSES = {"hinge", "clipped hinge", "cross-entropy"}
 
 
-def _look_at_hinge(answer: Any) -> str | None:
-    given = one_number(answer)
-    logits, label = torch.tensor([LOGITS]), torch.tensor([LABEL])
-    if within(given, hinge_loss(logits, label, THETA).item(), 2e-3):
-        return None
-    shortfall = 1 - (logits[0, LABEL] - logits[0, 1:]) / THETA
-    positive = shortfall.clamp(min=0)
-    largest, classes = positive.max(), logits.shape[1]
-    hints = [
-        (largest, "that is the maximum alone; κ = 0.25 of the loss is a mean over the classes"),
-        (0.75 * largest, "the part with κ is missing"),
-        (0.75 * largest + 0.25 * positive.mean(), "the mean is over all classes, y included"),
-        (0.75 * largest + 0.25 * shortfall.sum() / classes, "no r counts where it is negative"),
-        (0.75 * largest + 0.25 * positive.sum(), "the part with κ is a mean, not a sum"),
-    ]
-    return next(
-        (hint for value, hint in hints if within(given, value.item(), 2e-3)),
-        "write down r for each of the two wrong classes first; which of them is positive?",
-    )
-
-
-def _look_at_pull(answer: Any) -> str | None:
-    logits, label = torch.tensor([[0.0, 0.3]], requires_grad=True), torch.tensor([0])
-    losses = {
-        "hinge": hinge_loss(logits, label, THETA),
-        "clipped hinge": mixed_loss(logits, label, THETA, lam=0.0, logit_scale=1.0),
-        "cross-entropy": F.cross_entropy(logits, label),
-    }
+def _pull(answer: Any) -> str | None:
     try:
         given = {answer} if isinstance(answer, str) else set(answer)
     except TypeError:
         raise TypeError('a set of names is wanted, such as {"hinge"}') from None
-    if not given <= losses.keys():
-        raise ValueError(f"the names are {', '.join(losses)}")
-    pulling = {name for name, loss in losses.items() if torch.autograd.grad(loss, logits)[0].any()}
-    if given - pulling:
+    if not given <= LOSSES:
+        raise ValueError("the names are hinge, clipped hinge, cross-entropy")
+    if "clipped hinge" in given:
         return "at least one of yours is flat there: look at the lower panel, left of 0"
-    if pulling - given:
+    if given != {"hinge", "cross-entropy"}:
         return "none of yours is flat there, but they are not all: look left of 0 once more"
     return None
 
 
-def _look_at_mixed(answer: Any) -> str | None:
-    if not callable(answer):
-        raise TypeError(
-            "a function of (logits, labels, theta, lam, logit_scale) is wanted; "
-            f"a {type(answer).__name__} came"
-        )
+def _mixed(answer: Callable[..., Any]) -> str | None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(40, 5, generator=generator)
     labels = torch.randint(5, (40,), generator=generator)
     theta, lam, scale = 0.7, 0.3, 2.0
 
-    def differs(theta: float, lam: float, scale: float, right: Tensor) -> bool:
+    def differs(lam: float, right: Tensor) -> bool:
         given = one_number(answer(logits, labels, theta, lam, scale))
         return not within(given, right.item(), 1e-4)
 
-    if differs(theta, 0.0, scale, mixed_loss(logits, labels, theta, 0.0, scale)):
-        unclipped = hinge_loss(logits, labels, theta, kappa=0.0)
-        if not differs(theta, 0.0, scale, unclipped):
+    if differs(0.0, mixed_loss(logits, labels, theta, 0.0, scale)):
+        if not differs(0.0, hinge_loss(logits, labels, theta, kappa=0.0)):
             return "with λ=0 your hinge grows beyond 1 where a sample is wrong: clip it"
         return "with λ=0 the mean of the clipped hinge should be left, and yours differs"
-    if differs(theta, lam, scale, mixed_loss(logits, labels, theta, lam, scale)):
-        if not differs(theta, lam, scale, mixed_loss(logits, labels, theta, lam, 1.0)):
+    if differs(lam, mixed_loss(logits, labels, theta, lam, scale)):
+        if not differs(lam, mixed_loss(logits, labels, theta, lam, 1.0)):
             return "the cross-entropy sees s · f, not f"
         return "the hinge is right; the cross-entropy is not: mean over the batch, times λ?"
     return None
 
 
-def _look_at_starved(answer: Any) -> str | None:
-    if not callable(answer):
-        raise TypeError(
-            "a function of (margin_now, margin_at_infinity, theta, eps) is wanted; "
-            f"a {type(answer).__name__} came"
-        )
+def _starved(answer: Callable[..., Any]) -> str | None:
     now, later = (0.05 + 0.1 * torch.arange(12.0) for _ in range(2))
     now, later = (margins.flatten() for margins in torch.meshgrid(now, later, indexing="ij"))
     theta, eps = 0.6, 0.2
@@ -114,23 +79,18 @@ def _look_at_starved(answer: Any) -> str | None:
 
 EXERCISES = (
     Exercise(
-        "03-hinge",
-        f"The hinge loss, κ=0.25, of logits {LOGITS} with label {LABEL} and θ={THETA}.",
-        _look_at_hinge,
-    ),
-    Exercise(
         "03-pull",
         "Which of hinge, clipped hinge and cross-entropy pull at a sample of negative margin?",
-        _look_at_pull,
+        _pull,
     ),
-    Exercise(
+    ask_function(
         "03-mixed",
         "The mixed loss as a function of (logits, labels, theta, lam, logit_scale).",
-        _look_at_mixed,
+        _mixed,
     ),
-    Exercise(
+    ask_function(
         "03-starved",
         "Which samples starve, as a function of (margin_now, margin_at_infinity, theta, eps).",
-        _look_at_starved,
+        _starved,
     ),
 )

@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 
-from linfkit.course.exercises.blowup import EXERCISES
+from linfkit.course.exercises import all_exercises
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+BY_NAME = {name: one for name, one in all_exercises().items() if name.startswith("02-")}
 #: 3072^(1/16) · 5120^(5/16)
 BOUND = 3072 ** (1 / 16) * 5120 ** (5 / 16)
 
@@ -77,7 +77,7 @@ def test_every_exercise_is_tried():
     assert {name for name, *_ in RIGHT} == {name for name, *_ in WRONG} == set(BY_NAME)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("exercise", BY_NAME.values(), ids=lambda exercise: exercise.name)
 def test_an_answer_that_is_none_yet_is_told_so(exercise):
     assert exercise.name.startswith("02-")
     assert exercise.verdict(...) == "no answer yet"

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from linfkit.course.exercises.certificates import EXERCISES
+from linfkit.course.exercises import all_exercises
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+BY_NAME = {name: one for name, one in all_exercises().items() if name.startswith("06-")}
 
 
 def accuracy(radius, eps):
@@ -87,8 +87,8 @@ def test_a_wrong_answer_gets_the_hint_that_fits(name, answer, hint):
 
 def test_names_are_of_this_notebook_and_no_answer_is_none_yet():
     assert all(name.startswith("06-") for name in BY_NAME)
-    assert {exercise.verdict(...) for exercise in EXERCISES} == {"no answer yet"}
-    assert 3 <= len(EXERCISES) <= 5
+    assert {exercise.verdict(...) for exercise in BY_NAME.values()} == {"no answer yet"}
+    assert 3 <= len(BY_NAME) <= 5
 
 
 def test_the_l2_answer_is_the_shortest_change_that_leaves_the_box():

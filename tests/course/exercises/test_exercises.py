@@ -1,9 +1,15 @@
-"""Tested: what `check` prints of an answer, and that it knows its exercises' names.
-Not tested: each exercise's answers and hints, which are in test_exercises_*.py."""
+"""Tested: what `check` prints of an answer, that it knows its exercises' names, and that the right
+numbers are those that linfkit computes. Each exercise's answers and hints are tested beside."""
+
+import math
+from itertools import pairwise
 
 import pytest
+import torch
 
-from linfkit.course import exercises
+import linfkit as lk
+from linfkit.certification.lipschitz import neuron_bound
+from linfkit.course import exercises, published
 
 
 def test_an_exercise_is_checked_by_its_name(capsys):
@@ -17,11 +23,78 @@ def test_an_exercise_is_checked_by_its_name(capsys):
 
 
 def test_a_name_that_is_nearly_right_is_guessed():
-    with pytest.raises(ValueError, match=r"no exercise '00-gray-steps'; .* '00-grey-steps'\?$"):
+    with pytest.raises(ValueError, match=r"got '00-gray-steps': did you mean '00-grey-steps'\?$"):
         exercises.check("00-gray-steps", 1.6)
 
 
 def test_of_another_name_all_are_told():
-    with pytest.raises(ValueError, match=r"no exercise '\?'; there are .*00-grey-steps, ") as told:
+    with pytest.raises(ValueError, match=r"got '\?'; there are .*00-grey-steps, ") as told:
         exercises.check("?", 1.6)
     assert all(name in str(told.value) for name in exercises.all_exercises())
+
+
+def weights(width):
+    net = lk.LpDistNet(64, width=width, depth=3, classes=10)
+    return sum(layer.weight.numel() for layer in net.layers[::2])
+
+
+def certified(method, dataset, eps):
+    (row,) = (
+        row
+        for row in published.results()
+        if (row.method, row.dataset, row.eps) == (method, dataset, eps)
+    )
+    return 100 * row.certified
+
+
+def iclr2022(dataset, eps):
+    return certified("Linf-dist net boosted (ICLR 2022)", dataset, eps)
+
+
+def standard_error_in_points():
+    share = iclr2022("CIFAR-10", "8/255") / 100
+    return 100 * math.sqrt(share * (1 - share) / 10_000)
+
+
+def radius(*logits, label):
+    return lk.certified_radius(torch.tensor([logits]), torch.tensor([label])).item()
+
+
+def weights_of_the_papers_net():
+    recipe = lk.load_recipe("iclr2022-mnist-0.3")
+    sizes = [784, *[recipe.width] * (recipe.depth - 1), 10]
+    return sum(inputs * outputs for inputs, outputs in pairwise(sizes))
+
+
+COMPUTED = {
+    "00-radius": lambda: radius(-1.9, -1.4, -1.62, -2.3, label=1),
+    "00-certified-accuracy": lambda: lk.Certificates(
+        torch.tensor([0.14, 0.1, 0.09, -0.02, 0.31], dtype=torch.float64)
+    ).accuracy(0.1),
+    "01-neuron": lambda: (
+        lk.lp_dist(torch.tensor([[0.2, 0.9, 0.5]]), torch.tensor([[0.6, 0.4, 0.45]]), math.inf)
+        + 0.1
+    ).item(),
+    "01-constant": lambda: neuron_bound(81, 4) * 0.05,
+    "02-bound": lambda: neuron_bound(3072, 16) * neuron_bound(5120, 16) ** 5,
+    "02-wider": lambda: (neuron_bound(512, 8) / neuron_bound(256, 8)) ** 3,
+    "03-hinge": lambda: lk.hinge_loss(
+        torch.tensor([[0.5, 0.4, -0.1]]), torch.tensor([0]), theta=0.2
+    ).item(),
+    "04-lipschitz": lambda: lk.lipschitz_bound(lk.LpDistNet(64, width=32, depth=3, classes=10)),
+    "05-voting": lambda: lk.lipschitz_bound(
+        lk.VotingEnsemble([lk.LpDistNet(4, 8, 2, 3) for _ in range(2)], logit_scale=8.0)
+    ),
+    "05-cost": lambda: weights(128) / (4 * weights(32)),
+    "06-radius": lambda: radius(0.62, 0.11, 0.38, label=0),
+    "07-gain": lambda: (
+        iclr2022("MNIST", "0.3") - certified("Linf-dist net (ICML 2021)", "MNIST", "0.3")
+    ),
+    "07-noise": standard_error_in_points,
+    "07-weights": weights_of_the_papers_net,
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_a_right_number_is_what_linfkit_computes(name):
+    assert exercises.all_exercises()[name].verdict(COMPUTED[name]()) == "right"

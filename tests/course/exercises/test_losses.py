@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from linfkit.course.exercises.losses import EXERCISES
+from linfkit.course.exercises import all_exercises
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+BY_NAME = {name: one for name, one in all_exercises().items() if name.startswith("03-")}
 #: r is 0.5 and −2, so the loss is 0.75 · 0.5 + 0.25 · 0.5 / 3
 HINGE = 0.75 * 0.5 + 0.25 * 0.5 / 3
 
@@ -86,7 +86,7 @@ def test_every_exercise_is_tried():
     assert {name for name, *_ in RIGHT} == {name for name, *_ in WRONG} == set(BY_NAME)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("exercise", BY_NAME.values(), ids=lambda exercise: exercise.name)
 def test_an_answer_that_is_none_yet_is_told_so(exercise):
     assert exercise.name.startswith("03-")
     assert exercise.verdict(...) == "no answer yet"

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from linfkit.course.exercises.neurons import EXERCISES
+from linfkit.course.exercises import all_exercises
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+BY_NAME = {name: one for name, one in all_exercises().items() if name.startswith("01-")}
 
 
 def gradient(x, w):

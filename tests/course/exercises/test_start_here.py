@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit.course.exercises.start_here import EXERCISES
+from linfkit.course.exercises import all_exercises
 
-BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
+BY_NAME = {name: one for name, one in all_exercises().items() if name.startswith("00-")}
 
 
 def radius(logits, label):
