@@ -40,7 +40,7 @@ HALVINGS = 10
 def survives_pgd(
     model: nn.Module, x: Tensor, labels: Tensor, eps: float | Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
-    """Find samples that projected gradient descent fails to have misclassified, at p=∞.
+    """Samples that survive projected gradient descent, at p=∞.
 
     Args:
         model: takes images in [0, 1].
@@ -213,7 +213,7 @@ def _minimum_norm(
         nearer = fooled & (size < smallest)
         nearest = points.where(_for_each(nearer, x), nearest)
         smallest = size.where(nearer, smallest)
-        slope = gradient.flatten(1).abs().sum(dim=1)  # the dual norm of ℓ∞
+        slope = gradient.flatten(1).abs().sum(dim=1).clamp(min=1e-12)  # the dual norm of ℓ∞
         wider = (eps * (1 + change)).where(smallest.isfinite(), size + margin.abs() / slope)
         eps = (eps * (1 - change)).minimum(smallest).where(fooled, wider).minimum(farthest)
         norm = gradient.flatten(1).norm(dim=1).clamp(min=1e-12)

@@ -126,11 +126,11 @@ def lipschitz_estimate(
         raise TypeError(f"model must be a map of images; got {type(model).__name__}")
     x, eps = check_images(x), check_eps(eps, positive=True)
     steps = check_count("steps", steps)
-    check_evaluating(model)
+    _check_evaluating(model)
     return _steepest_quotient(model, x, eps, steps)
 
 
-def check_evaluating(model: Callable[[Tensor], Tensor]) -> None:
+def _check_evaluating(model: Callable[[Tensor], Tensor]) -> None:
     """Refuse a model in training mode, where samples influence each other and means change."""
     if getattr(model, "training", False):
         raise ValueError("model must be in evaluation mode (model.eval()); it is in training mode")
@@ -166,7 +166,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     """
     check_model("model", model)
     x, eps = check_images(x), check_eps(eps, positive=True)
-    check_evaluating(model)
+    _check_evaluating(model)
     check_finite_weights(model)
     model = unwrapped(model)  # compiled code does not look for hooks
     inputs: dict[DistanceLayer, Tensor] = {}

@@ -160,9 +160,9 @@ class HybridNet(SharedExponent, Normalization):
     ) -> tuple[Tensor, Tensor]:
         """Logits and `worst_logits`, (B, classes) each, from one pass through the distances."""
         u = self.features(x)
-        labels = check_logits(u.new_zeros(len(u), self.classes), labels)
-        radius = check_eps_of_each(eps, u) / self.scale
-        return self.scale * self.mlp(u), self.scale * self.mlp.worst_logits(u, labels, radius)
+        logits: Tensor = self.scale * self.mlp(u)
+        labels, radius = check_logits(logits, labels), check_eps_of_each(eps, u) / self.scale
+        return logits, self.scale * self.mlp.worst_logits(u, labels, radius)
 
     def worst_logits(self, x: Tensor, labels: Tensor, eps: float | Tensor) -> Tensor:
         """The logits of the worst case within ε of x, less the label's: below 0 is certified.

@@ -70,10 +70,8 @@ class LpDist(DistanceLayer):
         self, in_features: int, out_features: int, bias: bool = False, identity_start: bool = True
     ) -> None:
         super().__init__()
-        in_features = check_count("in_features", in_features)
-        out_features = check_count("out_features", out_features)
-        self.in_features, self.out_features = in_features, out_features
-        self.fan_in = in_features
+        self.in_features = self.fan_in = in_features = check_count("in_features", in_features)
+        self.out_features = out_features = check_count("out_features", out_features)
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         if identity_start and in_features <= out_features:
@@ -137,21 +135,18 @@ class LpDistConv2d(DistanceLayer):
         identity_start: bool = True,
     ) -> None:
         super().__init__()
-        in_channels = check_count("in_channels", in_channels)
-        out_channels = check_count("out_channels", out_channels)
-        kernel_size = check_count("kernel_size", kernel_size)
-        stride = check_count("stride", stride)
-        padding = check_count("padding", padding, least=0)
-        dilation = check_count("dilation", dilation)
-        groups = check_count("groups", groups)
+        self.in_channels = in_channels = check_count("in_channels", in_channels)
+        self.out_channels = out_channels = check_count("out_channels", out_channels)
+        self.kernel_size = kernel_size = check_count("kernel_size", kernel_size)
+        self.stride = check_count("stride", stride)
+        self.padding = check_count("padding", padding, least=0)
+        self.dilation = check_count("dilation", dilation)
+        self.groups = groups = check_count("groups", groups)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"groups must divide in_channels={in_channels} and out_channels={out_channels}; "
                 f"got {groups}"
             )
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.dilation, self.groups = dilation, groups
         group_channels = in_channels // groups
         self.fan_in = group_channels * kernel_size**2
         self.weight = nn.Parameter(
@@ -235,9 +230,8 @@ class MeanShift(nn.Module):
     def __init__(self, features: int, momentum: float = 0.1) -> None:
         super().__init__()
         features = check_count("features", features)
-        self.momentum = check_real(
-            "momentum", momentum, "a number from 0 to 1", lambda share: 0 <= share <= 1
-        )
+        wanted = "a number from 0 to 1"
+        self.momentum = check_real("momentum", momentum, wanted, lambda m: 0 <= m <= 1)
         self.register_buffer("running_mean", torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:

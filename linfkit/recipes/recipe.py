@@ -14,7 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from linfkit._util.checks import as_python
-from linfkit._util.files import expanded
+from linfkit._util.files import expand_user
 from linfkit.recipes.values import (
     CONSTANT,
     Architecture,
@@ -311,7 +311,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """
     if not isinstance(name_or_path, str | Path):
         raise TypeError(f"recipe: {name_or_path!r} came; a name or the path of a file is wanted")
-    path = expanded(name_or_path)
+    path = expand_user(name_or_path)
     if isinstance(name_or_path, Path) or path.suffix == ".toml" or len(path.parts) > 1:
         if not path.is_file():
             raise FileNotFoundError(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, PrivateAttr
 
 from linfkit._util import environment
-from linfkit._util.files import expanded, write_atomically
+from linfkit._util.files import expand_user, write_atomically
 from linfkit.course.claims import Claim
 
 Status = Literal["ok", "failed", "dead kernel", "timed out", "lost"]
@@ -103,4 +103,6 @@ class Results(BaseModel):
         Raises:
             FileNotFoundError: the folder holds no `results.json`.
         """
-        return cls.model_validate_json((expanded(folder) / "results.json").read_text("utf-8-sig"))
+        return cls.model_validate_json(
+            (expand_user(folder) / "results.json").read_text("utf-8-sig")
+        )

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count
 from linfkit._util.distributed import is_first
-from linfkit._util.files import expanded
-from linfkit._util.workers import Tell, WorkerError, carried_out, shown_in
+from linfkit._util.files import expand_user
+from linfkit._util.workers import ProgressCallback, WorkerError, run_tasks, shown_in
 from linfkit.certification.certify import certify
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
@@ -97,7 +97,7 @@ def fit_ensemble(
     own_data = data is not None
     data = load_dataset(recipe.dataset) if data is None else data
     tested = apply_recipe(data, recipe)
-    folder = None if out is None else expanded(out)
+    folder = None if out is None else expand_user(out)
     folders = {seed: folder and folder / f"seed-{seed}" for seed in recipe.seeds}
     if workers != 1 or scheduler is not None:
         members = [
@@ -225,20 +225,20 @@ def train_side_by_side(
         unit="net",
         disable=not progress,
     ) as bar:
-        for member, files in carried_out(
+        for member, files in run_tasks(
             left,
             _train,
             _lost,
             workers=workers,
             scheduler=scheduler,
-            tell=shown_in(bar, "epoch"),
+            on_progress=shown_in(bar, "epoch"),
         ):
             if not member.folder.is_finished:  # it was trained in another machine's cache
                 member.folder.take(files)
             bar.update()
 
 
-def _train(member: Member, tell: Tell) -> dict[str, bytes]:
+def _train(member: Member, on_progress: ProgressCallback) -> dict[str, bytes]:
     """Train a member, or go on with it; the answer is its files, if it was in the cache."""
     with ALONE:
         fit(
@@ -248,7 +248,9 @@ def _train(member: Member, tell: Tell) -> dict[str, bytes]:
             device=member.device,
             seed=member.seed,
             progress=False,
-            after_epoch=lambda row: tell(member.name, int(row["epoch"]), member.recipe.epochs),
+            after_epoch=lambda row: on_progress(
+                member.name, int(row["epoch"]), member.recipe.epochs
+            ),
         )
     return RunFolder.of(member.folder.key, member.out).files() if member.out is None else {}
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from linfkit import __version__
 from linfkit._util.environment import hardware, source_hash
-from linfkit._util.files import cache_folder, expanded, write_atomically
+from linfkit._util.files import cache_folder, expand_user, write_atomically
 from linfkit.certification.margins import Certificates
 from linfkit.data.dataset import Dataset
 from linfkit.nn.checkpoints import (
@@ -95,7 +95,7 @@ class RunFolder:
         >>> RunFolder.of("0123abcd", None).path.name
         '0123abcd'
         """
-        return cls(cache_folder() / "runs" / key if out is None else expanded(out), key)
+        return cls(cache_folder() / "runs" / key if out is None else expand_user(out), key)
 
     @property
     def checkpoint(self) -> Path:

@@ -138,3 +138,20 @@ def test_radii_are_those_of_evaluation_at_p_infinity_whatever_the_net_is_at(chan
     wanted = lk.certify(net.eval(), x, labels).radius
     change(net)
     assert torch.equal(lk.certify(net, x, labels).radius, wanted)
+
+
+def test_a_method_certified_radius_of_your_own_comes_before_the_proof_of_hybrids():
+    class Proved(lk.HybridNet):
+        def certified_radius(self, x, labels):
+            return torch.full((len(x),), 0.25)
+
+    net = Proved(lk.LpDistNet(6, 9, 2, 4), hidden=7)
+    assert (lk.certify(net, torch.rand(5, 6), labels_of(5)).radius == 0.25).all()
+
+
+@pytest.mark.parametrize("place", ["layers.0.weight", "mlp.last.bias"])
+def test_a_hybrid_that_gives_nan_is_refused(place):
+    net = random_net()
+    net.get_parameter(place).data.fill_(math.nan)
+    with pytest.raises(ValueError, match=r"^model must give numbers; got NaN for 5 of 5 images"):
+        lk.certify(net, random_images(5, 6), labels_of(5))

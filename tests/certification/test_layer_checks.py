@@ -339,6 +339,11 @@ class SteeperLinear(ScaledLinear):
         return 50 * super().forward(x)
 
 
+class Doubling(nn.Sequential):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
 class Surer(IntervalMLP):
     def worst_logits(self, u, labels, radius):
         return super().worst_logits(u, labels, radius) - 1
@@ -362,7 +367,9 @@ def with_part(name, part):
         listened(hybrid()),
         hooked(hybrid(), "mlp.last"),
         with_part("mlp.hidden", SteeperLinear(8, 6)),
+        with_part("mlp.last", SteeperLinear(6, 3)),
         with_part("mlp", Surer(8, 6, 3)),
+        with_part("layers", Doubling(*hybrid().layers)),
         listened(lk.HybridEnsemble([hybrid()])),
         Turned([hybrid()]),
         lk.HybridEnsemble([listened(hybrid())]),
