@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from linfkit.training.ensembles import EnsembleRun, fit_ensemble
     from linfkit.training.fit import fit, fit_all
     from linfkit.training.losses import hinge_loss, mixed_loss, zero_hinge
-    from linfkit.training.lp_optimizers import LpAdamW, Madam
+    from linfkit.training.optimizers import LpAdamW, Madam
     from linfkit.training.runs import Run
 
 __version__ = "0.1.0"
