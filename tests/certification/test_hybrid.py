@@ -177,7 +177,7 @@ def test_an_ensemble_needs_the_sum_of_its_members_roundings(share, proved, monke
 
 
 def test_boxes_are_wider_by_the_largest_rounding_of_any_members_features(monkeypatch):
-    members, x = [random_net(0, scale=0.5).float(), random_net(1).float()], random_images(9, 6)
+    members, x = [random_net(0).float(), random_net(1, scale=0.5).float()], random_images(9, 6)
     with torch.no_grad():
         members[1].layers[0].weight.add_(1000)  # far weights round more
         members[1].layers[1].running_mean.add_(1000)
