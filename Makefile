@@ -9,8 +9,10 @@ else
 bin := .venv/bin
 endif
 
-# Touched when the environment is in step with the two files that describe it.
-stamp := .venv/in-step
+# Touched when the environment is in step with the two files that describe it: with what the notebooks
+# need, or with the development tools as well.
+notebooks-stamp := .venv/notebooks
+dev-stamp := .venv/dev
 
 .PHONY: help setup reproduce test test-browser test-long lint lab notebooks pages clean
 .DEFAULT_GOAL := help
@@ -18,18 +20,23 @@ stamp := .venv/in-step
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' Makefile
 
-setup: $(stamp) ## make .venv with the pinned versions and linfkit in it
+setup: $(dev-stamp) ## make .venv with the pinned versions, linfkit and the development tools in it
 
-$(stamp): pyproject.toml requirements.lock
+.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "linfkit needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Making .venv with the versions of requirements.lock: about two minutes, once."
 	$(PYTHON) -m venv .venv
-	$(bin)/python -m pip install --quiet -r requirements.lock
-	$(bin)/python -m pip install --quiet --no-deps -e .
+
+$(notebooks-stamp): pyproject.toml requirements.lock | .venv
+	$(bin)/python -m pip install --quiet -c requirements.lock -e ".[notebooks,cluster]"
 	@touch $@
 
-reproduce: setup ## run the notebooks, check every claim (PROFILE=quick, mnist or cifar10)
+$(dev-stamp): pyproject.toml requirements.lock | .venv
+	$(bin)/python -m pip install --quiet -c requirements.lock -e ".[dev]"
+	@touch $@ $(notebooks-stamp)
+
+reproduce: $(notebooks-stamp) ## run the notebooks, check every claim (PROFILE=quick, mnist or cifar10)
 	$(bin)/linfkit reproduce --profile $(PROFILE)
 
 test: setup ## library, documentation examples and notebooks, side by side on the cores
@@ -46,14 +53,14 @@ lint: setup ## ruff and mypy
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
-lab: setup ## JupyterLab on the notebooks, for this machine alone
+lab: $(notebooks-stamp) ## JupyterLab on the notebooks, for this machine alone
 	$(bin)/jupyter lab --ip=127.0.0.1 notebooks
 
-notebooks: setup ## run the quick profile and keep its outputs in notebooks/ and figures/
+notebooks: $(notebooks-stamp) ## run the quick profile and keep its outputs in notebooks/ and figures/
 	$(bin)/linfkit reproduce --profile quick
 	$(bin)/python -m linfkit.reproduce.publish_notebooks runs/quick
 
-pages: setup ## the notebooks as web pages that need no kernel and no network, in _site/
+pages: $(notebooks-stamp) ## the notebooks as web pages that need no kernel and no network, in _site/
 	$(bin)/python -m linfkit.pages
 
 clean: ## remove the environment, runs and caches

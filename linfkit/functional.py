@@ -164,13 +164,13 @@ def _number(name: str, value: float, range_: str, within: Callable[[float], bool
 
 
 def _drop_coefficients(rho: float, terms: int, x: Tensor) -> list[float]:
-    """What each of the largest differences counts; those that count nothing are left out."""
+    """Weight of each of the largest differences; those of weight 0 are left out."""
     powers = [rho**k for k in range(min(terms, x.shape[1])) if rho**k > 0]
     return [power / sum(powers) for power in powers]
 
 
 def _in_float32_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """As autocast does for torch.cdist: what it has made half as precise comes back to float32."""
+    """Convert half-precision inputs to float32 under autocast, as it does for torch.cdist."""
     first = tensors[0]
     if not isinstance(first, Tensor) or not torch.is_autocast_enabled(first.device.type):
         return tensors

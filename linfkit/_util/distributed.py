@@ -16,17 +16,17 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 __all__ = [
-    "anywhere",
-    "by_first",
-    "entered_by_first",
+    "all_reduce_sum",
+    "any_rank",
+    "entered_on_rank_zero",
     "exchanging_gradients",
     "is_first",
     "join",
+    "local_slice",
     "mean_over_processes",
+    "on_rank_zero",
     "processes",
     "rank",
-    "share",
-    "summed",
 ]
 
 
@@ -52,17 +52,17 @@ def join(device: torch.device) -> None:
 
 
 def processes() -> int:
-    """How many train the net."""
+    """Number of processes that train the net."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this one is, from 0."""
+    """Number of this process among them, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and shows; known before they have joined too."""
+    """True in the process that writes and shows, before the others have joined too."""
     if distributed.is_torchelastic_launched():
         return os.environ["RANK"] == "0"
     return rank() == 0
@@ -71,21 +71,21 @@ def is_first() -> bool:
 # --- data
 
 
-def share(count: int) -> slice:
+def local_slice(count: int) -> slice:
     """This process's part of `count` rows; no two parts differ by more than one row.
 
-    >>> share(5)
+    >>> local_slice(5)
     slice(0, 5, None)
     """
     return slice(count * rank() // processes(), count * (rank() + 1) // processes())
 
 
-def summed(x: Tensor) -> Tensor:
+def all_reduce_sum(x: Tensor) -> Tensor:
     """The sum of what all processes have in `x`, the same in each; differentiable.
 
     The gradient of what is summed is the sum of the gradients that all processes have of the sum.
 
-    >>> summed(torch.tensor([1.0, 2.0]))
+    >>> all_reduce_sum(torch.tensor([1.0, 2.0]))
     tensor([1., 2.])
     """
     return x if processes() == 1 else _Sum.apply(x)
@@ -105,7 +105,7 @@ def mean_over_processes(mean: Tensor, rows: int) -> Tensor:
     """
     if processes() == 1:
         return mean
-    sums = summed(torch.cat([rows * mean.flatten(), mean.new_tensor([rows])]))
+    sums = all_reduce_sum(torch.cat([rows * mean.flatten(), mean.new_tensor([rows])]))
     return (sums[:-1] / sums[-1]).view_as(mean)
 
 
@@ -140,10 +140,10 @@ class _Sum(torch.autograd.Function):
 # --- agreement
 
 
-def anywhere(condition: bool) -> bool:
-    """Whether the condition holds in any process; all of them have to ask.
+def any_rank(condition: bool) -> bool:
+    """True if the condition holds in any process; all of them have to ask.
 
-    >>> anywhere(False)
+    >>> any_rank(False)
     False
     """
     if processes() == 1:
@@ -153,16 +153,16 @@ def anywhere(condition: bool) -> bool:
     return bool(count)
 
 
-def by_first(act: Callable[[], object]) -> None:
+def on_rank_zero(act: Callable[[], object]) -> None:
     """Let the first process act; the others go on when it is done."""
     if is_first():
         act()
-    anywhere(False)
+    any_rank(False)
 
 
 @contextmanager
-def entered_by_first(context: AbstractContextManager[Any]) -> Iterator[None]:
+def entered_on_rank_zero(context: AbstractContextManager[Any]) -> Iterator[None]:
     """Within the block, the first process is in the context; the others go on when it is."""
     with context if is_first() else nullcontext():
-        anywhere(False)
+        any_rank(False)
         yield

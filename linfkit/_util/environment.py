@@ -1,4 +1,4 @@
-"""What a run was made on: versions and hardware, and nothing that tells whose machine it was."""
+"""Versions and hardware of a run, and nothing that identifies the machine's owner."""
 
 from __future__ import annotations
 

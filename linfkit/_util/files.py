@@ -10,23 +10,23 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["cache_folder", "data_folder", "expanded", "held", "write_atomically"]
+__all__ = ["cache_folder", "data_folder", "expand_user", "folder_lock", "write_atomically"]
 
 
-def expanded(path: str | Path) -> Path:
+def expand_user(path: str | Path) -> Path:
     """A path that came in, with `~` and `~somebody` at its beginning for a home folder.
 
     As in a shell, a name that begins so where nobody is called so stays as it is.
 
     Example:
-        >>> assert expanded("~/runs") == Path.home() / "runs"
-        >>> assert expanded("runs/~old") == Path("runs/~old")
+        >>> assert expand_user("~/runs") == Path.home() / "runs"
+        >>> assert expand_user("runs/~old") == Path("runs/~old")
     """
     return Path(os.path.expanduser(path))  # noqa: PTH111 - that of pathlib refuses such names
 
 
 def cache_folder() -> Path:
-    """Where linfkit keeps what can be made again: `$LINFKIT_CACHE`, else the platform's place.
+    """Folder of linfkit's cache: `$LINFKIT_CACHE`, else the platform's place for caches.
 
     The folder need not exist yet.
 
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
         >>> assert cache_folder().is_absolute()
     """
     if chosen := os.environ.get("LINFKIT_CACHE"):
-        return expanded(chosen).absolute()
+        return expand_user(chosen).absolute()
     from platformdirs import user_cache_path
 
     return user_cache_path("linfkit", appauthor=False)
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 def data_folder() -> Path | None:
     """The folder the user keeps data in, `$LINFKIT_DATA`; None where that is not set."""
     chosen = os.environ.get("LINFKIT_DATA")
-    return expanded(chosen).absolute() if chosen else None
+    return expand_user(chosen).absolute() if chosen else None
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -69,7 +69,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def held(folder: Path, wait: bool, otherwise: str) -> Iterator[None]:
+def folder_lock(folder: Path, wait: bool, otherwise: str) -> Iterator[None]:
     """Hold a folder for this process; the system lets go of it when the process ends.
 
     Args:
@@ -81,9 +81,10 @@ def held(folder: Path, wait: bool, otherwise: str) -> Iterator[None]:
         BlockingIOError: another process holds it, and we are not to wait.
 
     >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as name, held(Path(name), wait=False, otherwise="is taken"):
-    ...     with held(Path(name), wait=False, otherwise="is taken"):
-    ...         pass
+    >>> with TemporaryDirectory() as name:
+    ...     with folder_lock(Path(name), wait=False, otherwise="is taken"):
+    ...         with folder_lock(Path(name), wait=False, otherwise="is taken"):
+    ...             pass
     Traceback (most recent call last):
     BlockingIOError: ... is taken
     """

@@ -1,4 +1,4 @@
-"""Where tasks are carried out: here, one after the other, or side by side on Dask's workers.
+"""Tasks run here, one after the other, or side by side on Dask's workers.
 
 A task is anything that can be pickled, has a `name` and can say where it must not run: a notebook,
 a net to train. It takes along what it needs and its result comes back with it, so that workers and
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = [
+    "ProgressCallback",
     "Task",
-    "Tell",
     "WorkerError",
-    "carried_out",
     "cluster_at",
     "default_workers",
     "local_cluster",
+    "run_tasks",
     "shown_in",
 ]
 
-Tell = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Told of progress: a task's name, how many of its steps are done, and how many there are."""
 
 SECONDS_TO_CONNECT = 10
@@ -46,7 +46,7 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """What its progress is told under."""
+        """Name that its progress is shown under."""
 
     def check_here(self) -> None:
         """Refuse a worker where its result would not be the one that is asked for.
@@ -64,14 +64,14 @@ T = TypeVar("T", bound=Task)
 R = TypeVar("R")
 
 
-def carried_out(
+def run_tasks(
     tasks: Sequence[T],
-    execute: Callable[[T, Tell], R],
-    lost: Callable[[T, BaseException], R],
+    execute: Callable[[T, ProgressCallback], R],
+    on_lost_worker: Callable[[T, BaseException], R],
     *,
     workers: int | None,
     scheduler: str | None,
-    tell: Tell,
+    on_progress: ProgressCallback,
 ) -> Iterator[tuple[T, R]]:
     """Carry tasks out, each of which comes back with its result as soon as it has one.
 
@@ -81,12 +81,12 @@ def carried_out(
         tasks: in the order in which they begin.
         execute: carries one out, and may tell of its progress; a function of a module, since
             workers import it.
-        lost: what to take for the result of a task that raised an error on a worker, or was lost
+        on_lost_worker: gives the result of a task that raised an error on a worker, or was lost
             with it, a `WorkerError`; it may raise it again. In this process errors are raised.
         workers: how many processes share the tasks; as many as there are GPUs, or else cores, if
             None. With 1, they are carried out in this process.
         scheduler: address of a Dask cluster to send them to instead.
-        tell: is told of their progress.
+        on_progress: is told of their progress.
 
     Raises:
         ConnectionError: no scheduler answers.
@@ -97,9 +97,9 @@ def carried_out(
     ...     name: str
     ...     def check_here(self):
     ...         "It counts alike everywhere."
-    >>> here = carried_out(
-    ...     [Count("words")], lambda task, tell: len(task.name), lambda task, error: 0,
-    ...     workers=1, scheduler=None, tell=print,
+    >>> here = run_tasks(
+    ...     [Count("words")], lambda task, on_progress: len(task.name), lambda task, error: 0,
+    ...     workers=1, scheduler=None, on_progress=print,
     ... )
     >>> [length for _, length in here]
     [5]
@@ -107,13 +107,13 @@ def carried_out(
     workers = min(workers or default_workers(), len(tasks))
     if workers == 0 or (workers == 1 and scheduler is None):
         for task in tasks:
-            yield task, execute(task, tell)
+            yield task, execute(task, on_progress)
         return
     with local_cluster(workers) if scheduler is None else cluster_at(scheduler) as client:
-        yield from _side_by_side(tasks, execute, lost, client, tell)
+        yield from _side_by_side(tasks, execute, on_lost_worker, client, on_progress)
 
 
-def shown_in(bar: tqdm, step: str) -> Tell:
+def shown_in(bar: tqdm, step: str) -> ProgressCallback:
     """Shows, beside a bar, which step each task is in; of its name, what is before a `_`.
 
     >>> with tqdm(total=8, disable=True) as bar:
@@ -121,13 +121,13 @@ def shown_in(bar: tqdm, step: str) -> Tell:
     """
     running: dict[str, str] = {}
 
-    def tell(name: str, done: int, steps: int) -> None:
+    def on_progress(name: str, done: int, steps: int) -> None:
         running.pop(name, None)
         if done < steps:
             running[name] = f"{name.partition('_')[0]} {step} {done + 1}/{steps}"
         bar.set_postfix_str(", ".join(running.values()))
 
-    return tell
+    return on_progress
 
 
 def default_workers() -> int:
@@ -194,31 +194,33 @@ def cluster_at(address: str) -> Iterator[Client]:
 
 def _side_by_side(
     tasks: Sequence[T],
-    execute: Callable[[T, Tell], R],
-    lost: Callable[[T, BaseException], R],
+    execute: Callable[[T, ProgressCallback], R],
+    on_lost_worker: Callable[[T, BaseException], R],
     client: Client,
-    tell: Tell,
+    on_progress: ProgressCallback,
 ) -> Iterator[tuple[T, R]]:
     from distributed import CancelledError, KilledWorker, as_completed
 
     topic = f"linfkit-{uuid4()}"  # others may use the cluster too
-    client.subscribe_topic(topic, lambda event: tell(*event[1]))
+    client.subscribe_topic(topic, lambda event: on_progress(*event[1]))
     of_task = {
-        client.submit(_execute_and_tell, execute, task, topic, pure=False): task for task in tasks
+        client.submit(_execute_and_report, execute, task, topic, pure=False): task for task in tasks
     }
     for future in as_completed(of_task):
         task = of_task.pop(future)
         try:
             result = future.result()
         except (KilledWorker, CancelledError) as error:
-            result = lost(task, WorkerError(f"{task.name} was lost with its worker: {error}"))
+            result = on_lost_worker(
+                task, WorkerError(f"{task.name} was lost with its worker: {error}")
+            )
         except Exception as error:
-            result = lost(task, error)
+            result = on_lost_worker(task, error)
         yield task, result
         future.release()
 
 
-def _execute_and_tell(execute: Callable[[T, Tell], R], task: T, topic: str) -> R:
+def _execute_and_report(execute: Callable[[T, ProgressCallback], R], task: T, topic: str) -> R:
     """Carry a task out in a worker, if it may be; the worker tells the cluster of its progress."""
     from distributed import get_worker
 

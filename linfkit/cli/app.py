@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from linfkit._util.files import expanded
+from linfkit._util.files import expand_user
 from linfkit._util.text import replace_unprintable
 from linfkit.cli import bench, certify, doctor, recipes, reproduce, train
 
@@ -74,7 +74,7 @@ for command in (
 def _as_a_shell(word: str) -> str:
     """A word with ~ for the home folder, which shells leave to us after a =, or do not know."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return f"{option}{equals}{expanded(value)}" if value.startswith("~") else word
+    return f"{option}{equals}{expand_user(value)}" if value.startswith("~") else word
 
 
 def main() -> None:

@@ -93,5 +93,5 @@ def _write_figure(figure: dict[str, Any], path: Path) -> None:
     if path.suffix == ".html":
         write_page(figure, path)
         return
-    with PictureWriter(tell=lambda reason: typer.echo(reason, err=True)) as pictures:
+    with PictureWriter(on_error=lambda reason: typer.echo(reason, err=True)) as pictures:
         pictures.write(figure, path)

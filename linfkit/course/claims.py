@@ -1,4 +1,4 @@
-"""What a notebook claims, measured: each claim has a value, what is needed of it, and a verdict.
+"""Claims of a notebook: each has a measured value, a bound that it must keep, and a verdict.
 
 A claim may be made on some data sets only. On others its value is a finding: shown, not judged.
 

@@ -117,7 +117,7 @@ class Explorer(ipywidgets.VBox):
         return titles
 
     def still(self) -> go.Figure:
-        """The same figure with sliders of its own, which move without a kernel.
+        """Figure with plotly's sliders, which move without a kernel.
 
         There is a frame for each combination of the sliders' values, named by their places:
         ``"0,2"`` has the first slider at its first value and the second at its third. A slider

@@ -52,7 +52,7 @@ class Drawing:
 
     @property
     def description(self) -> str:
-        """What the figure shows, for a reader who cannot see it."""
+        """Description of the figure for a reader who cannot see it."""
         meta = self.figure.layout.meta
         described = meta.get("description") if isinstance(meta, dict) else None
         return described or self.figure.layout.title.text or "a figure"
@@ -198,7 +198,7 @@ def _alike(values: list[Any]) -> list[Any]:
 
 
 def _tree(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """What `_properties` laid flat."""
+    """Nested properties from the flat ones of `_properties`."""
     tree: dict[str, Any] = {}
     for path, value in properties.items():
         *parents, key = path.split(".")
@@ -246,7 +246,7 @@ def _with_sliders(
 
 
 def _compact(value: Any, key: str = "") -> Any:
-    """The same data in fewer letters: floats of five digits, arrays of float32."""
+    """Shorten data: floats of five digits, arrays of float32."""
     match value:
         case {"bdata": numbers, "dtype": "f8"}:
             floats = np.frombuffer(base64.b64decode(numbers))
@@ -266,7 +266,7 @@ def _compact(value: Any, key: str = "") -> Any:
 
 
 def _is_numeric(values: Any) -> bool:
-    """Whether these are numbers, or gaps between numbers."""
+    """True if these are numbers, or gaps between numbers."""
     return isinstance(values, list) and all(
         item is None or (isinstance(item, int | float) and not isinstance(item, bool))
         for item in values

@@ -1,4 +1,4 @@
-"""What a data set is: images and labels to train on and to test on, checked once, never changed."""
+"""Data set: images and labels to train on and to test on, checked once, never changed."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Dataset:
 
     @property
     def in_features(self) -> int:
-        """How many numbers an image is: C · H · W."""
+        """Number of values in an image: C · H · W."""
         return math.prod(self.image_shape)
 
     @cached_property
@@ -219,7 +219,7 @@ class Dataset:
         return replace(self, train_x=train_x, train_y=train_y, test_x=test_x, test_y=test_y)
 
     def with_label_noise(self, share: float, seed: int) -> Dataset:
-        """The same images, with a share of the *training* labels drawn anew from all classes.
+        """Copy with a share of the *training* labels drawn anew from all classes.
 
         A label drawn anew is the right one as often as any other, so of ten classes 20 % noise
         leaves about 18 % of the labels wrong. The test labels stay as they are.

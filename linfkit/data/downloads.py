@@ -19,7 +19,7 @@ class Source(Protocol):
 
     @property
     def origin(self) -> str:
-        """Whose server it is, for messages."""
+        """Name of the server, for messages."""
 
     def bring(self, folder: Path) -> None:
         """Write the standard files into an empty folder."""

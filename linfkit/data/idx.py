@@ -92,7 +92,7 @@ def write_idx(path: Path, array: Tensor) -> None:
 
 
 def _read_up_to(stream: io.BufferedIOBase, size: int) -> bytearray:
-    """So many bytes, or those that there are: memory is taken as they come."""
+    """Read so many bytes, or fewer at the end; memory is taken as they come."""
     content = bytearray()
     while piece := stream.read(min(PIECE, size - len(content))):
         content += piece

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linfkit._util.files import cache_folder, data_folder, expanded
+from linfkit._util.files import cache_folder, data_folder, expand_user
 from linfkit.data.dataset import Dataset
 from linfkit.data.downloads import SOURCES, download
 from linfkit.data.standard_files import STANDARD_FILES, StandardFiles, found_instead
@@ -65,7 +65,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
             f"Known are {', '.join(dataset_names())}"
         )
     files = STANDARD_FILES[name]
-    folder = expanded(root) if root is not None else data_folder()
+    folder = expand_user(root) if root is not None else data_folder()
     if folder is None:
         folder = cache_folder() / "data"
         if files.missing(folder):
@@ -76,7 +76,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
 
 
 def is_at_hand(name: str) -> bool:
-    """Whether `load_dataset` finds the data set of that name here, and need not download it.
+    """True if the data set of that name is on this machine, without a download.
 
     Example:
         >>> is_at_hand("digits"), is_at_hand("none-of-ours")

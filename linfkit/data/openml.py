@@ -28,7 +28,7 @@ class WritableFiles(Protocol):
 
 @dataclass(frozen=True)
 class OpenmlTable:
-    """How OpenML names a table, and how its rows are images of ours.
+    """Table of OpenML, and the way its rows become images.
 
     Attributes:
         name: The data set's, for messages.

@@ -1,4 +1,4 @@
-"""How large the data sets are that `load_dataset` knows, to be known before one is read."""
+"""Sizes of the data sets that `load_dataset` knows, before one is read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Size:
-    """How many images of what shape, in how many classes.
+    """Numbers of images and classes, and the shape of an image.
 
     Attributes:
         image_shape: (C, H, W): channels, height and width of an image.

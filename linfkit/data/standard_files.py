@@ -1,4 +1,4 @@
-"""Which standard files a data set is made of: what is missing, how to read and write them."""
+"""Standard files of each data set: finding, reading and writing them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StandardFiles(Protocol):
 
     @property
     def description(self) -> str:
-        """What these files are, as the object of "put … there"."""
+        """Name of these files, as the object of "put … there"."""
 
     def missing(self, folder: Path) -> list[str]:
         """The files that are not there, as paths below `folder`."""
@@ -41,7 +41,7 @@ class Mnist:
 
     @property
     def description(self) -> str:
-        """What these files are."""
+        """Name of these files."""
         return f"{self.title}'s four files, gzipped or not,"
 
     @property
@@ -236,7 +236,7 @@ _IN_THEIR_PLACE = {
 
 
 def found_instead(name: str, folder: Path) -> list[str]:
-    """What a folder, or one in it, holds in place of standard files, and what to do with each.
+    """Files that a folder holds in place of the standard ones, each with a remedy.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

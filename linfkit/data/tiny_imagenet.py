@@ -112,7 +112,7 @@ def _read_names(path: Path, wnids: list[str]) -> tuple[str, ...]:
 
 
 def _key(root: Path, paths: Iterable[Path]) -> str:
-    """What the decoded images depend on, as far as it can be told without reading the files."""
+    """Hash of names, sizes and times of the files that the decoded images depend on."""
     import PIL
 
     digest = hashlib.sha256(PIL.__version__.encode())

@@ -92,7 +92,7 @@ class _MachineCode(NullCache):
 
 
 def _folders() -> Iterator[Path]:
-    """Where Numba was told to keep code, else beside the sources, else in linfkit's cache."""
+    """Folders for machine code: Numba's own, else beside the sources, else linfkit's cache."""
     if numba.config.CACHE_DIR:
         yield Path(numba.config.CACHE_DIR, "linfkit")
     yield Path(__file__).with_name("__pycache__")

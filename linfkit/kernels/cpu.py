@@ -188,7 +188,7 @@ def _run(function, pairs: int, *arguments) -> None:
 
 @compiled
 def _share(count, part, parts):
-    """Where a part of count rows begins and ends: whole groups of four rows, but for the last."""
+    """First and last row of a part of `count` rows: whole groups of four rows, but for the last."""
     groups = -(-count // 4)
     return min(count, part * groups // parts * 4), min(count, (part + 1) * groups // parts * 4)
 

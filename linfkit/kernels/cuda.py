@@ -150,7 +150,7 @@ def _columns(matrix: Tensor) -> Tensor:
 
 
 def _steps(x: Tensor, *columns: Tensor) -> tuple[int, ...]:
-    """How many coordinates there are, and how far apart in matrices of columns."""
+    """Number of coordinates, and their distance in matrices of columns."""
     return x.shape[1], *(matrix.stride(0) for matrix in columns)
 
 
@@ -306,7 +306,7 @@ def _rows_and_columns(BLOCK_B: tl.constexpr, BLOCK_O: tl.constexpr):
 
 @triton.jit
 def _places(b, o, B, O):
-    """Where rows b and columns o are in a matrix (B, O), and which of them are inside."""
+    """Offsets of rows b and columns o in a matrix (B, O), and the mask of those inside."""
     return b.to(tl.int64)[:, None] * O + o[None, :], (b < B)[:, None] & (o < O)[None, :]
 
 

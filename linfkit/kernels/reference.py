@@ -186,7 +186,7 @@ def _lp_slope(x: Tensor, w: Tensor, out: Tensor, p: float) -> Tensor:
 def _interval_slopes(
     lower: Tensor, upper: Tensor, w: Tensor
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Of the least value in lower − w and in upper − w, and of the largest likewise."""
+    """Places of the least value in lower − w and in upper − w, and of the largest."""
     from_lower, from_upper = lower[:, None] - w, upper[:, None] - w
     least = torch.maximum(from_lower, -from_upper)
     largest = torch.maximum(from_lower.abs(), from_upper.abs())

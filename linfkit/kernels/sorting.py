@@ -83,7 +83,7 @@ def _sums(x, w, coefficients, out, part, parts):
 
 @compiled
 def _positions(x, w, at, part, parts):
-    """Where the largest differences of each pair are, largest first: (B, O, terms)."""
+    """Indices of the largest differences of each pair, largest first: (B, O, terms)."""
     scratch = _scratch(x.shape[1])
     for first in range(0, len(w), ROWS_AT_HAND):
         for b in _share(len(x), part, parts):

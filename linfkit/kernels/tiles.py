@@ -264,7 +264,7 @@ def _polynomial(tile: Tile, p: Floats, power: Power) -> None:
 
 
 def _near(tile: Tile, p: Floats, power: Power) -> None:
-    """The same, where vectors of coordinates with no |t| near m cost a comparison."""
+    """Variant in which vectors of coordinates with no |t| near m cost a comparison."""
     scalars = tile.read()
     largest = gather(tile.builder, scalars)
     all_of, scales, bounds = (

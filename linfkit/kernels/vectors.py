@@ -94,13 +94,13 @@ class Ints(Vectors):
         return Ints(self.builder, (self > other)._each(self.builder.select, self, other))
 
     def floats(self) -> Floats:
-        """The same numbers as floats."""
+        """Convert the numbers to floats."""
         return Floats(
             self.builder, self._each(lambda value: self.builder.sitofp(value, Floats.type))
         )
 
     def as_floats(self) -> Floats:
-        """The same bits as floats."""
+        """Reinterpret the bits as floats."""
         return Floats(
             self.builder, self._each(lambda value: self.builder.bitcast(value, Floats.type))
         )
@@ -164,7 +164,7 @@ class Floats(Vectors):
         return (self.bits() | other.bits() & SIGN).as_floats()
 
     def bits(self) -> Ints:
-        """The same bits as integers."""
+        """Reinterpret the bits as integers."""
         return Ints(self.builder, self._each(lambda value: self.builder.bitcast(value, Ints.type)))
 
     def total(self) -> Floats:
@@ -211,7 +211,7 @@ class Truths(Vectors):
         return self.builder.bitcast(reduce(self.builder.or_, self.values), ir.IntType(LANES))
 
     def any(self) -> ir.Value:
-        """Whether any lane of any of the vectors is true."""
+        """True if any lane of any of the vectors is true."""
         mask = self.mask()
         return self.builder.icmp_unsigned("!=", mask, mask.type(0))
 

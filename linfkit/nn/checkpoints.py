@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from linfkit._util.checks import as_python, check_model, check_tensor
-from linfkit._util.files import expanded, write_atomically
+from linfkit._util.files import expand_user, write_atomically
 from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.nn.ensembles import Ensemble, HybridEnsemble, VotingEnsemble
 from linfkit.nn.hybrid import HybridNet
@@ -175,7 +175,7 @@ def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any] | N
         raise ValueError(f"header must leave {' and '.join(taken)} to the net; got {list(header)}")
     p, unknown = common_p(model), {"class": type(model).__name__, "arguments": None}
     built_as = model.architecture if _is_as_built(model, p) else unknown
-    write_tensors(expanded(path), model.state_dict(), {**header, "model": built_as, "p": str(p)})
+    write_tensors(expand_user(path), model.state_dict(), {**header, "model": built_as, "p": str(p)})
 
 
 def _is_as_built(model: nn.Module, p: float) -> TypeGuard[SharedExponent]:
@@ -234,7 +234,7 @@ def file_of(path: str | Path) -> Path:
     >>> file_of("net.safetensors").name
     'net.safetensors'
     """
-    path = expanded(path)
+    path = expand_user(path)
     return path / AVERAGED if path.is_dir() else path
 
 

@@ -152,7 +152,7 @@ class HybridEnsemble(Members):
         self.register_buffer("scale", next(self.members()).scale.clone())
 
     def members(self) -> Iterator[HybridNet]:
-        """The same as `models`, each known to be a `HybridNet`."""
+        """The members, each typed as a `HybridNet`."""
         return (model for model in self.models if isinstance(model, HybridNet))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linfkit._util.files import expanded
+from linfkit._util.files import expand_user
 from linfkit.functional import check_rho
 from linfkit.nn.checkpoints import ShapesOnly
 from linfkit.nn.hybrid import HybridNet
@@ -84,7 +84,7 @@ def load_original(
     >>> (net(torch.rand(5, 1, 2, 2)).shape, net.logit_scale.item())
     (torch.Size([5, 3]), 8.0)
     """
-    path = expanded(path)
+    path = expand_user(path)
     content = _content(path)
     saved = _state(content, path)
     places = _places(saved, path)

@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
-from linfkit._util.files import expanded
+from linfkit._util.files import expand_user
 from linfkit.pages.drawing import figure_html
 from linfkit.pages.prose import prose_html
 from linfkit.pages.templates import part, render
@@ -85,7 +85,7 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
         ValueError: a notebook has no outputs, or other sources than its outputs came from; or
             MathML has no words for a formula.
     """
-    notebooks, site = expanded(notebooks), expanded(site)
+    notebooks, site = expand_user(notebooks), expand_user(site)
     pages = [Page.read(path) for path in sorted(notebooks.glob("*.ipynb"))]
     if not pages:
         raise FileNotFoundError(f"there is no .ipynb file in {notebooks}")

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from linfkit._util.files import expanded, write_atomically
+from linfkit._util.files import expand_user, write_atomically
 from linfkit._util.text import format_duration, format_eps
 from linfkit.certification.certify import certify
 from linfkit.certification.margins import Certificates
@@ -43,7 +43,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         FileNotFoundError: there is no such folder, or the run in it is not finished.
         ValueError: its files are damaged.
     """
-    path = expanded(out) if out is not None else expanded(folder) / "report.html"
+    path = expand_user(out) if out is not None else expand_user(folder) / "report.html"
     write_atomically(path, report_html(saved_nets(folder)).encode())
     return path
 

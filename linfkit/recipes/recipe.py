@@ -1,4 +1,4 @@
-"""What a recipe is: every hyperparameter of a run, checked, named, and kept as TOML."""
+"""Recipes: every hyperparameter of a run, checked and kept as TOML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from linfkit._util.checks import as_python
-from linfkit._util.files import expanded
+from linfkit._util.files import expand_user
 from linfkit.recipes.values import (
     CONSTANT,
     Architecture,
@@ -227,7 +227,7 @@ class Recipe(BaseModel):
 
     @property
     def layered(self) -> bool:
-        """Whether width and depth say the net's shape, as they do not of a convolutional net's."""
+        """True if width and depth give the net's shape, as they do not for convolutional nets."""
         return self.model in ("mlp", "sortnet")
 
     @property
@@ -237,7 +237,7 @@ class Recipe(BaseModel):
 
     @property
     def constant_p(self) -> bool:
-        """Whether p stays at `p_start`, and λ at `lam_start`: `p_ramp` is [1.0, 1.0]."""
+        """True if p stays at `p_start`, and λ at `lam_start`: `p_ramp` is [1.0, 1.0]."""
         return self.p_ramp == CONSTANT
 
     @property
@@ -257,7 +257,7 @@ class Recipe(BaseModel):
         return hashlib.sha256(decisive.encode()).hexdigest()
 
     def replace(self, /, **overrides: Any) -> Recipe:
-        """The same recipe but for these keys, checked as a new one is.
+        """Copy with other values of these keys, checked as a new recipe is.
 
         Raises:
             ValueError: As for a new recipe.
@@ -311,7 +311,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """
     if not isinstance(name_or_path, str | Path):
         raise TypeError(f"recipe: {name_or_path!r} came; a name or the path of a file is wanted")
-    path = expanded(name_or_path)
+    path = expand_user(name_or_path)
     if isinstance(name_or_path, Path) or path.suffix == ".toml" or len(path.parts) > 1:
         if not path.is_file():
             raise FileNotFoundError(

@@ -19,7 +19,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
 
-from linfkit._util.workers import Tell
+from linfkit._util.workers import ProgressCallback
 from linfkit.reproduce.outputs import without_widgets
 from linfkit.reproduce.parameters import in_json
 from linfkit.reproduce.results import Cell, Status
@@ -28,7 +28,7 @@ from linfkit.reproduce.tasks import Task
 
 @dataclass(frozen=True)
 class Execution:
-    """How a notebook's execution went.
+    """Outcome of a notebook's execution.
 
     Attributes:
         notebook: the notebook as far as it came, without widgets.
@@ -47,7 +47,7 @@ class Execution:
     error: str | None = None
 
 
-def execute(task: Task, tell: Tell) -> Execution:
+def execute(task: Task, on_progress: ProgressCallback) -> Execution:
     """Run a notebook in a fresh kernel of this Python.
 
     Whatever becomes of the notebook is told in the answer; only an interrupt is raised. (What
@@ -55,16 +55,16 @@ def execute(task: Task, tell: Tell) -> Execution:
 
     Args:
         task: the notebook, and what to run it with.
-        tell: is told the task's name, the cells done and the cells in all, as each begins and at
-            the end.
+        on_progress: gets the task's name, the cells done and the cells in all, as each begins and
+            at the end.
     """
     notebook = nbformat.reads(task.notebook, as_version=4)
-    progress = _Progress(task, len(notebook.cells), tell)
+    progress = _Progress(task, len(notebook.cells), on_progress)
     with TemporaryDirectory(prefix="linfkit-") as folder:
         source, target = Path(folder, "source.ipynb"), Path(folder, "executed.ipynb")
         source.write_text(task.notebook, "utf-8")
         status, error = _run(task, source, target, progress)
-        tell(task.name, len(notebook.cells), len(notebook.cells))
+        on_progress(task.name, len(notebook.cells), len(notebook.cells))
         executed = without_widgets(nbformat.read(target if target.exists() else source, 4))
     noted = executed.metadata.get("papermill", {})
     for machine_path in ("input_path", "output_path"):
@@ -80,7 +80,7 @@ def execute(task: Task, tell: Tell) -> Execution:
     )
 
 
-def lost(task: Task, error: BaseException) -> Execution:
+def on_lost_worker(task: Task, error: BaseException) -> Execution:
     """The execution of a task that never came back from where it was sent."""
     return Execution(
         notebook=nbformat.reads(task.notebook, as_version=4),
@@ -129,7 +129,7 @@ class ThisPython(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        """How to start such a kernel."""
+        """Command that starts such a kernel."""
         return KernelSpec(**get_kernel_dict())
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
@@ -145,11 +145,11 @@ class ThisPython(AsyncKernelManager):
 class _Progress:
     """Follows a notebook's execution: the cell it is in, the time it has left, its memory."""
 
-    def __init__(self, task: Task, cells: int, tell: Tell) -> None:
+    def __init__(self, task: Task, cells: int, on_progress: ProgressCallback) -> None:
         self._started = time.monotonic()
         self._task = task
         self._cells = cells
-        self._tell = tell
+        self._on_progress = on_progress
         self.cell: Cell | None = None
         self.peak_memory: int | None = None
 
@@ -167,7 +167,7 @@ class _Progress:
         before = -1 if self.cell is None else self.cell.index
         first_line = next(iter(cell.source.strip().splitlines()), "")
         self.cell = Cell(index=before if injected else before + 1, line=first_line)
-        self._tell(self._task.name, max(self.cell.index, 0), self._cells)
+        self._on_progress(self._task.name, max(self.cell.index, 0), self._cells)
 
     def kernel_ends(self, pid: int | None) -> None:
         """Remember the most memory that the kernel had resident, as Linux counts it."""

@@ -1,4 +1,4 @@
-"""What an executed notebook carries in its outputs: claims, figures, and what to leave out."""
+"""Claims and figures in the outputs of an executed notebook; outputs to leave out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def figures_in(notebook: NotebookNode) -> dict[str, dict[str, Any]]:
 
 
 def without_widgets(notebook: NotebookNode) -> NotebookNode:
-    """The same notebook object, less its widgets: dead without a kernel, and large.
+    """Remove a notebook's widgets, which are dead without a kernel, and large.
 
     Sliders, live figures and progress bars all go; what was printed and plotted stays, and so does
     what an Explorer leaves for readers without a kernel.
@@ -58,12 +58,12 @@ def without_widgets(notebook: NotebookNode) -> NotebookNode:
 
 
 def has_sliders(figure: dict[str, Any]) -> bool:
-    """Whether a plotly figure has sliders of its own."""
+    """True if a plotly figure has sliders."""
     return bool((figure.get("layout") or {}).get("sliders"))
 
 
 def _is_widget_alone(output: NotebookNode) -> bool:
-    """Whether an output is a widget and, besides, nothing but its name."""
+    """True if an output is a widget and, besides, nothing but its name."""
     data = output.get("data", {})
     return WIDGET_MIME in data and data.keys() <= {WIDGET_MIME, "text/plain"}
 

@@ -62,7 +62,7 @@ def check_parameters(notebook: str, known: Mapping[str, Any], given: Mapping[str
 
 
 def in_json(value: Any) -> Any:
-    """The same for JSON, which knows no ∞: there it is the word "inf".
+    """Value for JSON, which knows no ∞: there it is the word "inf".
 
     >>> in_json({"p": math.inf, "sizes": (0.1, -math.inf)})
     {'p': 'inf', 'sizes': [0.1, '-inf']}
@@ -176,7 +176,7 @@ def _refuse_nan(name: str, value: Any) -> None:
 
 
 def _may_replace(default: Any, value: Any) -> bool:
-    """Whether a value can stand where that default stood; a whole number is a real one too."""
+    """True if a value can replace that default; a whole number is a real one too."""
     if default is None or value is None:
         return True
     if isinstance(default, bool) or isinstance(value, bool):

@@ -23,11 +23,11 @@ def write_page(figure: dict[str, Any], path: Path) -> None:
 class PictureWriter:
     """Writes figures as PNG through one Chromium, started for the first and kept until the end.
 
-    Where no Chromium can be had, `tell` is told so once, and nothing is written from then on.
+    Where no Chromium can be had, `on_error` gets one message, and nothing is written from then on.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_error: Callable[[str], None]) -> None:
+        self._on_error = on_error
         self._possible = True
         self._loop: asyncio.Runner | None = None
         self._browser: Any = None
@@ -49,7 +49,7 @@ class PictureWriter:
         # it was asked for
         except (Exception, asyncio.CancelledError) as error:
             self._possible = False
-            self._tell(f"no PNG pictures, HTML pages alone: {_reason(error)}")
+            self._on_error(f"no PNG pictures, HTML pages alone: {_reason(error)}")
             return False
         write_atomically(path, picture)
         return True

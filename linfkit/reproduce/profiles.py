@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Row(BaseModel):
-    """What a profile says of one notebook.
+    """Settings of one notebook in a profile.
 
     Attributes:
         dataset: the data set that the notebook needs, or None.

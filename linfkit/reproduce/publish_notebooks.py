@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from linfkit._util.files import expanded, write_atomically
+from linfkit._util.files import expand_user, write_atomically
 from linfkit.reproduce.parameters import in_json, read_notebook, read_parameters
 from linfkit.reproduce.results import NotebookResult, Results
 from linfkit.reproduce.tasks import notebook_hash
@@ -39,7 +39,7 @@ def publish(
             pictures; or an output shows a path of this machine.
         FileNotFoundError: `run` holds no results.
     """
-    run, notebooks, figures = map(expanded, (run, notebooks, figures))
+    run, notebooks, figures = map(expand_user, (run, notebooks, figures))
     results = Results.load(run)
     if not results.success:
         raise ValueError(f"{run} is not a run to publish: a notebook or a claim of it failed")
@@ -53,7 +53,7 @@ def publish(
 
 
 def is_current(notebook: NotebookNode) -> bool:
-    """Whether a notebook's outputs came from its sources as they are now."""
+    """True if a notebook's outputs came from its sources as they are now."""
     return bool(notebook.metadata.get("linfkit", {}).get("source") == notebook_hash(notebook))
 
 

@@ -1,4 +1,4 @@
-"""What finished notebooks leave in a run's folder, so that a second run does only what is left."""
+"""Records of finished notebooks in a run's folder, so that a second run does only what is left."""
 
 from __future__ import annotations
 

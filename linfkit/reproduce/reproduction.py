@@ -12,11 +12,11 @@ from tqdm.auto import tqdm
 
 from linfkit._util.checks import as_python, check_count
 from linfkit._util.environment import source_hash
-from linfkit._util.files import expanded, held, write_atomically
+from linfkit._util.files import expand_user, folder_lock, write_atomically
 from linfkit._util.text import say
-from linfkit._util.workers import carried_out, shown_in
+from linfkit._util.workers import run_tasks, shown_in
 from linfkit.reproduce import sweeps
-from linfkit.reproduce.execution import Execution, execute, lost
+from linfkit.reproduce.execution import Execution, execute, on_lost_worker
 from linfkit.reproduce.outputs import claims_in, figures_in
 from linfkit.reproduce.parameters import check_parameters, in_json, read_parameters
 from linfkit.reproduce.pictures import PictureWriter, write_page
@@ -70,8 +70,8 @@ def reproduce(
     """
     workers = None if workers is None else check_count("workers", workers)
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    out = expanded(out or Path("runs") / profile.name)
-    notebooks = None if notebooks is None else expanded(notebooks)
+    out = expand_user(out or Path("runs") / profile.name)
+    notebooks = None if notebooks is None else expand_user(notebooks)
     rows = _chosen(_rows(profile, notebooks), only)
     folder = notebooks or notebook_folder()
     # read before anything runs, so that what is missing is missed now
@@ -84,7 +84,7 @@ def reproduce(
         return results
     if scheduler is None:
         _require_gpu(rows)
-    with held(out, wait=False, otherwise=IN_USE):
+    with folder_lock(out, wait=False, otherwise=IN_USE):
         results = _carry_out(tasks, profile.name, out, workers, scheduler, force)
         if sweep:
             _write_sweep(results, sweep, out)
@@ -108,20 +108,20 @@ def _carry_out(
         records.forget(task)
 
     with (
-        PictureWriter(tell=say) as pictures,
+        PictureWriter(on_error=say) as pictures,
         tqdm(
             desc=profile, total=len(tasks), initial=len(tasks) - len(left), unit="notebook"
         ) as bar,
     ):
         if finished:
             _tell_kept(results)
-        for task, execution in carried_out(
+        for task, execution in run_tasks(
             left,
             execute,
-            lost,
+            on_lost_worker,
             workers=workers,
             scheduler=scheduler,
-            tell=shown_in(bar, "cell"),
+            on_progress=shown_in(bar, "cell"),
         ):
             record = _written(task, execution, out, pictures)
             records.save(record)

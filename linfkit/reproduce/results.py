@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, PrivateAttr
 
 from linfkit._util import environment
-from linfkit._util.files import expanded, write_atomically
+from linfkit._util.files import expand_user, write_atomically
 from linfkit.course.claims import Claim
 
 Status = Literal["ok", "failed", "dead kernel", "timed out", "lost"]
@@ -23,7 +23,7 @@ class Cell(BaseModel):
 
 
 class NotebookResult(BaseModel):
-    """How one notebook fared.
+    """Outcome of one notebook.
 
     Attributes:
         name: the notebook's name.
@@ -49,7 +49,7 @@ class NotebookResult(BaseModel):
 
 
 class Results(BaseModel):
-    """How a run fared, and on what.
+    """Outcome of a run, with versions and machine.
 
     Attributes:
         profile: the profile's name.
@@ -89,7 +89,7 @@ class Results(BaseModel):
         self.seconds = round((datetime.now(UTC) - self.started).total_seconds(), 1)
 
     def claims_of(self, name: str) -> list[Claim]:
-        """What one of the notebooks claims."""
+        """Claims of one notebook."""
         return self._claims_of.get(name, [])
 
     def save(self, folder: Path) -> None:
@@ -103,4 +103,6 @@ class Results(BaseModel):
         Raises:
             FileNotFoundError: the folder holds no `results.json`.
         """
-        return cls.model_validate_json((expanded(folder) / "results.json").read_text("utf-8-sig"))
+        return cls.model_validate_json(
+            (expand_user(folder) / "results.json").read_text("utf-8-sig")
+        )

@@ -26,7 +26,7 @@ def points(sweep: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def named(notebook: str, point: Mapping[str, Any]) -> str:
-    """What a notebook's results at a point are filed under.
+    """Name of a notebook's results at a point.
 
     >>> named("03_losses", {"margins": [1.5], "loss": "hinge"})
     '03_losses@margins=1.5@loss=hinge'

@@ -9,7 +9,7 @@ import torch
 
 from linfkit._util.checks import check_count
 from linfkit._util.distributed import is_first
-from linfkit._util.files import expanded
+from linfkit._util.files import expand_user
 from linfkit.certification.certify import certify
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
@@ -93,7 +93,7 @@ def fit_ensemble(
     own_data = data is not None
     data = load_dataset(recipe.dataset) if data is None else data
     tested = as_the_recipe_asks(data, recipe)
-    folder = None if out is None else expanded(out)
+    folder = None if out is None else expand_user(out)
     folders = {seed: folder and folder / f"seed-{seed}" for seed in recipe.seeds}
     if workers != 1 or scheduler is not None:
         members = [
@@ -127,7 +127,7 @@ def fit_ensemble(
 
 
 def _holds(folder: Path, keys: list[str]) -> bool:
-    """Whether the ensembles of these runs are in a folder, which then need not be written."""
+    """True if a folder holds the ensembles of these runs already."""
     try:
         return all(read_header(folder / file).get("members") == keys for file in (AVERAGED, RAW))
     except (FileNotFoundError, ValueError):  # not there, or damaged

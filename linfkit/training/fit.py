@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count, check_model, check_real
 from linfkit._util.devices import usable_device, with_gradients
-from linfkit._util.distributed import anywhere, by_first, entered_by_first, is_first, join
-from linfkit._util.files import held
+from linfkit._util.distributed import any_rank, entered_on_rank_zero, is_first, join, on_rank_zero
+from linfkit._util.files import folder_lock
 from linfkit._util.text import say
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
@@ -112,14 +112,14 @@ def fit(
         training.run(progress, after_epoch=after_epoch)
         return training.finished(folder=None)
     folder = RunFolder.of(run_key(recipe, seed, data, own_model), out)
-    if resume and anywhere((folder.path / RAW).is_file()):
+    if resume and any_rank((folder.path / RAW).is_file()):
         with suppress(FileNotFoundError):  # somebody begins anew at this moment
             # what is finished is read without a lock, which is a file to be written
             run = folder.load_run(recipe, seed, training.model, training.ema.module)
             if run is not None:
                 return run
     # in the cache, whoever comes second takes what is there
-    with entered_by_first(held(folder.path, wait=out is None, otherwise=IN_USE)):
+    with entered_on_rank_zero(folder_lock(folder.path, wait=out is None, otherwise=IN_USE)):
         return _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
 
 
@@ -162,8 +162,8 @@ def _fit_in(
             if progress:
                 say(f"resumed at epoch {training.epoch} of {training.recipe.epochs}")
     else:
-        by_first(folder.clear)
-    by_first(lambda: folder.begin(training.recipe, training.history))
+        on_rank_zero(folder.clear)
+    on_rank_zero(lambda: folder.begin(training.recipe, training.history))
     saved_at, saved_step = time.monotonic(), training.step
 
     def save_checkpoint() -> None:
@@ -184,14 +184,14 @@ def _fit_in(
         def after_step() -> None:
             if is_first():
                 keep()
-            if anywhere(interrupted()):
+            if any_rank(interrupted()):
                 if is_first() and saved_step < training.step:
                     save_checkpoint()
                 raise KeyboardInterrupt
 
         training.run(progress, after_step=after_step, after_epoch=after_epoch)
     run = training.finished(folder.path)
-    by_first(lambda: folder.save_run(run, training.data))
+    on_rank_zero(lambda: folder.save_run(run, training.data))
     return run
 
 

@@ -24,7 +24,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from linfkit._util.distributed import exchanging_gradients, processes, rank, share, summed
+from linfkit._util.distributed import (
+    all_reduce_sum,
+    exchanging_gradients,
+    local_slice,
+    processes,
+    rank,
+)
 from linfkit.certification.certify import certify
 from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_estimate
 from linfkit.certification.margins import Certificates
@@ -137,7 +143,9 @@ class Training:
 
         rows = self.order[within * recipe.batch_size : (within + 1) * recipe.batch_size]
         images = self.data.train_x[rows].to(self.device)
-        mine = share(len(rows))  # once the whole batch has been augmented, as one process would
+        mine = local_slice(
+            len(rows)
+        )  # once the whole batch has been augmented, as one process would
         x = self._augmented(images, within)[mine].float().div(255)
         labels = self.data.train_y[rows[mine]].to(self.device)
         images_left = len(self.data.train_x) - within * recipe.batch_size
@@ -158,11 +166,11 @@ class Training:
             without_hinge = ~within_reach(worst, labels)
             correct = (logits.argmax(dim=1) == labels).sum()
             sums = torch.stack([loss * len(labels), correct, without_hinge.sum()])
-            self.totals += summed(sums)
+            self.totals += all_reduce_sum(sums)
             if at_infinity is not None:
                 starved = without_hinge & within_reach(at_infinity, labels)
                 counts = torch.stack([starved.sum(), torch.ones_like(starved).sum()])
-                self.starved += summed(counts)
+                self.starved += all_reduce_sum(counts)
         self.step += 1
 
     def _augmented(self, images: Tensor, within: int) -> Tensor:

@@ -186,7 +186,7 @@ def worst_mixed_loss(
 
 
 def zero_hinge(logits: torch.Tensor, labels: torch.Tensor, theta: float) -> torch.Tensor:
-    """Which samples have a hinge of exactly zero, and so no gradient from it: bool, (B,).
+    """Mask of the samples with a hinge of exactly zero, and so no gradient from it: bool, (B,).
 
     Their margin is θ or more (Zhang et al., ICLR 2022, section 3).
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import torch
 from tqdm.auto import tqdm
 
-from linfkit._util.workers import Tell, WorkerError, carried_out, shown_in
+from linfkit._util.workers import ProgressCallback, WorkerError, run_tasks, shown_in
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.recipes import Recipe
@@ -47,11 +47,11 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What its progress is told under."""
+        """Name that its progress is shown under."""
         return f"seed {self.seed}"
 
     def load_data(self) -> Dataset:
-        """What to train on, as it is here."""
+        """Load the data to train on."""
         return load_dataset(self.recipe.dataset) if self.data is None else self.data
 
     def check_here(self) -> None:
@@ -101,20 +101,20 @@ def train_side_by_side(
         unit="net",
         disable=not progress,
     ) as bar:
-        for member, files in carried_out(
+        for member, files in run_tasks(
             left,
             _train,
             _lost,
             workers=workers,
             scheduler=scheduler,
-            tell=shown_in(bar, "epoch"),
+            on_progress=shown_in(bar, "epoch"),
         ):
             if not member.folder.is_finished:  # it was trained in another machine's cache
                 member.folder.take(files)
             bar.update()
 
 
-def _train(member: Member, tell: Tell) -> dict[str, bytes]:
+def _train(member: Member, on_progress: ProgressCallback) -> dict[str, bytes]:
     """Train a member, or go on with it; the answer is its files, if it was in the cache."""
     with ALONE:
         fit(
@@ -124,7 +124,9 @@ def _train(member: Member, tell: Tell) -> dict[str, bytes]:
             device=member.device,
             seed=member.seed,
             progress=False,
-            after_epoch=lambda row: tell(member.name, int(row["epoch"]), member.recipe.epochs),
+            after_epoch=lambda row: on_progress(
+                member.name, int(row["epoch"]), member.recipe.epochs
+            ),
         )
     return RunFolder.of(member.folder.key, member.out).files() if member.out is None else {}
 

@@ -1,4 +1,4 @@
-"""What the schedules say of one moment of a run."""
+"""Values of the schedules at one moment of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Moment:
 
 
 def moment_of(recipe: Recipe, progress: float) -> Moment:
-    """What holds when that share of the run lies behind.
+    """Values of the schedules when that fraction of the steps is completed.
 
     >>> from linfkit.recipes import load_recipe
     >>> recipe = load_recipe("digits-small")

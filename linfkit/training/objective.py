@@ -1,4 +1,4 @@
-"""What a run minimises: the recipe's loss, of nets that are 1-Lipschitz and of hybrids.
+"""Objective of a run: the recipe's loss, of 1-Lipschitz nets and of hybrids.
 
 Both kinds bound what f_j − f_y can be within ε, the *worst logits*: a 1-Lipschitz net's are
 f_j − f_y + 2ε, a hybrid's come from interval arithmetic.
@@ -98,7 +98,7 @@ def worst_within(model: nn.Module, x: Tensor, labels: Tensor, eps: float) -> Ten
 
 
 def within_reach(worst: Tensor, labels: Tensor) -> Tensor:
-    """Whether some other class can come above the label, by the worst logits: bool, (B,).
+    """Mask of the samples whose label another class can exceed, by the worst logits: bool, (B,).
 
     Where none can, at ε_train, the hinge is zero: the margin is θ or more.
     """

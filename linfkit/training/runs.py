@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from linfkit import __version__
 from linfkit._util.environment import hardware, source_hash
-from linfkit._util.files import cache_folder, expanded, write_atomically
+from linfkit._util.files import cache_folder, expand_user, write_atomically
 from linfkit.certification.margins import Certificates
 from linfkit.data.dataset import Dataset
 from linfkit.nn.checkpoints import (
@@ -95,7 +95,7 @@ class RunFolder:
         >>> RunFolder.of("0123abcd", None).path.name
         '0123abcd'
         """
-        return cls(cache_folder() / "runs" / key if out is None else expanded(out), key)
+        return cls(cache_folder() / "runs" / key if out is None else expand_user(out), key)
 
     @property
     def checkpoint(self) -> Path:
@@ -109,7 +109,7 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the finished run is there.
+        """True if the finished run is there.
 
         Raises:
             ValueError: a finished run is there, but it is another; or its file is damaged.
@@ -236,7 +236,7 @@ class RunFolder:
 
 
 def results_of(raw: Certificates, averaged: Certificates, eps: float) -> dict[str, float]:
-    """What a run reports of its two nets: the `results` of a `Run`."""
+    """Accuracies of a run's two nets: the `results` of a `Run`."""
     return {
         "accuracy": raw.clean_accuracy,
         "certified": raw.accuracy(eps),
@@ -246,7 +246,7 @@ def results_of(raw: Certificates, averaged: Certificates, eps: float) -> dict[st
 
 
 def provenance(recipe: Recipe, data: Dataset, results: Mapping[str, float]) -> dict[str, Any]:
-    """What a net's file says of where it comes from: recipe, data, versions, what was found."""
+    """Header of a net's file: recipe, data, versions, machine, results."""
     return {
         "recipe": recipe.to_toml(),
         "data": {"name": data.name, "fingerprint": data.fingerprint},

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
-from linfkit._util.files import expanded
+from linfkit._util.files import expand_user
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import AVERAGED, RAW, file_of, load_model, read_header
@@ -155,7 +155,7 @@ def saved_nets(folder: str | Path) -> dict[str, SavedNet]:
         FileNotFoundError: there is no such folder, or the run in it is not finished.
         ValueError: its files are damaged, or of something else than one run.
     """
-    folder = expanded(folder)
+    folder = expand_user(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"run must be the folder of a finished run; there is no {folder}")
     for file in NETS.values():

@@ -9,7 +9,7 @@ __all__ = ["cosine_rate", "geometric", "p_at", "ramp", "smooth_start", "step_rat
 
 
 def ramp(progress: float, start: float, end: float) -> float:
-    """How far a ramp has come: ρ = clip((t − t₀) / (t₁ − t₀), 0, 1).
+    """Progress of a ramp: ρ = clip((t − t₀) / (t₁ − t₀), 0, 1).
 
     A ramp from 1 to 1 never begins within a run, so what it drives stays constant.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from linfkit._util.files import expanded
+from linfkit._util.files import expand_user
 
 __all__ = ["logging_scalars"]
 
@@ -31,7 +31,7 @@ def logging_scalars(folder: str | Path) -> Iterator[Callable[[Mapping[str, float
             "tensorboard: the package is not installed; pip install 'linfkit[tensorboard]' does it"
         ) from error
 
-    with SummaryWriter(str(expanded(folder))) as writer:
+    with SummaryWriter(str(expand_user(folder))) as writer:
 
         def log(row: Mapping[str, float]) -> None:
             for name, value in row.items():

@@ -89,7 +89,7 @@ def test_shares_differ_by_one_row_and_leave_none_out(count, among):
         patched.setattr(distributed, "processes", lambda: among)
         for number in range(among):
             patched.setattr(distributed, "rank", lambda number=number: number)
-            taken.append(rows[distributed.share(count)])
+            taken.append(rows[distributed.local_slice(count)])
     assert list(chain.from_iterable(taken)) == rows
     assert max(map(len, taken)) - min(map(len, taken)) <= 1
 

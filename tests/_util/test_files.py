@@ -9,7 +9,7 @@ import torch
 
 import linfkit as lk
 from linfkit import pages
-from linfkit._util.files import cache_folder, data_folder, expanded
+from linfkit._util.files import cache_folder, data_folder, expand_user
 from linfkit.cli.app import main
 from linfkit.nn.checkpoints import save_model
 from linfkit.pages.run import write_report
@@ -39,8 +39,8 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["runs/~old", "a~b", "~no-such-user/x", "/tmp/~"])
 def test_any_other_tilde_is_part_of_a_name(name):
-    assert expanded(name) == Path(name)
-    assert expanded(Path(name)) == Path(name)
+    assert expand_user(name) == Path(name)
+    assert expand_user(Path(name)) == Path(name)
 
 
 def test_runs(home):

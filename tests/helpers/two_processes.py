@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 import linfkit as lk
-from linfkit._util.distributed import exchanging_gradients, join, rank, share
+from linfkit._util.distributed import exchanging_gradients, join, local_slice, rank
 from linfkit.nn.layers import MeanShift
 from linfkit.training.building import build_model
 from linfkit.training.loop import Training
@@ -47,7 +47,7 @@ def exchanged(changes):
     scalar = next(w for name, w in net.named_parameters() if name.endswith("logit_scale"))
     objective = exchanging_gradients(Objective(net, recipe, scalar))
     x, labels = torch.rand(ROWS, 1, 28, 28, dtype=torch.float64), torch.arange(ROWS)
-    mine, moment = share(ROWS), Moment(p=8.0, lam=0.05, eps=0.1, learning_rate=0.01)
+    mine, moment = local_slice(ROWS), Moment(p=8.0, lam=0.05, eps=0.1, learning_rate=0.01)
     for _ in range(2):  # only the second time are gradients sent while others are computed
         net.zero_grad()
         _, _, loss = objective(x[mine], labels[mine], moment)

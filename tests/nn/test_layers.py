@@ -237,7 +237,7 @@ def test_the_gradient_of_a_convolution_is_that_of_the_formula():
         lambda x: x.repeat_interleave(2, dim=0)[::2],
         lambda x: x[:1].expand(3, -1, -1, -1),
     ],
-    ids=["channels last", "columns first", "every other", "expanded"],
+    ids=["channels last", "columns first", "every other", "expand_user"],
 )
 def test_how_images_lie_in_memory_does_not_matter(rearranged):
     torch.manual_seed(0)

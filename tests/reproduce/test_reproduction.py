@@ -168,7 +168,7 @@ def test_an_interrupt_keeps_what_was_finished(notebooks, tmp_path, monkeypatch):
     write_earlier.save(tmp_path)
     seen_before_each = []
 
-    def execute(task, tell):
+    def execute(task, on_progress):
         seen_before_each.append([n.name for n in Results.load(tmp_path).notebooks])
         if task.name == "02_raises":
             raise KeyboardInterrupt
@@ -195,7 +195,7 @@ def test_results_are_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_without_a_browser_there_are_pages_alone_and_one_message(tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-such-browser"))
     told = []
-    with PictureWriter(tell=told.append) as pictures:
+    with PictureWriter(on_error=told.append) as pictures:
         assert not pictures.write({"data": [], "layout": {}}, tmp_path / "a.png")
         assert not pictures.write({"data": [], "layout": {}}, tmp_path / "b.png")
     assert len(told) == 1
@@ -213,7 +213,7 @@ def test_whatever_a_browser_that_dies_raises_ends_no_batch(error, tmp_path, monk
 
     monkeypatch.setattr(batch_pictures, "_start_browser", start)
     told: list[str] = []
-    with PictureWriter(tell=told.append) as pictures:
+    with PictureWriter(on_error=told.append) as pictures:
         assert not pictures.write({"data": [], "layout": {}}, tmp_path / "a.png")
     assert told == [
         f"no PNG pictures, HTML pages alone: the browser failed: {error.__name__}: the browser died"
@@ -224,7 +224,7 @@ def test_whatever_a_browser_that_dies_raises_ends_no_batch(error, tmp_path, monk
 def test_a_browser_that_dies_ends_no_batch(tmp_path):
     bars = {"data": [{"type": "bar", "y": [1, 2]}], "layout": {"width": 200, "height": 100}}
     told: list[str] = []
-    with PictureWriter(tell=told.append) as pictures:
+    with PictureWriter(on_error=told.append) as pictures:
         assert pictures.write(bars, tmp_path / "a.png")
         for process in psutil.Process().children(recursive=True):
             process.kill()
@@ -262,7 +262,7 @@ def test_what_an_explorer_leaves_is_kept_without_its_widget_and_is_no_figure_of_
 
 @pytest.fixture
 def nothing_runs(monkeypatch):
-    def execute(task, tell):
+    def execute(task, on_progress):
         raise AssertionError(f"{task.name} ran")
 
     monkeypatch.setattr(reproduction, "execute", execute)

@@ -17,12 +17,12 @@ import pytest
 
 from linfkit._util import workers
 from linfkit._util.environment import source_hash
-from linfkit._util.files import held
+from linfkit._util.files import folder_lock
 from linfkit._util.workers import WorkerError
 from linfkit.cli.reproduce import summary
 from linfkit.course.claims import CLAIMS_MIME
 from linfkit.reproduce import reproduction
-from linfkit.reproduce.execution import Execution, lost
+from linfkit.reproduce.execution import Execution, on_lost_worker
 from linfkit.reproduce.profiles import Profile, Row
 from linfkit.reproduce.records import Record
 from linfkit.reproduce.reproduction import reproduce
@@ -44,7 +44,7 @@ def ran(monkeypatch):
     """The names of the tasks that ran; each claims its `top` ≥ 1, or finds it if negative."""
     names = []
 
-    def execute(task, tell):
+    def execute(task, on_progress):
         names.append(task.name)
         notebook = nbformat.reads(task.notebook, 4)
         top = float(task.parameters["top"])
@@ -166,7 +166,7 @@ def test_what_is_found_where_nothing_is_claimed_is_kept_and_counted_apart(notebo
 def test_a_record_is_gone_before_its_notebook_runs_again(notebooks, ran, monkeypatch):
     run(notebooks)
 
-    def die(task, tell):
+    def die(task, on_progress):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(reproduction, "execute", die)
@@ -190,7 +190,7 @@ def test_a_record_tells_inputs_seconds_and_files(notebooks, ran):
 def test_a_second_run_into_one_folder_is_refused(notebooks, ran):
     out = notebooks.parent / "out"
     with (
-        held(out, wait=False, otherwise="is taken"),
+        folder_lock(out, wait=False, otherwise="is taken"),
         pytest.raises(BlockingIOError, match="being written by another run"),
     ):
         run(notebooks)
@@ -298,7 +298,7 @@ def test_a_worker_with_another_library_or_data_set_runs_nothing(elsewhere, refus
     task = Task("01_first", (notebooks / "01_first.ipynb").read_text(), {}, {}, 60, source_hash())
     with pytest.raises(WorkerError, match=refusal):
         replace(task, **elsewhere).check_here()
-    assert lost(task, WorkerError(refusal)).status == "lost"
+    assert on_lost_worker(task, WorkerError(refusal)).status == "lost"
 
 
 def test_no_scheduler_is_an_error_of_one_line(notebooks, monkeypatch):

@@ -336,8 +336,8 @@ DTYPES = st.sampled_from([torch.float32, torch.float64, torch.int64, torch.bool,
 @st.composite
 def tensors(draw: st.DrawFn) -> Any:
     tensor = torch.ones(draw(SHAPES), dtype=draw(DTYPES))
-    match draw(st.sampled_from(["as it is", "expanded", "sparse", "none", "a list"])):
-        case "expanded" if tensor.numel() == 1:
+    match draw(st.sampled_from(["as it is", "expand_user", "sparse", "none", "a list"])):
+        case "expand_user" if tensor.numel() == 1:
             return tensor.reshape(1, 1).expand(10**6, draw(st.sampled_from([1, 10**6])))
         case "sparse" if tensor.dtype == torch.float32:
             return tensor.to_sparse()

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit._util.files import held
+from linfkit._util.files import folder_lock
 from linfkit.nn import checkpoints
 from linfkit.training import runs
 from linfkit.training.interrupts import held_back_interrupts
@@ -190,7 +190,7 @@ def test_the_history_grows_epoch_by_epoch_in_two_formats(stopped, whole):
 
 def test_a_second_process_is_refused(tmp_path):
     with (
-        held(tmp_path / "run", wait=False, otherwise="is taken"),
+        folder_lock(tmp_path / "run", wait=False, otherwise="is taken"),
         pytest.raises(BlockingIOError, match="trained in by another process"),
     ):
         fit(SMALL, out=tmp_path / "run")

@@ -77,7 +77,7 @@ def test_a_member_whose_worker_is_killed_goes_on_elsewhere(alone, tmp_path, monk
     killed = []
 
     def killing_once(bar, step):
-        def tell(name, done, steps):
+        def on_progress(name, done, steps):
             if not killed:
                 workers = [
                     process
@@ -88,7 +88,7 @@ def test_a_member_whose_worker_is_killed_goes_on_elsewhere(alone, tmp_path, monk
                 for process in workers:
                     process.kill()
 
-        return tell
+        return on_progress
 
     monkeypatch.setattr(members, "shown_in", killing_once)
     lk.fit_ensemble(TINY, out=tmp_path, workers=2, progress=False)

@@ -24,7 +24,7 @@ RAW, SHADOW, CONSTANT = COLOURS[1], COLOURS[0], COLOURS[2]
 
 
 def weights_moved(paths: Mapping[str, WeightPath]) -> go.Figure:
-    """How far raw and averaged weights move from record to record, for each run."""
+    """Distance that raw and averaged weights move from record to record, for each run."""
     every = next(iter(paths.values())).every
     figure = new_figure(
         "weights-moved",
@@ -99,7 +99,7 @@ def ema_curves(run: Run) -> go.Figure:
 
 
 def ema_gain_curves(runs: Mapping[str, Sequence[Run]]) -> go.Figure:
-    """How much more the average certifies than the raw weights, by epoch; mean over each group."""
+    """Gain of the average over the raw weights in certified accuracy, by epoch, for each group."""
     figure = new_figure(
         "ema-gain",
         "What the moving average gains",

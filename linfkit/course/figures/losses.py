@@ -94,7 +94,7 @@ def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
 
 
 def clean_labels(table: Mapping[str, Sequence[AtMargin]], eps: float) -> go.Figure:
-    """The same comparison on the labels as they are: bars with every seed's point."""
+    """Comparison of the losses on clean labels: bars with every seed's point."""
     figure = new_figure(
         "clean-labels",
         "Certified accuracy on clean labels",

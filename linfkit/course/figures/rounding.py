@@ -11,7 +11,7 @@ __all__ = ["rounding_table"]
 
 
 def rounding_table(measured: Rounding, eps: float) -> Table:
-    """What rounding did to logits, what was allowed for it, and what that costs at eps.
+    """Table of the rounding of logits: seen, allowed for, and its cost at eps.
 
     >>> import torch
     >>> one = torch.ones(1)

@@ -1,4 +1,4 @@
-"""What others have published, as data: final figures, training curves, seeds, kernel times.
+"""Published results as data: final figures, training curves, seeds, kernel times.
 
 Nothing here was computed by linfkit. Accuracies are shares in [0, 1]; where each figure comes from
 is in its row, or in `README.md` beside the files.
@@ -99,7 +99,7 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class KernelTime:
-    """How long an iteration of the authors' kernels takes at one p, `"general"` being any."""
+    """Seconds of an iteration of the authors' kernels at one p, `"general"` being any."""
 
     kernel: str
     p: str

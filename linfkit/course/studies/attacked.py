@@ -1,4 +1,4 @@
-"""What is proved about each image beside what an attack finds, and changes no proof is about."""
+"""Certified radii beside the perturbations that attacks find, and other changes of images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Attacked:
 
     @property
     def correct(self) -> Tensor:
-        """Which images are classified correctly, (B,)."""
+        """Mask of the images that are classified correctly, (B,)."""
         return self.radius > 0
 
     @property

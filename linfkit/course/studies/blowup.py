@@ -1,4 +1,4 @@
-"""How the Lipschitz constant and the margins of a net change with p (ICLR 2022, section 3)."""
+"""Lipschitz constant and margins of a net against p (ICLR 2022, section 3)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def sweep_exponents(
     measured_images: int = 64,
     layer_images: int = 4,
 ) -> list[AtExponent]:
-    """The same weights at one p after another: bound, measured constants, margins.
+    """Evaluate the same weights at several p: bound, measured constants, margins.
 
     Args:
         model: a net; it stays as it is.

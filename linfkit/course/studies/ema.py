@@ -1,4 +1,4 @@
-"""What averaging the weights over time gains, and how (Li et al., 2021, section 3)."""
+"""Gain of averaging the weights over time (Li et al., 2021, section 3)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mean_history(runs: Sequence[Run], column: str) -> list[float]:
 
 
 def ema_gain(runs: Sequence[Run]) -> list[float]:
-    """How much more the shadow certifies than the raw weights, averaged over runs, by epoch."""
+    """Gain of the shadow over the raw weights in certified accuracy, by epoch, mean over runs."""
     raw, shadow = mean_history(runs, "certified"), mean_history(runs, "ema_certified")
     return [after - before for before, after in zip(raw, shadow, strict=True)]
 

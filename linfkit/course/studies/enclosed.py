@@ -16,7 +16,7 @@ __all__ = ["Enclosed", "enclose"]
 
 @dataclass(frozen=True)
 class Enclosed:
-    """Of images classified correctly, three sizes of perturbation, in pixels.
+    """Sizes of three perturbations of images classified correctly, in pixels.
 
     Attributes:
         place: where each stands among the images that were given, (B,).
@@ -44,11 +44,11 @@ class Enclosed:
         return (below | above).double().mean().item()
 
     def tight(self, within: float = 1e-4) -> Tensor:
-        """Which images have no more to them than is proved: true − proved below `within`, (B,)."""
+        """Mask of the images whose proof is tight: true − proved radius below `within`, (B,)."""
         return self.true - self.proved < within
 
     def missed(self, within: float = 1e-3) -> Tensor:
-        """Which images have a nearer perturbation than was found, by more than `within`, (B,)."""
+        """Mask of the images with a perturbation nearer than that found by more than `within`."""
         return self.found - self.true > within
 
 

@@ -1,4 +1,4 @@
-"""What averaging several nets gains: fusion and voting, sizes, widths, cost (Li et al., 2021)."""
+"""Gain of averaging several nets: fusion and voting, sizes, widths, cost (Li et al., 2021)."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ class VotingMargins:
 
     @property
     def refuted(self) -> Tensor:
-        """Where the voting was flipped by less than half its margin, bool, (B,)."""
+        """Mask of the images at which less than half its margin flipped the voting, bool, (B,)."""
         return self.flipped_at < self.half_margins
 
 
@@ -257,7 +257,7 @@ def voting_margins(
 
 @dataclass(frozen=True)
 class AtCost:
-    """What ensembles of `size` nets of one width cost and reach, on average over the choices tried.
+    """Cost and accuracy of ensembles of `size` nets of one width, averaged over the choices tried.
 
     Attributes:
         width: neurons of each hidden layer of a member.

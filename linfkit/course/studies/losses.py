@@ -30,7 +30,7 @@ HINGE_STARVES_MORE_ON = ("digits", "mnist")
 
 @dataclass(frozen=True)
 class AtMargin:
-    """What one loss reaches at one training margin: certified accuracy, run by run."""
+    """Certified accuracy of one loss at one training margin, run by run."""
 
     loss: str
     eps_train: float
@@ -123,7 +123,7 @@ def early_starvation(runs: Iterable[Run], up_to_p: float = 32.0) -> dict[str, di
 def losses_of_a_sample(
     differences: Tensor, theta: float, lam: float, logit_scale: float, kappa: float = 0.25
 ) -> dict[str, Tensor]:
-    """What each loss charges one sample, by its logit differences f_y − f_j to the wrong classes.
+    """Losses of one sample, by its logit differences f_y − f_j to the wrong classes.
 
     The formulas of `linfkit.hinge_loss` and `linfkit.mixed_loss` before the mean over the batch.
 

@@ -91,7 +91,7 @@ def random_signs(x: Tensor, size: float | Tensor, seed: int = 0) -> Tensor:
 def predictions_changed(
     model: nn.Module, x: Tensor, labels: Tensor, size: Tensor, tries: int = 20
 ) -> int:
-    """How many perturbations of these sizes, of those tried, make a prediction wrong at p=∞.
+    """Number of random perturbations of each size that make a prediction wrong at p=∞.
 
     Args:
         model: a net; its p and mode are put back.

@@ -130,7 +130,7 @@ def _on_arms(
 
 @dataclass(frozen=True)
 class Regions:
-    """What a net predicts all over the unit square, and about some points of it.
+    """Predictions of a net all over the unit square, and certificates of some points of it.
 
     Attributes:
         p: the exponent at which the net is looked at.
@@ -156,7 +156,7 @@ class Regions:
 
     @property
     def crossing(self) -> Tensor:
-        """Whether another class is seen inside the square of half the margin, (N,)."""
+        """Mask of the points with another class inside the square of half the margin, (N,)."""
         return self.distance < self.radius
 
 

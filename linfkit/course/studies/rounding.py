@@ -1,4 +1,4 @@
-"""How much certificates take off for rounding, beside the rounding that is seen."""
+"""Rounding that certificates subtract, beside the rounding that is seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Rounding", "measure_rounding"]
 
 @dataclass(frozen=True)
 class Rounding:
-    """Of each image, what rounding did to its logits and to its certificate, in pixels.
+    """Effect of rounding on the logits and the certificate of each image, in pixels.
 
     Attributes:
         half_margin: half the margin of the logits as they were computed, (B,), float64.
@@ -40,7 +40,7 @@ class Rounding:
         return self.taken_off / 2
 
     def lost(self, eps: float) -> int:
-        """How many images half the margin alone would certify at eps, and the radius does not."""
+        """Number of images that half the margin would certify at eps, and the radius does not."""
         return int(((self.half_margin > eps) & ~(self.radius > eps)).sum())
 
 

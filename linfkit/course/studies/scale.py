@@ -1,4 +1,4 @@
-"""How certified accuracy grows with the size of a run, and how far that can be carried on."""
+"""Certified accuracy against the size of a run, and its extrapolation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REACH = 0.5
 
 @dataclass(frozen=True)
 class AtScale:
-    """What one run reached.
+    """Accuracy that one run reached.
 
     Attributes:
         width: of its hidden layers.
@@ -71,7 +71,7 @@ class Extrapolation:
 
     @property
     def refusal(self) -> str | None:
-        """Why the line says nothing about the target, or None if it does."""
+        """Reason for which the line says nothing about the target, or None."""
         if self.decades_beyond > REACH * self.decades_spanned:
             return (
                 f"the runs span {self.decades_spanned:.1f} decades, and the target lies "
