@@ -131,7 +131,7 @@ _NAMES = {
     "training.ensembles": "EnsembleRun fit_ensemble",
     "training.fit": "fit fit_all",
     "training.losses": "hinge_loss mixed_loss zero_hinge",
-    "training.lp_optimizers": "LpAdamW Madam",
+    "training.optimizers": "LpAdamW Madam",
     "training.runs": "Run",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -47,7 +47,7 @@ def random_crop(
     _check_batch(images)
     padding = check_count("padding", padding, least=0)
     if padding_mode not in get_args(PaddingMode):
-        raise ValueError(f"padding_mode: {padding_mode!r} came; 'replicate' or 'zeros' is wanted")
+        raise ValueError(f"padding_mode must be 'replicate' or 'zeros'; got {padding_mode!r}")
     if padding == 0:
         return images
     batch, channels, height, width = images.shape
@@ -93,6 +93,6 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def _check_batch(images: Tensor) -> None:
     if not isinstance(images, Tensor):
-        raise TypeError(f"images: {type(images).__name__} came; a torch tensor is wanted")
+        raise TypeError(f"images must be a torch tensor; got {type(images).__name__}")
     if images.ndim != 4:
-        raise ValueError(f"images: shape {tuple(images.shape)} came; (B, C, H, W) is wanted")
+        raise ValueError(f"images must be (B, C, H, W); got shape {tuple(images.shape)}")

@@ -56,12 +56,12 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.classes, tuple):
-            raise TypeError(f"classes: {self.classes!r} came; a tuple of strings is wanted")
-        if not all(isinstance(label, str) for label in self.classes):
-            raise TypeError(f"classes: {self.classes!r} came; a tuple of strings is wanted")
+        if not isinstance(self.classes, tuple) or not all(
+            isinstance(label, str) for label in self.classes
+        ):
+            raise TypeError(f"classes must be a tuple of strings; got {self.classes!r}")
         if len(self.classes) < 2:
-            raise ValueError(f"classes: {self.classes!r} came; at least two names are wanted")
+            raise ValueError(f"classes must be at least two names; got {self.classes!r}")
         for part, images, labels in (
             ("train", self.train_x, self.train_y),
             ("test", self.test_x, self.test_y),
@@ -70,13 +70,13 @@ class Dataset:
             _check_labels(f"{part}_y", labels, len(self.classes))
             if len(images) != len(labels):
                 raise ValueError(
-                    f"{part}_y: {len(labels):,} labels came for the {len(images):,} images of "
-                    f"{part}_x; one label an image is wanted"
+                    f"{part}_y must hold one label for each of the {len(images):,} images of "
+                    f"{part}_x; got {len(labels):,}"
                 )
         if self.train_x.shape[1:] != self.test_x.shape[1:]:
             raise ValueError(
-                f"test_x: images of shape {tuple(self.test_x.shape[1:])} came; "
-                f"{self.image_shape}, the shape of those in train_x, is wanted"
+                f"test_x must be images of the shape of those in train_x, {self.image_shape}; "
+                f"got {tuple(self.test_x.shape[1:])}"
             )
 
     @classmethod
@@ -115,7 +115,7 @@ class Dataset:
         """
         train_labels, test_labels = _as_labels("train_y", train_y), _as_labels("test_y", test_y)
         if isinstance(classes, str) or not isinstance(classes, Sequence | None):
-            raise TypeError(f"classes: {classes!r} came; a name for each label is wanted")
+            raise TypeError(f"classes must be a name for each label; got {classes!r}")
         if classes is None:
             classes = _count_classes(train_labels, test_labels)
         return cls(
@@ -163,7 +163,7 @@ class Dataset:
         shares = self._pixel_counts.sum(axis=0) / self.train_x.numel()
         scale = math.sqrt(float(shares @ (_LEVELS - shares @ _LEVELS) ** 2))
         if scale == 0.0:
-            raise ValueError("train_x: all pixels are equal; at least two levels are wanted")
+            raise ValueError("train_x must have at least two levels; got pixels that are all equal")
         return scale
 
     @cached_property
@@ -327,7 +327,7 @@ def _as_labels(argument: str, labels: Array | Sequence[int]) -> Tensor:
     except ValueError:  # of NumPy
         raise TypeError(f"{argument} must be integers, (N,); got rows that differ") from None
     if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
-        raise TypeError(f"{argument}: {tensor.dtype} came; integer labels are wanted")
+        raise TypeError(f"{argument} must be integer labels; got {tensor.dtype}")
     return tensor.long()
 
 
@@ -337,8 +337,8 @@ def _count_classes(train_y: Tensor, test_y: Tensor) -> list[str]:
     largest = int(labels.max()) if len(labels) else 0
     if largest >= max(len(labels), 2):
         raise ValueError(
-            f"classes: none came, and label {largest:,} among {len(labels):,} labels; labels "
-            "counted from 0 are wanted, or a name for each"
+            f"classes must be given, or labels counted from 0; got label {largest:,} among "
+            f"{len(labels):,} labels"
         )
     return [str(label) for label in range(max(largest, 1) + 1)]
 
@@ -349,24 +349,22 @@ def _as_tensor(argument: str, array: Array) -> Tensor:
         return array.detach().to("cpu", copy=True).contiguous()
     if not isinstance(array, np.ndarray):
         raise TypeError(
-            f"{argument}: {type(array).__name__} came; a numpy array or a torch tensor is wanted"
+            f"{argument} must be a numpy array or a torch tensor; got {type(array).__name__}"
         )
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{argument}: an array of {array.dtype} came; whole numbers are wanted")
+        raise TypeError(f"{argument} must be whole numbers; got an array of {array.dtype}")
     # PyTorch knows no other byte order than the machine's own.
     return torch.tensor(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
 
 
 def _check_images(argument: str, images: Tensor) -> None:
     if not isinstance(images, Tensor):
-        raise TypeError(f"{argument}: {type(images).__name__} came; a torch tensor is wanted")
+        raise TypeError(f"{argument} must be a torch tensor; got {type(images).__name__}")
     if images.dtype != torch.uint8:
-        raise TypeError(
-            f"{argument}: {images.dtype} came; torch.uint8 pixels from 0 to 255 are wanted"
-        )
+        raise TypeError(f"{argument} must be torch.uint8 pixels from 0 to 255; got {images.dtype}")
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(
-            f"{argument}: shape {tuple(images.shape)} came; (N, C, H, W), none of them 0, is wanted"
+            f"{argument} must be (N, C, H, W), none of them 0; got shape {tuple(images.shape)}"
         )
     *image, last = images.shape[1:]
     if last in CHANNELS and min(image) > max(CHANNELS):
@@ -379,20 +377,18 @@ def _check_images(argument: str, images: Tensor) -> None:
 
 def _check_labels(argument: str, labels: Tensor, classes: int) -> None:
     if not isinstance(labels, Tensor):
-        raise TypeError(f"{argument}: {type(labels).__name__} came; a torch tensor is wanted")
+        raise TypeError(f"{argument} must be a torch tensor; got {type(labels).__name__}")
     if labels.dtype != torch.int64:
-        raise TypeError(f"{argument}: {labels.dtype} came; torch.int64 labels are wanted")
+        raise TypeError(f"{argument} must be torch.int64 labels; got {labels.dtype}")
     if labels.ndim != 1 or labels.numel() == 0:
         one_hot = ": write labels.reshape(-1), or labels.argmax(1) where they are one-hot"
         raise ValueError(
-            f"{argument}: shape {tuple(labels.shape)} came; (N,), N at least 1, is wanted"
+            f"{argument} must be (N,), N at least 1; got shape {tuple(labels.shape)}"
             + one_hot * (labels.ndim == 2)
         )
     for label in (int(labels.min()), int(labels.max())):
         if not 0 <= label < classes:
-            raise ValueError(
-                f"{argument}: label {label} came; labels from 0 to {classes - 1} are wanted"
-            )
+            raise ValueError(f"{argument} must hold labels from 0 to {classes - 1}; got {label}")
 
 
 def _check_count(argument: str, wanted: int | None, present: int) -> int:

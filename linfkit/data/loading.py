@@ -53,16 +53,16 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
         >>> assert digits.train_x.shape == (1437, 1, 8, 8) and digits.test_y.shape == (360,)
     """
     if not isinstance(name, str):
-        raise TypeError(f"name: {name!r} came; a string is wanted")
+        raise TypeError(f"name must be a string; got {name!r}")
     if not isinstance(root, str | Path | None):
-        raise TypeError(f"root: {root!r} came; the path of a folder is wanted")
+        raise TypeError(f"root must be the path of a folder; got {root!r}")
     if name == "digits":
         return _embedded_digits()
     if name not in STANDARD_FILES:
         nearest = difflib.get_close_matches(name.lower(), dataset_names(), n=1, cutoff=0)[0]
         raise ValueError(
-            f"name: {name!r} is no data set of ours; did you mean {nearest!r}? "
-            f"Known are {', '.join(dataset_names())}"
+            f"name must be one of {', '.join(dataset_names())}; got {name!r}: "
+            f"did you mean {nearest!r}?"
         )
     files = STANDARD_FILES[name]
     folder = expand_user(root) if root is not None else data_folder()

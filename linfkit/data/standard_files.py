@@ -10,9 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from linfkit.data.cifar import read_cifar, write_cifar
 from linfkit.data.dataset import Dataset
-from linfkit.data.idx import read_idx, write_idx
+from linfkit.data.formats import read_cifar, read_idx, write_cifar, write_idx
 from linfkit.data.tiny_imagenet import TinyImageNet
 
 
@@ -90,7 +89,9 @@ class Mnist:
             )
         largest = len(self.classes) - 1
         if labels.max() > largest:
-            raise ValueError(f"{labels_path}: label {labels.max()}; from 0 to {largest} are wanted")
+            raise ValueError(
+                f"{labels_path} must have labels from 0 to {largest}; got {labels.max()}"
+            )
         return images.unsqueeze(1), labels.long()
 
 
@@ -267,8 +268,8 @@ def _read_names(path: Path, known: tuple[str, ...]) -> tuple[str, ...]:
     if not path.is_file():
         return known
     if path.stat().st_size > 100 * len(known):
-        raise ValueError(f"{path}: {path.stat().st_size:,} bytes; {len(known)} names are wanted")
+        raise ValueError(f"{path} must have {len(known)} names; got {path.stat().st_size:,} bytes")
     names = tuple(path.read_text("utf-8-sig").split())
     if len(names) != len(known):
-        raise ValueError(f"{path}: {len(names)} names; {len(known)} are wanted")
+        raise ValueError(f"{path} must have {len(known)} names; got {len(names)}")
     return names

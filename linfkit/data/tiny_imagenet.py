@@ -10,7 +10,7 @@ import torch
 
 from linfkit._util.files import cache_folder
 from linfkit.data.dataset import Dataset
-from linfkit.data.jpeg import decoded_once
+from linfkit.data.formats import decoded_once
 
 SIDE = 64
 
@@ -68,12 +68,12 @@ def _read_wnids(path: Path) -> list[str]:
     wnids = path.read_text("utf-8-sig").split()
     if len(wnids) < 2 or len(set(wnids)) < len(wnids):
         raise ValueError(
-            f"{path}: {len(wnids)} classes, {len(set(wnids))} different ones; "
-            "at least two are wanted, each once"
+            f"{path} must have at least two classes, each once; got {len(wnids)}, "
+            f"{len(set(wnids))} different ones"
         )
     for wnid in wnids:
         if wnid != Path(wnid).name:
-            raise ValueError(f"{path}: {wnid[:80]!r} came; the name of a class's folder is wanted")
+            raise ValueError(f"{path} must have names of folders; got {wnid[:80]!r}")
     return wnids
 
 
@@ -95,11 +95,11 @@ def _read_annotations(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
                 annotated.append((folder / "images" / file, label_of[wnid]))
             case _:
                 raise ValueError(
-                    f"{path}, line {number}: {line[:80]!r} came; a file's name and a class of "
-                    "wnids.txt are wanted, with a tab between them"
+                    f"{path} must have a file's name, a tab and a class of wnids.txt on each line; "
+                    f"got {line[:80]!r} on line {number}"
                 )
     if not annotated:
-        raise ValueError(f"{path}: empty; a line for each validation image is wanted")
+        raise ValueError(f"{path} must have a line for each validation image; got none")
     return annotated
 
 

@@ -25,12 +25,10 @@ from PIL import Image
 from linfkit._util.files import cache_folder
 from linfkit.data import dataset as dataset_module
 from linfkit.data.augmentations import random_crop, random_flip
-from linfkit.data.cifar import read_cifar
 from linfkit.data.dataset import Dataset
-from linfkit.data.downloads import SOURCES
-from linfkit.data.idx import read_idx
+from linfkit.data.downloads import SOURCES, PublishedArchive, PublishedFile, PublishedFiles
+from linfkit.data.formats import decoded_once, read_cifar, read_idx
 from linfkit.data.loading import dataset_names, load_dataset
-from linfkit.data.published import PublishedArchive, PublishedFile, PublishedFiles
 from linfkit.data.standard_files import STANDARD_FILES
 
 DIGITS_FINGERPRINT = "72c74ecc8d139c605ab174ef26e44c4e1abdaf577e3113238562d53a4c055393"
@@ -140,7 +138,7 @@ class TestNames:
         ],
     )
     def test_unknown_ones_name_the_nearest(self, wrong, nearest):
-        with pytest.raises(ValueError, match=f"name: '{wrong}'.*did you mean '{nearest}'"):
+        with pytest.raises(ValueError, match=f"got '{wrong}': did you mean '{nearest}'"):
             load_dataset(wrong)
 
     def test_known_ones(self):
@@ -275,7 +273,9 @@ class TestStandardFiles:
         content = bytearray(gzip.decompress(path.read_bytes()))
         content[-1] = 10
         path.write_bytes(gzip.compress(content))
-        with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte.gz: label 10"):
+        with pytest.raises(
+            ValueError, match=r"t10k-labels-idx1-ubyte.gz must have labels from 0 to 9; got 10"
+        ):
             load_dataset("mnist", root=tmp_path)
 
     def test_cifar_names_its_classes_without_their_file(self, tmp_path):
@@ -295,7 +295,7 @@ class TestStandardFiles:
     def test_cifar_with_too_few_names(self, tmp_path):
         STANDARD_FILES["cifar10"].write(small_dataset("cifar10", SMALL["cifar10"]), tmp_path)
         (tmp_path / "cifar-10-batches-bin" / "batches.meta.txt").write_text("cat\ndog\n")
-        with pytest.raises(ValueError, match=r"batches.meta.txt: 2 names; 10 are wanted"):
+        with pytest.raises(ValueError, match=r"batches.meta.txt must have 10 names; got 2"):
             load_dataset("cifar10", root=tmp_path)
 
     def test_cifar100_has_fine_labels(self, tmp_path):
@@ -318,7 +318,7 @@ class TestStandardFiles:
         content[3 * 3074 + 1] = 100
         path.write_bytes(content)
         with pytest.raises(
-            ValueError, match=r"test.bin: label 100 in record 3; labels from 0 to 99"
+            ValueError, match=r"test.bin must have labels from 0 to 99; got 100 in record 3"
         ):
             load_dataset("cifar100", root=tmp_path)
 
@@ -412,27 +412,31 @@ class TestTinyImageNet:
             (lambda path: Image.new("L", (64, 64)).save(path, "PNG"), "no sound JPEG"),
             (
                 lambda path: Image.new("L", (64, 65)).save(path),
-                "64 × 65 pixels; 64 × 64 are wanted",
+                "64 × 64 pixels; got 64 × 65",
             ),
-            (lambda path: Image.new("L", (30_000, 1)).save(path), "30000 × 1 pixels"),
+            (lambda path: Image.new("L", (30_000, 1)).save(path), "got 30000 × 1"),
         ],
         ids=["truncated", "empty", "wrong magic", "wrong size", "far too large"],
     )
     def test_refuses_an_image(self, root, spoil, said):
         spoil(root / "train" / "n01" / "images" / "n01_1.JPEG")
-        with pytest.raises(ValueError, match=rf"n01_1\.JPEG: .*{said}"):
+        with pytest.raises(ValueError, match=rf"n01_1\.JPEG.*{said}"):
             load_dataset("tiny-imagenet", root=root.parent)
         assert not list((cache_folder() / "decoded").iterdir()), "nothing half done is kept"
 
     @pytest.mark.parametrize(
         ("file", "content", "said"),
         [
-            ("wnids.txt", "n01\nn02\nn01\n", r"3 classes, 2 different ones"),
-            ("wnids.txt", "", r"0 classes"),
-            ("val/val_annotations.txt", "", "empty"),
-            ("val/val_annotations.txt", "val_0.JPEG\tn01\nval_1.JPEG\n", "line 2: 'val_1.JPEG'"),
-            ("val/val_annotations.txt", "val_0.JPEG\tn07\t0\n", "line 1: .*n07"),
-            ("val/val_annotations.txt", "../val_0.JPEG\tn01\t0\n", "line 1: '../val_0"),
+            ("wnids.txt", "n01\nn02\nn01\n", r"got 3, 2 different ones"),
+            ("wnids.txt", "", r"got 0, "),
+            ("val/val_annotations.txt", "", "got none"),
+            (
+                "val/val_annotations.txt",
+                "val_0.JPEG\tn01\nval_1.JPEG\n",
+                "got 'val_1.JPEG' on line 2",
+            ),
+            ("val/val_annotations.txt", "val_0.JPEG\tn07\t0\n", "n07.* on line 1"),
+            ("val/val_annotations.txt", "../val_0.JPEG\tn01\t0\n", "got '../val_0.* on line 1"),
         ],
     )
     def test_refuses_a_list(self, root, file, content, said):
@@ -520,9 +524,12 @@ class TestIdxReader:
     @pytest.mark.parametrize(
         ("content", "said"),
         [
-            (b"", "starts with nothing"),
-            (b"\x00\x00\x08\x01" + HEADER[4:] + PIXELS, "starts with 00 00 08 01; 00 00 08 03"),
-            (b"\x00\x00\x0d\x03" + HEADER[4:] + PIXELS, "starts with 00 00 0d 03"),
+            (b"", "; got nothing"),
+            (
+                b"\x00\x00\x08\x01" + HEADER[4:] + PIXELS,
+                "must start with 00 00 08 03: .*; got 00 00 08 01",
+            ),
+            (b"\x00\x00\x0d\x03" + HEADER[4:] + PIXELS, "got 00 00 0d 03"),
             (HEADER[:9], "truncated within its header"),
             (HEADER + PIXELS[:-1], "truncated"),
             (HEADER + PIXELS + b"\x00", "more bytes follow"),
@@ -573,7 +580,7 @@ class TestCifarReader:
             (b"", "0 bytes"),
             (bytes(3072), "no whole number of records"),
             (bytes(3073 * 2 + 1), "no whole number of records"),
-            (bytes(3073) + b"\xc8" + bytes(3072), "label 200 in record 1"),
+            (bytes(3073) + b"\xc8" + bytes(3072), "got 200 in record 1"),
         ],
         ids=["empty", "short", "long", "label"],
     )
@@ -648,7 +655,7 @@ class TestOpenml:
             return SimpleNamespace(data=answer.data[:-1], target=answer.target[:-1])
 
         openml.change = shorten
-        with pytest.raises(ValueError, match=r"a table of \(29, "):
+        with pytest.raises(ValueError, match=r"at OpenML; got \(29, "):
             load_dataset(openml.dataset.name)
 
 
@@ -698,7 +705,7 @@ class TestPublished:
         content[-9] ^= 1
         path.write_bytes(content)
         with pytest.raises(
-            ValueError, match=rf"{path.name}: a file of MD5 \w{{32}} came; \w{{32}} is"
+            ValueError, match=rf"{path.name} must have MD5 \w{{32}}; got \w{{32}}: it was damaged"
         ):
             load_dataset(server.dataset.name)
         assert not list((cache_folder() / "data").iterdir()), "nothing half done is left"
@@ -716,9 +723,9 @@ class TestPublished:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            (lambda content: content[:-1], "theirs.bin: 5,999 bytes came; 6,000 are wanted"),
-            (lambda content: content + b"more", "at least 6,001 bytes came; 6,000 are wanted"),
-            (lambda content: content[::-1], "a file of MD5"),
+            (lambda content: content[:-1], "theirs.bin must have 6,000 bytes; got 5,999"),
+            (lambda content: content + b"more", "must have 6,000 bytes; got at least 6,001"),
+            (lambda content: content[::-1], "must have MD5"),
         ],
         ids=["truncated", "longer", "another"],
     )
@@ -871,24 +878,29 @@ class TestFromArrays:
     @pytest.mark.parametrize(
         ("argument", "value", "error", "said"),
         [
-            ("train_x", [[1, 2]], TypeError, "list came"),
-            ("train_x", IMAGES.astype(str), TypeError, "an array of <U3 came"),
-            ("train_x", IMAGES[:0], ValueError, r"shape \(0, 3, 4, 5\) came"),
+            ("train_x", [[1, 2]], TypeError, "got list"),
+            ("train_x", IMAGES.astype(str), TypeError, "got an array of <U3"),
+            ("train_x", IMAGES[:0], ValueError, r"got shape \(0, 3, 4, 5\)"),
             ("train_x", IMAGES[:, :, :3], ValueError, None),
-            ("train_y", LABELS[:4], ValueError, "4 labels came for the 6 images"),
-            ("train_y", LABELS * 1.0, TypeError, "torch.float64 came; integer labels"),
-            ("train_y", LABELS > 2, TypeError, "torch.bool came"),
-            ("train_y", LABELS - 1, ValueError, "label -1 came; labels from 0 to 4"),
+            ("train_y", LABELS[:4], ValueError, "each of the 6 images of train_x; got 4"),
+            ("train_y", LABELS * 1.0, TypeError, "integer labels; got torch.float64"),
+            ("train_y", LABELS > 2, TypeError, "got torch.bool"),
+            ("train_y", LABELS - 1, ValueError, "labels from 0 to 4; got -1"),
             (
                 "train_y",
                 LABELS[:, None],
                 ValueError,
-                r"shape \(6, 1\) came; \(N,\).* labels.reshape",
+                r"\(N,\).*; got shape \(6, 1\).* labels.reshape",
             ),
-            ("train_y", np.eye(6, dtype=int), ValueError, r"shape \(6, 6\) .* labels\.argmax\(1\)"),
-            ("train_y", list("012345"), TypeError, "an array of <U1 came"),
-            ("train_y", None, TypeError, "an array of object came"),
-            ("train_y", LABELS[:0], ValueError, r"shape \(0,\) came"),
+            (
+                "train_y",
+                np.eye(6, dtype=int),
+                ValueError,
+                r"shape \(6, 6\): .* labels\.argmax\(1\)",
+            ),
+            ("train_y", list("012345"), TypeError, "got an array of <U1"),
+            ("train_y", None, TypeError, "got an array of object"),
+            ("train_y", LABELS[:0], ValueError, r"got shape \(0,\)"),
             ("test_y", LABELS[:3] + 10**9, ValueError, None),
             ("classes", ("cat", "dog"), ValueError, None),
             ("classes", ("cat",), ValueError, "at least two names"),
@@ -899,36 +911,36 @@ class TestFromArrays:
         with pytest.raises(error, match=said) as fault:
             self.make(**{argument: value})
         if said:
-            assert str(fault.value).startswith(f"{argument}: ")
+            assert str(fault.value).startswith(f"{argument} must ")
 
     @pytest.mark.parametrize(
         ("argument", "value", "said"),
         [
-            ("train_x", IMAGES, "ndarray came; a torch tensor"),
-            ("test_x", torch.ones(3, 3, 4, 5), r"torch\.float32 came; torch\.uint8"),
-            ("train_y", LABELS, "ndarray came; a torch tensor"),
-            ("test_y", torch.zeros(3).int(), r"torch\.int32 came; torch\.int64"),
+            ("train_x", IMAGES, "a torch tensor; got ndarray"),
+            ("test_x", torch.ones(3, 3, 4, 5), r"torch\.uint8 .*; got torch\.float32"),
+            ("train_y", LABELS, "a torch tensor; got ndarray"),
+            ("test_y", torch.zeros(3).int(), r"torch\.int64 labels; got torch\.int32"),
             ("classes", ["cat"] * 5, "a tuple of strings"),
         ],
     )
     def test_made_of_its_parts_refuses_what_is_not_as_it_keeps_them(self, argument, value, said):
-        with pytest.raises(TypeError, match=f"^{argument}: .*{said}"):
+        with pytest.raises(TypeError, match=f"^{argument} must be .*{said}"):
             dataclasses.replace(self.make(), **{argument: value})
 
     def test_of_images_that_differ_in_shape(self):
-        with pytest.raises(ValueError, match=r"test_x: .*\(3, 4, 5\) came; \(3, 3, 5\)"):
+        with pytest.raises(ValueError, match=r"test_x must .*\(3, 3, 5\); got \(3, 4, 5\)"):
             self.make(train_x=self.IMAGES[:, :, :3])
 
     def test_of_labels_that_are_no_count(self):
-        with pytest.raises(ValueError, match="label 1,000,000,002 among 9 labels"):
+        with pytest.raises(ValueError, match="got label 1,000,000,002 among 9 labels"):
             self.make(test_y=self.LABELS[:3] + 10**9)
 
     def test_of_labels_without_a_class(self):
-        with pytest.raises(ValueError, match="train_y: label 5 came; labels from 0 to 1"):
+        with pytest.raises(ValueError, match="train_y must hold labels from 0 to 1; got 5"):
             self.make(classes=("cat", "dog"))
 
     def test_of_equal_pixels_have_no_scale(self):
-        with pytest.raises(ValueError, match="train_x: all pixels are equal"):
+        with pytest.raises(ValueError, match="train_x must have at least two levels"):
             _ = self.make(train_x=np.zeros_like(self.IMAGES)).pixel_scale
 
     def test_means_are_the_channels_own(self):
@@ -1101,8 +1113,8 @@ class TestAugmentation:
     @pytest.mark.parametrize(
         ("images", "padding", "error", "said"),
         [
-            (IMAGES[0], 1, ValueError, r"^images: shape \(3, 7, 5\) came"),
-            ("cat", 1, TypeError, "^images: str came"),
+            (IMAGES[0], 1, ValueError, r"^images must be .*; got shape \(3, 7, 5\)"),
+            ("cat", 1, TypeError, "^images must be .*; got str"),
             (IMAGES, -1, ValueError, "^padding must be at least 0; got -1"),
             (IMAGES, 0.5, TypeError, "^padding must be a whole number; got 0.5"),
             (IMAGES, True, TypeError, "^padding must be a whole number; got True"),
@@ -1114,7 +1126,7 @@ class TestAugmentation:
 
     def test_refuses_an_unknown_padding(self):
         with pytest.raises(
-            ValueError, match=r"^padding_mode: 'mirror' came; 'replicate' or 'zeros'"
+            ValueError, match=r"^padding_mode must be 'replicate' or 'zeros'; got 'mirror'"
         ):
             random_crop(self.IMAGES, 1, generator(), "mirror")
 
@@ -1123,3 +1135,13 @@ class TestAugmentation:
     def test_shifts_are_the_same_on_every_device(self):
         here = random_crop(self.IMAGES, 2, generator())
         assert random_crop(self.IMAGES.cuda(), 2, generator()).cpu().equal(here)
+
+
+def test_decoded_images_stay_in_memory_where_none_can_be_kept(tmp_path):
+    path, kept = tmp_path / "grey.JPEG", tmp_path / "in the way" / "kept.npy"
+    Image.new("L", (8, 8), 128).save(path)
+    kept.parent.write_text("a file where the folder should be")
+    with pytest.warns(RuntimeWarning, match="decoded images stay in memory"):
+        images = decoded_once([path] * 3, side=8, kept=kept)
+    assert images.shape == (3, 3, 8, 8)
+    assert (images == 128).all()

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from linfkit.course import published
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import dataset_names
-from linfkit.data.sizes import SIZES
 from linfkit.nn.convnets import Conv, LpDistAlexNet, LpDistLeNet, LpDistVGG, Pool
 from linfkit.recipes import Recipe, load_recipe, recipe_names
 from linfkit.training.building import initial_model
@@ -190,12 +189,24 @@ def in_epochs(share: float | tuple[float, ...], epochs: int) -> object:
     return pytest.approx([one * epochs for one in shares])
 
 
+#: Shape of an image, and number of classes.
+SHAPES = {
+    "digits": ((1, 8, 8), 10),
+    "mnist": ((1, 28, 28), 10),
+    "fashion-mnist": ((1, 28, 28), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "tiny-imagenet": ((3, 64, 64), 200),
+}
+
+
 def random_images(dataset: str) -> Dataset:
     """Eight images to train on and eight to test on, of the data set's shape and classes."""
-    size, generator = SIZES[dataset], torch.Generator().manual_seed(0)
-    x = torch.randint(256, (8, *size.image_shape), generator=generator, dtype=torch.uint8)
-    y = torch.randint(size.classes, (8,), generator=generator)
-    names = [str(label) for label in range(size.classes)]
+    shape, classes = SHAPES[dataset]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (8, *shape), generator=generator, dtype=torch.uint8)
+    y = torch.randint(classes, (8,), generator=generator)
+    names = [str(label) for label in range(classes)]
     return Dataset.from_arrays(x, y, x, y, classes=names, name=dataset)
 
 

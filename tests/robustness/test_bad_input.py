@@ -35,8 +35,7 @@ import linfkit as lk
 from linfkit._util.workers import local_cluster
 from linfkit.cli.app import app
 from linfkit.data.downloads import SOURCES as DOWNLOADS
-from linfkit.data.openml import OpenmlTable
-from linfkit.data.published import PublishedArchive, PublishedFile
+from linfkit.data.downloads import OpenmlTable, PublishedArchive, PublishedFile
 from linfkit.nn.checkpoints import write_tensors
 from linfkit.reproduce.reproduction import reproduce
 from linfkit.training.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
@@ -139,16 +138,38 @@ ARGUMENTS = [
         ValueError,
         "a bound is NaN",
     ),
-    Case("Dataset", lambda: data_set(train_x=[0]), TypeError, "^train_x: list came"),
+    Case("Dataset", lambda: data_set(train_x=[0]), TypeError, "^train_x must be .*; got list"),
     Case("Dataset", lambda: data_set(PIXELS - 0.5), ValueError, "^train_x must be uint8 pixels, o"),
     Case("Dataset", lambda: data_set(PIXELS.astype(int)), TypeError, "^train_x must be uint8 pixe"),
-    Case("Dataset", lambda: data_set(test_x=PIXELS[:0]), ValueError, r"^test_x: shape \(0, 1, 5"),
-    Case("Dataset", lambda: data_set(train_y=DIGITS - 1), ValueError, "^train_y: label -1 came"),
-    Case("Dataset", lambda: data_set(train_y=DIGITS / 1.0), TypeError, "^train_y: torch.float64"),
-    Case("Dataset", lambda: data_set(train_y=DIGITS[:2]), ValueError, "^train_y: 2 labels came"),
-    Case("Dataset", lambda: data_set(classes=()), ValueError, "^classes: .* two names are wanted"),
-    Case("Dataset", lambda: data_set(classes=10), TypeError, "^classes: 10 came"),
-    Case("Dataset", lambda: data_set(train_y=10**6 * DIGITS), ValueError, "^classes: none came"),
+    Case(
+        "Dataset",
+        lambda: data_set(test_x=PIXELS[:0]),
+        ValueError,
+        r"^test_x must be .*; got shape \(0, 1, 5",
+    ),
+    Case(
+        "Dataset",
+        lambda: data_set(train_y=DIGITS - 1),
+        ValueError,
+        "^train_y must hold labels .*; got -1",
+    ),
+    Case(
+        "Dataset",
+        lambda: data_set(train_y=DIGITS / 1.0),
+        TypeError,
+        "^train_y must be integer labels; got torch.float64",
+    ),
+    Case(
+        "Dataset",
+        lambda: data_set(train_y=DIGITS[:2]),
+        ValueError,
+        "^train_y must hold one label .*; got 2",
+    ),
+    Case(
+        "Dataset", lambda: data_set(classes=()), ValueError, "^classes must be at least two names"
+    ),
+    Case("Dataset", lambda: data_set(classes=10), TypeError, "^classes must be .*; got 10"),
+    Case("Dataset", lambda: data_set(train_y=10**6 * DIGITS), ValueError, "^classes must be given"),
     Case(
         "Dataset", lambda: digits().subset(0), ValueError, "^train_images must be at least 1; got 0"
     ),
@@ -336,8 +357,18 @@ ARGUMENTS = [
         "^steps must be at least 1",
     ),
     Case("load_dataset", lambda: lk.load_dataset("mnits"), ValueError, "did you mean 'mnist'"),
-    Case("load_dataset", lambda: lk.load_dataset(["mnist"]), TypeError, r"^name: \['mnist'\] came"),
-    Case("load_dataset", lambda: lk.load_dataset("mnist", root=3), TypeError, "^root: 3 came"),
+    Case(
+        "load_dataset",
+        lambda: lk.load_dataset(["mnist"]),
+        TypeError,
+        r"^name must be a string; got \['mnist'\]",
+    ),
+    Case(
+        "load_dataset",
+        lambda: lk.load_dataset("mnist", root=3),
+        TypeError,
+        "^root must be .*; got 3",
+    ),
     Case("load_dataset", lambda: lk.load_dataset("mnist", "."), FileNotFoundError, "^mnist: root"),
     Case("load_model", lambda: lk.load_model("no-such"), FileNotFoundError, "^no checkpoint at no"),
     Case(
@@ -642,9 +673,9 @@ lr = 0.1
 FILES = [
     read_mnist("truncated", "truncated", train_images=idx(2, 4, 4, content=bytes(31))),
     read_mnist("too long", "more bytes follow", train_images=idx(2, 4, 4, content=bytes(33))),
-    read_mnist("empty", "starts with nothing", train_images=b""),
+    read_mnist("empty", "got nothing", train_images=b""),
     read_mnist("bomb", r"declares 1,683,627,180,032 bytes", train_images=idx(2**31, 28, 28)),
-    read_mnist("label 10", "label 10; from 0 to 9", train_labels=idx(2, content=b"\x00\x0a")),
+    read_mnist("label 10", "labels from 0 to 9; got 10", train_labels=idx(2, content=b"\x00\x0a")),
     read_mnist("no images", "no pixels", train_images=idx(0, 4, 4), train_labels=idx(0)),
     read_mnist("no gzip", "no sound gzip file", t10k_labels=b"\x1f\x8b" + bytes(40)),
     read_mnist(
@@ -653,12 +684,12 @@ FILES = [
     read_mnist("gzip bomb", "declares 1,000,000,000 bytes", train_images=gigabyte_of_zeros()),
     read_cifar("truncated", bytes(3072), "no whole number of records"),
     read_cifar("empty", b"", "no whole number of records"),
-    read_cifar("label 255", b"\xff" + bytes(3072), "label 255 in record 0"),
+    read_cifar("label 255", b"\xff" + bytes(3072), "got 255 in record 0"),
+    read_tiny_imagenet("path in the classes", "must have names of folders", wnids="n1\n../../n3\n"),
     read_tiny_imagenet(
-        "path in the classes", "the name of a class's folder is wanted", wnids="n1\n../../n3\n"
-    ),
-    read_tiny_imagenet(
-        "path in the list", "a file's name and a class", annotated="../a.JPEG\tn1\n"
+        "path in the list",
+        "must have a file's name, a tab and a class",
+        annotated="../a.JPEG\tn1\n",
     ),
     read_tiny_imagenet("no JPEG", "no sound JPEG file"),
     FileCase("archive without the member", archive("../wanted.bin"), bring_archive, "'wanted.bin'"),

@@ -29,8 +29,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import linfkit as lk
-from linfkit.data.cifar import read_cifar
-from linfkit.data.idx import FREE, read_idx
+from linfkit.data.formats import FREE, read_cifar, read_idx
 from linfkit.nn.checkpoints import read_tensors, save_model
 
 #: PyTorch has its doubts about some files, and says so, before it fails to read them.

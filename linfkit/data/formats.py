@@ -1,0 +1,273 @@
+"""Formats of image files: IDX as MNIST has it, CIFAR's records, and JPEG.
+
+IDX: two zero bytes, the type (8: unsigned bytes, the only one MNIST has), the number of dimensions,
+each dimension as a big-endian 32-bit integer, then the bytes; often gzipped. CIFAR: records of one
+or two label bytes and 3,072 pixel bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import secrets
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+__all__ = ["decoded_once", "read_cifar", "read_idx", "read_jpeg", "write_cifar", "write_idx"]
+
+LARGEST = 2**30  # bytes that are read at most; MNIST's largest file holds 47 million
+#: Bytes that any gzipped file may hold, however small it is, and bytes for each of its own beyond
+#: that: MNIST's images pack five into one, and deflate would pack a thousand.
+FREE, DENSEST = 2**24, 100
+PIECE = 2**16  # bytes that are read at once
+CIFAR_SHAPE = (3, 32, 32)  # red, green, blue, each row by row
+CIFAR_PIXELS = 3 * 32 * 32
+
+
+def read_idx(path: Path, dimensions: int) -> Tensor:
+    """The array in an IDX file of unsigned bytes, gzipped if its name ends in `.gz`.
+
+    Nothing is allocated on the header's word alone: it must agree with the size of the file, and
+    no more is unpacked than it declares.
+
+    Args:
+        path: The file.
+        dimensions: How many dimensions are wanted: 3 for images, 1 for labels.
+
+    Returns:
+        uint8, with the shape that the header states.
+
+    Raises:
+        ValueError: A file that is not of this format, or longer or shorter than its header says.
+        FileNotFoundError: No such file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "labels-idx1-ubyte.gz")
+        ...     write_idx(path, torch.tensor([5, 0, 4], dtype=torch.uint8))
+        ...     assert read_idx(path, dimensions=1).tolist() == [5, 0, 4]
+    """
+    on_disk = path.stat().st_size
+    packed = path.suffix == ".gz"
+    try:
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            shape = _read_header(path, stream, dimensions)
+            size = math.prod(shape)
+            room = max(FREE, DENSEST * on_disk) if packed else on_disk
+            if size > min(room, LARGEST):
+                raise ValueError(
+                    f"{path}: its header declares {size:,} bytes of shape {shape}, more than "
+                    + (
+                        "are ever read"
+                        if size > LARGEST
+                        else f"a file of {on_disk:,} bytes can hold; it is truncated, or no IDX"
+                    )
+                )
+            content = _read_up_to(stream, size)
+            behind = stream.read(1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as fault:
+        raise ValueError(f"{path}: no sound gzip file ({fault}); fetch it anew") from fault
+    if len(content) < size:
+        raise ValueError(
+            f"{path}: truncated; its header declares {size:,} bytes of shape {shape}, "
+            f"but {len(content):,} follow"
+        )
+    if behind:
+        raise ValueError(
+            f"{path}: more bytes follow than the {size:,} of shape {shape} that its header declares"
+        )
+    return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(shape))
+
+
+def write_idx(path: Path, array: Tensor) -> None:
+    """Write a uint8 array as an IDX file, gzipped if its name ends in `.gz`.
+
+    The same array makes the same bytes.
+    """
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
+    content = header + array.contiguous().numpy().tobytes()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, compresslevel=6, mtime=0)
+    path.write_bytes(content)
+
+
+def _read_up_to(stream: io.BufferedIOBase, size: int) -> bytearray:
+    """Read so many bytes, or fewer at the end; memory is taken as they come."""
+    content = bytearray()
+    while piece := stream.read(min(PIECE, size - len(content))):
+        content += piece
+    return content
+
+
+def _read_header(path: Path, stream: io.BufferedIOBase, dimensions: int) -> tuple[int, ...]:
+    wanted = bytes([0, 0, 8, dimensions])
+    magic = stream.read(4)
+    if magic != wanted:
+        raise ValueError(
+            f"{path} must start with {wanted.hex(' ')}: IDX, unsigned bytes, {dimensions} "
+            f"dimension{'s' * (dimensions > 1)}; got {magic.hex(' ') or 'nothing'}"
+        )
+    lengths = stream.read(4 * dimensions)
+    if len(lengths) < 4 * dimensions:
+        raise ValueError(f"{path}: truncated within its header")
+    return tuple(int(length) for length in np.frombuffer(lengths, dtype=">u4"))
+
+
+def read_cifar(path: Path, classes: int = 10, label_bytes: int = 1) -> tuple[Tensor, Tensor]:
+    """The images and labels of one batch.
+
+    Args:
+        path: The file.
+        classes: Labels are below this.
+        label_bytes: How many bytes of labels a record starts with; the last of them is taken. One
+            for CIFAR-10; two for CIFAR-100, where a coarse label stands before the fine one.
+
+    Returns:
+        uint8 (N, 3, 32, 32) and int64 (N,), from 0 to `classes - 1`.
+
+    Raises:
+        ValueError: A file that is no whole number of records, or a label too large.
+        FileNotFoundError: No such file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> images = torch.full((2, 3, 32, 32), 7, dtype=torch.uint8)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "test_batch.bin")
+        ...     write_cifar(path, images, torch.tensor([3, 9]))
+        ...     read_images, read_labels = read_cifar(path)
+        >>> assert read_images.equal(images) and read_labels.tolist() == [3, 9]
+    """
+    record = label_bytes + CIFAR_PIXELS
+    size = path.stat().st_size
+    if size == 0 or size % record:
+        raise ValueError(
+            f"{path}: {size:,} bytes, no whole number of records of {record:,} bytes; truncated, "
+            f"or no batch of CIFAR-{classes}'s binary version"
+        )
+    records = np.fromfile(path, dtype=np.uint8).reshape(-1, record)
+    labels = records[:, label_bytes - 1]
+    if labels.max() >= classes:
+        first = int((labels >= classes).argmax())
+        raise ValueError(
+            f"{path} must have labels from 0 to {classes - 1}; got {labels[first]} in record "
+            f"{first:,}"
+        )
+    images = records[:, label_bytes:].reshape(-1, *CIFAR_SHAPE)
+    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+
+
+def write_cifar(path: Path, images: Tensor, labels: Tensor) -> None:
+    """Write uint8 images (N, 3, 32, 32) and their labels (N,) as one batch of CIFAR-10."""
+    pixels = images.reshape(len(images), -1).numpy()
+    records = np.concatenate([labels.numpy().astype(np.uint8)[:, None], pixels], axis=1)
+    records.tofile(path)
+
+
+def read_jpeg(path: Path, side: int) -> NDArray[np.uint8]:
+    """The pixels of a square JPEG file, (3, side, side): red, green, blue; grey ones three times.
+
+    The size that its header declares is checked before anything is decoded.
+
+    Raises:
+        ValueError: A file that is no JPEG, is damaged, or is not of that size.
+        FileNotFoundError: No such file.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "grey.JPEG")
+        ...     Image.new("L", (8, 8), 128).save(path)
+        ...     assert (read_jpeg(path, side=8) == 128).all()
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            if image.size != (side, side):
+                raise ValueError(
+                    f"{path} must be an image of {side} × {side} pixels; "
+                    f"got {image.width} × {image.height}"
+                )
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except FileNotFoundError:
+        raise
+    except (OSError, Image.DecompressionBombError) as fault:
+        raise ValueError(f"{path}: no sound JPEG file ({fault}); fetch it anew") from fault
+
+
+def decoded_once(paths: Sequence[Path], side: int, kept: Path) -> NDArray[np.uint8]:
+    """The pixels of many JPEG files, (N, 3, side, side), from the file they are kept in.
+
+    Where that file is not there, or is of another size, they are decoded into it first: written
+    beside and renamed, so that it is whole or not there. Where none can be written, they are
+    decoded into memory, with a warning. Otherwise the file is mapped, not read: pages come into
+    memory as they are used, and what is changed in them stays in memory.
+
+    Args:
+        paths: The JPEG files; another list of files needs another `kept`.
+        side: Height and width of every image.
+        kept: A ``.npy`` file.
+
+    Raises:
+        ValueError: As `read_jpeg`, of the first file that is not sound; nothing is kept.
+        FileNotFoundError: One of the files is not there.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from PIL import Image
+        >>> with TemporaryDirectory() as folder:
+        ...     path, kept = Path(folder, "grey.JPEG"), Path(folder, "kept.npy")
+        ...     Image.new("L", (8, 8), 128).save(path)
+        ...     shape = decoded_once([path] * 5, side=8, kept=kept).shape
+        ...     assert shape == (5, 3, 8, 8) and kept.is_file()
+    """
+    shape = (len(paths), 3, side, side)
+    images = _mapped(kept, shape)
+    return _decode(paths, shape, kept) if images is None else images
+
+
+def _mapped(kept: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    try:
+        # A mapped file holds no pickle, and must be as long as its header says.
+        images = np.load(kept, mmap_mode="c")
+    except (OSError, ValueError, EOFError):
+        return None
+    return images if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _decode(paths: Sequence[Path], shape: tuple[int, ...], kept: Path) -> NDArray[np.uint8]:
+    """Decode files into one that is kept, or into memory where none can be written."""
+    beside = kept.with_name(f".{kept.name}.{secrets.token_hex(4)}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        images = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
+    except OSError as error:
+        warnings.warn(f"decoded images stay in memory: {error}", RuntimeWarning, stacklevel=3)
+        return _fill(np.empty(shape, np.uint8), paths)
+    try:
+        _fill(images, paths).flush()
+        del images  # some systems rename no file that is mapped
+        beside.replace(kept)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return np.load(kept, mmap_mode="c")
+
+
+def _fill(images: Any, paths: Sequence[Path]) -> Any:
+    for place, path in enumerate(tqdm(paths, "Decoding, this once", unit="image")):
+        images[place] = read_jpeg(path, side=images.shape[-1])
+    return images
