@@ -154,8 +154,8 @@ _MODULES = {
     "hinge_loss": "training.losses",
     "mixed_loss": "training.losses",
     "zero_hinge": "training.losses",
-    "LpAdamW": "training.lp_optimizers",
-    "Madam": "training.lp_optimizers",
+    "LpAdamW": "training.optimizers",
+    "Madam": "training.optimizers",
     "Run": "training.runs",
 }
 
