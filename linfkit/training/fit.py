@@ -166,28 +166,25 @@ def _fit_in(
     else:
         on_rank_zero(folder.clear)
     on_rank_zero(lambda: folder.begin(training.recipe, training.history))
-    saved_at, saved_step = time.monotonic(), training.step
+    saved_at = time.monotonic()
 
     def save_checkpoint() -> None:
-        nonlocal saved_at, saved_step
+        nonlocal saved_at
         folder.save_checkpoint(*training.state())
-        saved_at, saved_step = time.monotonic(), training.step
-
-    def keep() -> None:
-        age = time.monotonic() - saved_at
-        epoch_ended = training.step % training.steps_per_epoch == 0
-        if epoch_ended:
-            folder.add_to_history(training.history[-1])
-        if age >= checkpoint_every or (epoch_ended and age >= 1):
-            save_checkpoint()
+        saved_at = time.monotonic()
 
     with deferred_interrupts() as interrupted:
 
         def after_step() -> None:
-            if is_first():
-                keep()
+            age = time.monotonic() - saved_at
+            epoch_ended = training.step % training.steps_per_epoch == 0
+            due = age >= checkpoint_every or (epoch_ended and age >= 1)
+            if is_first() and epoch_ended:
+                folder.add_to_history(training.history[-1])
+            if is_first() and due:
+                save_checkpoint()
             if any_rank(interrupted()):
-                if is_first() and saved_step < training.step:
+                if is_first() and not due:
                     save_checkpoint()
                 raise KeyboardInterrupt
 

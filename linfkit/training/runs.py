@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,7 @@ __all__ = ["Run", "RunFolder", "run_key"]
 DECIDING = ("_util", "certification", "data", "functional.py", "kernels", "nn", "training")
 
 #: All files of a finished run, in the order in which they are written.
-FILES = ("recipe.toml", "history.jsonl", "history.csv", AVERAGED, RAW)
+FILES = ("recipe.toml", "history.jsonl", AVERAGED, RAW)
 
 
 @dataclass(frozen=True)
@@ -167,16 +165,14 @@ class RunFolder:
         return None
 
     def begin(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
-        """Write what a run under way shows: its recipe, and its history so far."""
+        """Write the recipe of a run under way, and its history so far."""
         write_atomically(self.path / "recipe.toml", recipe.to_toml().encode())
         self._write_history(history)
 
     def add_to_history(self, row: Mapping[str, float]) -> None:
-        """Append an epoch to `history.jsonl` and `history.csv`."""
+        """Append an epoch to `history.jsonl`."""
         with (self.path / "history.jsonl").open("a", encoding="utf-8", newline="") as lines:
             lines.write(_as_json_line(row))
-        with (self.path / "history.csv").open("a", encoding="utf-8", newline="") as table:
-            table.write(_as_csv([row], head=table.tell() == 0))
 
     def save_run(self, run: Run, data: Dataset) -> None:
         """Write a finished run."""
@@ -222,10 +218,8 @@ class RunFolder:
         self.checkpoint_before.unlink(missing_ok=True)
 
     def _write_history(self, history: list[dict[str, float]]) -> None:
-        lines = "".join(_as_json_line(row) for row in history)
+        lines = "".join(map(_as_json_line, history))
         write_atomically(self.path / "history.jsonl", lines.encode())
-        table = _as_csv(history, head=True) if history else ""
-        write_atomically(self.path / "history.csv", table.encode())
 
     def _check_key(self, header: Mapping[str, Any], place: Path) -> None:
         if header.get("key") != self.key:
@@ -279,12 +273,3 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
 def _as_json_line(row: Mapping[str, float]) -> str:
     """One row of the history; p=∞ in quotes, since JSON knows no infinity."""
     return json.dumps({k: v if math.isfinite(v) else str(v) for k, v in row.items()}) + "\n"
-
-
-def _as_csv(rows: Sequence[Mapping[str, float]], head: bool) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    if head:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -733,7 +733,7 @@ FILES = [
     FileCase(
         "run of a damaged net",
         checkpoint({"history": 3}),
-        lambda at: SavedNet(at / "net.safetensors"),
+        lambda at: SavedNet.read(at / "net.safetensors"),
         "must be a file of a run",
     ),
     FileCase(
