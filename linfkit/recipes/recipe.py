@@ -118,25 +118,25 @@ class Recipe(BaseModel):
     description: str = ""
     """Its purpose, in a sentence."""
     source: str = ""
-    """The paper and the row of its table that it follows; empty for our own."""
+    """Paper and row of its table that it follows; empty for our own."""
     published: Annotated[Number, Field(ge=0, le=100)] | None = None
-    """The certified accuracy at `eps` that the source reports, in percent."""
+    """Certified accuracy at `eps` that the source reports, in percent."""
 
     dataset: Name
-    """A name that `load_dataset` knows, or that of your own data, handed to `fit`."""
+    """Name that `load_dataset` knows, or that of your own data, passed to `fit`."""
     train_images: Count | None = None
-    """The first so many images train."""
+    """Number of training images, the first ones; None: all."""
     test_images: Count | None = None
-    """The first so many images test."""
+    """Number of test images, the first ones; None: all."""
     label_noise: FromZeroToOne = 0.0
     """Share of the training labels that are drawn anew from all classes."""
     label_noise_seed: Natural = 0
     """Seed that chooses those labels and their new classes."""
 
     eps: FromZeroToOne
-    """The ε that certified accuracy is reported at."""
+    """ε at which certified accuracy is reported."""
     eps_train: Positive
-    """The ε that the loss asks a margin for: θ = 2·ε_train."""
+    """ε for which the loss asks a margin: θ = 2·ε_train."""
     loss: Literal["mixed", "hinge", "cross_entropy"] = "mixed"
     """Loss to minimise; all but the cross-entropy ask for the margin θ."""
     kappa: FromZeroToOne = 0.25
@@ -147,7 +147,7 @@ class Recipe(BaseModel):
     """Fractions of the run at which the ε of the worst logits starts to rise from 0 and reaches
     `eps_train`; None: it is `eps_train` from the start."""
     eps_smooth_start: FromZeroToOne = 0.0
-    """The share of that ramp over which ε rises as a quartic, before it rises as a line."""
+    """Fraction of that ramp over which ε rises as a quartic, before it rises as a line."""
     lam_start: Positive = 0.1
     """Mixed loss alone: the weight λ of the cross-entropy before the ramp."""
     lam_end: Positive = 0.0005
@@ -158,7 +158,7 @@ class Recipe(BaseModel):
     width: Count
     """Neurons of each layer but the last; of a convolutional net, of the layer before the last."""
     depth: Natural = 0
-    """Layers, the last one counted; 0 for convolutional nets, which have a depth of their own."""
+    """Layers, the last one counted; 0 for convolutional nets, whose depth is fixed."""
     rho: BelowOne = 0.0
     """SortNet alone: the share of a neuron's inputs that training drops at random."""
     mlp_hidden: Count | None = None
@@ -189,13 +189,13 @@ class Recipe(BaseModel):
     weight_decay: NotNegative = 0.0
     """ℓp weight decay of the distance layers; `lp_adamw` alone."""
     mlp_weight_decay: NotNegative = 0.0
-    """The usual weight decay of a hybrid's MLP; `lp_adamw` alone."""
+    """Usual weight decay of a hybrid's MLP; `lp_adamw` alone."""
     lr: Positive
-    """The learning rate, for weights in the units of normalised pixels."""
+    """Learning rate, for weights in the units of normalised pixels."""
     lr_schedule: Literal["cosine", "constant", "steps"] = "cosine"
     """Course of the learning rate: to 0 along half a cosine, constant, or falling in steps."""
     lr_hold: BelowOne = 0.0
-    """The share of the run before the cosine begins."""
+    """Fraction of the run before the cosine begins."""
     lr_steps: Steps = ()
     """Fractions of the run at which the learning rate takes its steps."""
     lr_factor: Positive = 0.2
@@ -207,7 +207,7 @@ class Recipe(BaseModel):
     flip: bool = False
     """Mirror training images, each with probability 1/2."""
     ema_decay: BelowOne = 0.99
-    """The largest decay of the moving average of the weights."""
+    """Largest decay of the moving average of the weights."""
     seeds: Seeds = (0,)
     """One run each."""
 
@@ -263,7 +263,7 @@ class Recipe(BaseModel):
 
     @property
     def theta(self) -> float:
-        """The margin that the loss asks for, θ = 2·ε_train, in pixels."""
+        """Margin that the loss asks for, θ = 2·ε_train, in pixels."""
         return 2 * self.eps_train
 
     @property
@@ -310,7 +310,7 @@ class Recipe(BaseModel):
         return cls(**_parse_toml(text))
 
     def to_toml(self) -> str:
-        """The recipe as TOML, one key a line, which `from_toml` reads back as it was.
+        """Write the recipe as TOML, one key a line; `from_toml` reads it back equal.
 
         Example:
             >>> recipe = load_recipe("digits-small")
@@ -321,7 +321,7 @@ class Recipe(BaseModel):
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """A packaged recipe by its name, or your own by the path of its TOML file.
+    """Load a packaged recipe by its name, or your own by the path of its TOML file.
 
     A text that ends in `.toml` or has a folder in it is a path. If a file does not state the
     `name`, it is that of the file.
@@ -357,7 +357,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The names of the packaged recipes, in alphabetical order.
+    """Names of the packaged recipes, in alphabetical order.
 
     Example:
         >>> assert "digits-small" in recipe_names()

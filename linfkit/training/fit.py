@@ -115,12 +115,12 @@ def fit(
         return training.finished(folder=None)
     folder = RunFolder.of(run_key(recipe, seed, data, own_model), out)
     if resume and any_rank((folder.path / RAW).is_file()):
-        with suppress(FileNotFoundError):  # somebody begins anew at this moment
-            # what is finished is read without a lock, which is a file to be written
+        with suppress(FileNotFoundError):  # another process starts it again at this moment
+            # read without a lock, since that is a file to be written
             run = folder.load_run(recipe, seed, training.model, training.ema.module)
             if run is not None:
                 return run
-    # in the cache, whoever comes second takes what is there
+    # in the cache, the second process takes the first one's run
     with entered_on_rank_zero(folder_lock(folder.path, wait=out is None, otherwise=IN_USE)):
         return _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
 

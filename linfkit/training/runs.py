@@ -42,10 +42,10 @@ FILES = ("recipe.toml", "history.jsonl", AVERAGED, RAW)
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training run.
+    """Finished training run.
 
     Attributes:
-        recipe: what was asked for.
+        recipe: of the run.
         seed: of initial weights, batch order and augmentation.
         model: the net with its raw weights, in evaluation mode, at the p where training ended.
         ema_model: the same with the moving average of the weights.
@@ -76,7 +76,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run: its checkpoint while it is under way, then its nets and history.
+    """Folder of a run: its checkpoint while it is in progress, then its nets and history.
 
     Attributes:
         path: the folder.
@@ -88,7 +88,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, key: str, out: str | Path | None) -> RunFolder:
-        """The folder of a run: the one that was asked for, or else its place in the cache.
+        """Folder of a run: `out`, or else its place in the cache.
 
         >>> RunFolder.of("0123abcd", None).path.name
         '0123abcd'
@@ -97,12 +97,12 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The state from which the run goes on."""
+        """File of the newest state."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def checkpoint_before(self) -> Path:
-        """The state before that one, in case the newest is damaged."""
+        """File of the state before it, in case the newest is damaged."""
         return self.path / "checkpoint-before.safetensors"
 
     @property
@@ -118,7 +118,7 @@ class RunFolder:
         return True
 
     def files(self) -> dict[str, bytes]:
-        """The contents of a finished run's files, by name."""
+        """Read a finished run's files, by name."""
         return {name: (self.path / name).read_bytes() for name in FILES}
 
     def take(self, files: Mapping[str, bytes]) -> None:
@@ -144,7 +144,7 @@ class RunFolder:
             ) from error
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state of the run, if it was under way: the newest that is whole.
+        """Read the newest undamaged state of a run in progress; None if there is none.
 
         Raises:
             ValueError: no checkpoint is whole, or one is another run's.
@@ -190,7 +190,7 @@ class RunFolder:
     def load_run(
         self, recipe: Recipe, seed: int, model: nn.Module, ema_model: nn.Module
     ) -> Run | None:
-        """The finished run, its weights loaded into the given nets, or None if it is not finished.
+        """Load the finished run's weights into the given nets; None if it is not finished.
 
         Raises:
             ValueError: a file is damaged, or another run's.
@@ -254,7 +254,7 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
     """Hash of everything that decides a run, the code that trains included.
 
     Args:
-        recipe: what is asked for.
+        recipe: of the run.
         seed: of the run.
         data: what it is trained on, as the recipe asks.
         own_model: the net in place of the recipe's, if any.

@@ -45,7 +45,7 @@ class DataIdentity(BaseModel, frozen=True):
 
 
 class SavedNet(BaseModel, frozen=True):
-    """Net in a file that linfkit wrote; the net itself is built when it is first asked for.
+    """Net in a file that linfkit wrote; the net itself is built at its first use.
 
     Attributes:
         path: the file.
@@ -92,7 +92,7 @@ class SavedNet(BaseModel, frozen=True):
 
     @cached_property
     def model(self) -> nn.Module:
-        """The net, in evaluation mode."""
+        """Build the net, in evaluation mode."""
         return load_model(self.path)
 
     @cached_property
@@ -107,7 +107,7 @@ class SavedNet(BaseModel, frozen=True):
 
     @property
     def eps(self) -> float:
-        """The ε that the recipe reports at.
+        """ε that the recipe reports at.
 
         Raises:
             ValueError: the file names no recipe.
