@@ -155,3 +155,48 @@ def test_a_hybrid_that_gives_nan_is_refused(place):
     net.get_parameter(place).data.fill_(math.nan)
     with pytest.raises(ValueError, match=r"^model must give numbers; got NaN for 5 of 5 images"):
         lk.certify(net, random_images(5, 6), labels_of(5))
+
+
+def test_where_nothing_is_proved_a_wrong_prediction_is_still_below_0(monkeypatch):
+    net, x = random_net(), random_images(20, 6)
+    predicted = net(x).argmax(dim=1)
+    monkeypatch.setattr(proof, "worst_rounding", lambda mlp, u, radius: torch.full((20,), INF))
+    assert (lk.certify(net, x, predicted).radius == 0).all()
+    wrong = lk.certify(net, x, (predicted + 1) % 4)
+    assert (wrong.radius < 0).all()
+    assert not wrong.correct.any()
+
+
+@pytest.mark.parametrize(("share", "proved"), [(0.4, True), (0.75, False)])
+def test_an_ensemble_needs_the_sum_of_its_members_roundings(share, proved, monkeypatch):
+    ensemble, x = HybridEnsemble([random_net(0), random_net(1)]), random_images(20, 6)
+    labels = ensemble(x).argmax(dim=1)
+    worst = ensemble.worst_logits(x, labels, 0.0).scatter(1, labels[:, None], -INF).amax(dim=1)
+    monkeypatch.setattr(proof, "worst_rounding", lambda mlp, u, radius: -share * worst.detach())
+    assert ((radius_of(ensemble, x, labels) > 0) == proved).all()
+
+
+def test_boxes_are_wider_by_the_largest_rounding_of_any_members_features(monkeypatch):
+    members, x = [random_net(0).float(), random_net(1, scale=0.5).float()], random_images(9, 6)
+    with torch.no_grad():
+        members[1].layers[0].weight.add_(1000)  # far weights round more
+        members[1].layers[1].running_mean.add_(1000)
+    x = x.float()
+    errors = [
+        member.features(x).error * member.scale
+        for net in members
+        for member in proof.plain_members(net)
+    ]
+    assert (errors[1] > 10 * errors[0]).all()
+    seen, original = [], proof.worst_rounding
+
+    def spy(mlp, u, radius):
+        seen.append(radius)
+        return original(mlp, u, radius)
+
+    monkeypatch.setattr(proof, "worst_rounding", spy)
+    for ensemble in (HybridEnsemble(members), HybridEnsemble(members[::-1])):
+        seen.clear()
+        lk.certify(ensemble, x, labels_of(9))
+        for radius, member in zip(seen, ensemble.members(), strict=True):
+            torch.testing.assert_close(radius * member.scale.double(), 1 + errors[1])

@@ -80,6 +80,7 @@ class Drawn(nn.Linear):
 
     def reset_parameters(self):
         nn.init.constant_(self.weight, 0.5)
+        nn.init.zeros_(self.bias)
 
 
 class Brighter(lk.LpDistNet):
