@@ -59,7 +59,7 @@ def certify(
 
     check_picture(figure)
     where = usable_device(device)
-    trained = SavedNet(checkpoint)
+    trained = SavedNet.read(checkpoint)
     size = trained.eps if eps is None else parse_eps(eps)
     data = trained.load_data() if dataset is None else load_dataset(dataset)
     with interruptible("nothing was written"):

@@ -5,58 +5,99 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from linfkit._util.checks import as_python
 from linfkit._util.files import expand_user
-from linfkit.recipes.values import (
-    CONSTANT,
-    Architecture,
-    Count,
-    CountOrAll,
-    CountOrNone,
-    Decay,
-    Loss,
-    Mean,
-    Name,
-    Natural,
-    Norm,
-    NormOrInfinity,
-    NotNegative,
-    OptimizerName,
-    Padding,
-    Percentage,
-    Pixels,
-    Positive,
-    PositiveOrMeasured,
-    PositivePixels,
-    Ramp,
-    RampOrNone,
-    RateSchedule,
-    Seeds,
-    Share,
-    ShareDropped,
-    ShareOfRun,
-    SharesOfRun,
-    Switch,
-    Text,
-)
 
 #: The byte-order mark that some editors put before a text.
 MARK = "\ufeff"
+
+#: The ramp that would start when the run is over.
+CONSTANT = (1.0, 1.0)
+
+
+def _from_fraction(value: Any) -> Any:
+    """8/255 for "8/255"; anything else as it came."""
+    if isinstance(value, str) and (parts := re.fullmatch(r"(\d{1,9})/(0*[1-9]\d{0,8})", value)):
+        return int(parts[1]) / int(parts[2])
+    return value
+
+
+def _from_list(value: Any) -> Any:
+    """TOML has lists where a frozen recipe has tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_ramp(ramp: tuple[float, float]) -> tuple[float, float]:
+    if not (0 <= ramp[0] < ramp[1] <= 1 or ramp == CONSTANT):
+        raise ValueError("must be [start, end] with 0 <= start < end <= 1, or [1.0, 1.0] for none")
+    return ramp
+
+
+def _check_rising(steps: tuple[float, ...]) -> tuple[float, ...]:
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        raise ValueError("must rise")
+    return steps
+
+
+def _check_distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("must be distinct")
+    return seeds
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Number = Annotated[float, BeforeValidator(_from_fraction)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+FromZeroToOne = Annotated[Number, Field(ge=0, le=1)]
+BelowOne = Annotated[Number, Field(ge=0, lt=1)]
+Ramp = Annotated[tuple[Number, Number], BeforeValidator(_from_list), AfterValidator(_check_ramp)]
+Steps = Annotated[tuple[BelowOne, ...], BeforeValidator(_from_list), AfterValidator(_check_rising)]
+Seeds = Annotated[
+    tuple[Natural, ...],
+    BeforeValidator(_from_list),
+    AfterValidator(_check_distinct),
+    Field(min_length=1),
+]
+Means = Annotated[tuple[FromZeroToOne, ...], Field(min_length=1)]
+
+#: Keys that one value of another key uses; the others would ignore them.
+USED_ONLY_WITH = (
+    ("rho", "model", "sortnet"),
+    ("worst_share", "loss", "cross_entropy"),
+    ("weight_decay", "optimizer", "lp_adamw"),
+    ("mlp_weight_decay", "optimizer", "lp_adamw"),
+    ("lr_hold", "lr_schedule", "cosine"),
+    ("lr_steps", "lr_schedule", "steps"),
+)
 
 
 class Recipe(BaseModel):
     """Every hyperparameter of a run; checked when it is made, never changed.
 
-    `eps`, `eps_train` and `p_ramp` take fractions of whole numbers too, in quotes: "8/255". Numbers
-    may be NumPy's or PyTorch's, lists ranges or arrays.
+    Numbers may be fractions of whole numbers, in quotes: "8/255". They may be NumPy's or PyTorch's,
+    lists may be ranges or arrays.
 
     Raises:
         ValueError: A key that is unknown, missing, or of a wrong type or value; the message has
@@ -67,106 +108,106 @@ class Recipe(BaseModel):
         >>> assert recipe.epochs == 5 and recipe.theta == 2 * recipe.eps_train
         >>> recipe.replace(epoch=5)
         Traceback (most recent call last):
-        ValueError: epoch: no key of a recipe; did you mean 'epochs'?
+        ValueError: 'epoch' is no key of a recipe; did you mean 'epochs'?
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     name: Name
-    """What results are filed under."""
-    description: Text = ""
-    """What it is for, in a sentence."""
-    source: Text = ""
-    """The paper and the row of its table that it follows; empty for our own."""
-    published: Percentage = None
-    """The certified accuracy at `eps` that the source reports, in percent."""
+    """Name of the results."""
+    description: str = ""
+    """Its purpose, in a sentence."""
+    source: str = ""
+    """Paper and row of its table that it follows; empty for our own."""
+    published: Annotated[Number, Field(ge=0, le=100)] | None = None
+    """Certified accuracy at `eps` that the source reports, in percent."""
 
     dataset: Name
-    """A name that `load_dataset` knows, or that of your own data, handed to `fit`."""
-    train_images: CountOrAll = None
-    """The first so many images train."""
-    test_images: CountOrAll = None
-    """The first so many images test."""
-    label_noise: Share = 0.0
+    """Name that `load_dataset` knows, or that of your own data, passed to `fit`."""
+    train_images: Count | None = None
+    """Number of training images, the first ones; None: all."""
+    test_images: Count | None = None
+    """Number of test images, the first ones; None: all."""
+    label_noise: FromZeroToOne = 0.0
     """Share of the training labels that are drawn anew from all classes."""
     label_noise_seed: Natural = 0
-    """Which labels those are, and what they become."""
+    """Seed that chooses those labels and their new classes."""
 
-    eps: Pixels
-    """The ε that certified accuracy is reported at."""
-    eps_train: PositivePixels
-    """The ε that the loss asks a margin for: θ = 2·ε_train."""
-    loss: Loss = "mixed"
-    """What is minimised; all but the cross-entropy ask for the margin θ."""
-    kappa: Share = 0.25
+    eps: FromZeroToOne
+    """ε at which certified accuracy is reported."""
+    eps_train: Positive
+    """ε for which the loss asks a margin: θ = 2·ε_train."""
+    loss: Literal["mixed", "hinge", "cross_entropy"] = "mixed"
+    """Loss to minimise; all but the cross-entropy ask for the margin θ."""
+    kappa: FromZeroToOne = 0.25
     """Hinge alone: the share of the mean over the classes, beside that of the worst class."""
-    worst_share: Share = 0.0
+    worst_share: FromZeroToOne = 0.0
     """Cross-entropy alone: the share κ of the loss on the worst logits within ε."""
-    eps_ramp: RampOrNone = None
-    """Where in the run the ε of the worst logits rises from 0 to `eps_train`; None: it is
-    `eps_train` from the start."""
-    eps_smooth_start: Share = 0.0
-    """The share of that ramp over which ε rises as a quartic, before it rises as a line."""
+    eps_ramp: Ramp | None = None
+    """Fractions of the run at which the ε of the worst logits starts to rise from 0 and reaches
+    `eps_train`; None: it is `eps_train` from the start."""
+    eps_smooth_start: FromZeroToOne = 0.0
+    """Fraction of that ramp over which ε rises as a quartic, before it rises as a line."""
     lam_start: Positive = 0.1
     """Mixed loss alone: the weight λ of the cross-entropy before the ramp."""
     lam_end: Positive = 0.0005
     """Mixed loss alone: λ after the ramp."""
 
-    model: Architecture = "mlp"
-    """What kind of net is trained."""
+    model: Literal["mlp", "lenet", "alexnet", "vgg", "sortnet"] = "mlp"
+    """Kind of net."""
     width: Count
     """Neurons of each layer but the last; of a convolutional net, of the layer before the last."""
     depth: Natural = 0
-    """Layers, the last one counted; 0 for convolutional nets, which have a depth of their own."""
-    rho: ShareDropped = 0.0
+    """Layers, the last one counted; 0 for convolutional nets, whose depth is fixed."""
+    rho: BelowOne = 0.0
     """SortNet alone: the share of a neuron's inputs that training drops at random."""
-    mlp_hidden: CountOrNone = None
+    mlp_hidden: Count | None = None
     """Units of an MLP in the last layer's place, which makes the net a hybrid; None: no MLP."""
     members: Count = 1
     """Nets that are trained as one, the loss seeing the mean of their logits."""
-    identity_start: Switch = True
-    """Whether a layer starts near a shift of its input."""
-    mean: Mean = None
-    """What the model takes off the pixels, in [0, 1]; None: the training images' channel means."""
-    scale: PositiveOrMeasured = None
-    """What it divides them by; None: the standard deviation of all training pixels."""
+    identity_start: bool = True
+    """Start each layer near a shift of its input."""
+    mean: Annotated[FromZeroToOne | Means | None, BeforeValidator(_from_list)] = None
+    """Subtracted from pixels in [0, 1]; None: the training images' channel means."""
+    scale: Positive | None = None
+    """Divides them after that; None: the standard deviation of all training pixels."""
 
-    p_start: NormOrInfinity = 8.0
+    p_start: Annotated[float, Field(ge=1, allow_inf_nan=True)] = 8.0
     """p before the ramp."""
-    p_end: Norm = 1000.0
+    p_end: Annotated[Number, Field(ge=1)] = 1000.0
     """p at the end of the ramp; from there on it is ∞."""
     p_ramp: Ramp = (0.06, 0.9)
-    """Where in the run p and λ start and end to change. [1.0, 1.0], a ramp that would start when
-    the run is over, is none: p and λ stay as they start."""
+    """Fractions of the run at which p and λ start and end to change. [1.0, 1.0] is no ramp: p and λ
+    stay as they start."""
 
     epochs: Count
     """Passes over the training images."""
     batch_size: Count
     """Images a step."""
-    optimizer: OptimizerName = "adam"
+    optimizer: Literal["adam", "lp_adamw", "madam"] = "adam"
     """Adam, Adam with ℓp weight decay, or multiplicative Adam."""
     weight_decay: NotNegative = 0.0
     """ℓp weight decay of the distance layers; `lp_adamw` alone."""
     mlp_weight_decay: NotNegative = 0.0
-    """The usual weight decay of a hybrid's MLP; `lp_adamw` alone."""
+    """Usual weight decay of a hybrid's MLP; `lp_adamw` alone."""
     lr: Positive
-    """The learning rate, for weights in the units of normalised pixels."""
-    lr_schedule: RateSchedule = "cosine"
-    """Whether it falls to 0 along half a cosine, stays, or falls in steps."""
-    lr_hold: ShareOfRun = 0.0
-    """The share of the run before the cosine begins."""
-    lr_steps: SharesOfRun = ()
-    """Where in the run the learning rate takes its steps."""
+    """Learning rate, for weights in the units of normalised pixels."""
+    lr_schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    """Course of the learning rate: to 0 along half a cosine, constant, or falling in steps."""
+    lr_hold: BelowOne = 0.0
+    """Fraction of the run before the cosine begins."""
+    lr_steps: Steps = ()
+    """Fractions of the run at which the learning rate takes its steps."""
     lr_factor: Positive = 0.2
-    """What each of the steps multiplies it by."""
+    """Factor by which each of the steps multiplies it."""
     crop_padding: Natural = 0
     """Training images are shifted by up to so many pixels."""
-    crop_padding_mode: Padding = "replicate"
-    """What then fills the gap: the image's edge, or zeros."""
-    flip: Switch = False
-    """Whether training images are mirrored, each with an even chance."""
-    ema_decay: Decay = 0.99
-    """The largest decay of the moving average of the weights."""
+    crop_padding_mode: Literal["replicate", "zeros"] = "replicate"
+    """Pixels that fill the gap: the image's edge, or zeros."""
+    flip: bool = False
+    """Mirror training images, each with probability 1/2."""
+    ema_decay: BelowOne = 0.99
+    """Largest decay of the moving average of the weights."""
     seeds: Seeds = (0,)
     """One run each."""
 
@@ -174,43 +215,33 @@ class Recipe(BaseModel):
         try:
             super().__init__(**{key: as_python(value) for key, value in values.items()})
         except ValidationError as fault:
-            raise ValueError("\n".join(_faults_in_words(fault, values))) from None
+            raise ValueError(_explain(fault, values)) from None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if not self.constant_p and self.p_end < self.p_start:
             raise ValueError(
-                f"p_end: {self.p_end} came; at least p_start, {self.p_start}, is wanted, "
-                "or p_ramp = [1.0, 1.0] for no ramp at all"
+                f"p_end must be at least p_start = {self.p_start}, or p_ramp = [1.0, 1.0]; "
+                f"got {self.p_end}"
             )
         least = 1 if self.mlp_hidden is None else 2  # an MLP stands for the last
         if self.layered and self.depth < least:
             raise ValueError(
-                f"depth: {self.depth} came; for model = {self.model!r} a whole number of at least "
-                f"{least} is wanted"
+                f"depth must be at least {least} for model = {self.model!r}; got {self.depth}"
             )
         if self.depth and not self.layered:
             raise ValueError(
-                f"depth: {self.depth} came; for model = {self.model!r}, which has a depth of its "
-                "own, none is wanted"
+                f"depth must be 0 for model = {self.model!r}, whose depth is fixed; "
+                f"got {self.depth}"
             )
         if self.mlp_hidden is not None and self.loss == "hinge":
-            raise ValueError(
-                "loss: 'hinge' came; with mlp_hidden 'cross_entropy' or 'mixed' is wanted"
-            )
-        self._check_used("rho", by="a sortnet", when=self.model == "sortnet")
-        self._check_used("worst_share", by="cross_entropy", when=self.loss == "cross_entropy")
-        decays = self.optimizer == "lp_adamw"
-        self._check_used("weight_decay", by="lp_adamw", when=decays)
-        self._check_used("mlp_weight_decay", by="lp_adamw", when=decays)
-        self._check_used("lr_hold", by="a cosine", when=self.lr_schedule == "cosine")
-        self._check_used("lr_steps", by="steps", when=self.lr_schedule == "steps")
+            raise ValueError("loss must be 'cross_entropy' or 'mixed' with mlp_hidden; got 'hinge'")
+        for key, other, user in USED_ONLY_WITH:
+            if getattr(self, key) and getattr(self, other) != user:
+                raise ValueError(
+                    f"{key} must be left out unless {other} = {user!r}; got {getattr(self, key)}"
+                )
         return self
-
-    def _check_used(self, key: str, by: str, when: bool) -> None:
-        """Refuse a value that nothing would look at."""
-        if getattr(self, key) and not when:
-            raise ValueError(f"{key}: {getattr(self, key)} came; only {by} uses it")
 
     @property
     def net(self) -> str:
@@ -232,7 +263,7 @@ class Recipe(BaseModel):
 
     @property
     def theta(self) -> float:
-        """The margin that the loss asks for, θ = 2·ε_train, in pixels."""
+        """Margin that the loss asks for, θ = 2·ε_train, in pixels."""
         return 2 * self.eps_train
 
     @property
@@ -266,22 +297,20 @@ class Recipe(BaseModel):
 
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
-        """The recipe that a TOML text holds.
+        """Read a recipe from a TOML text.
 
         Raises:
-            ValueError: It is no TOML, or no sound recipe.
+            ValueError: It is no TOML, or not a valid recipe.
 
         Example:
             >>> Recipe.from_toml("epochs = ")
             Traceback (most recent call last):
-            ValueError: no TOML (Invalid value (at end of document))
+            ValueError: recipe must be TOML; got Invalid value (at end of document)
         """
-        if not isinstance(text, str):
-            raise ValueError(f"no TOML (a {type(text).__name__} came)")
-        return cls(**_table(text))
+        return cls(**_parse_toml(text))
 
     def to_toml(self) -> str:
-        """The recipe as TOML, one key a line, which `from_toml` reads back as it was.
+        """Write the recipe as TOML, one key a line; `from_toml` reads it back equal.
 
         Example:
             >>> recipe = load_recipe("digits-small")
@@ -292,45 +321,43 @@ class Recipe(BaseModel):
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
-    """A packaged recipe by its name, or your own by the path of its TOML file.
+    """Load a packaged recipe by its name, or your own by the path of its TOML file.
 
-    What ends in `.toml` or has a folder in it is a path. A file need not state the `name`: its
-    own is taken.
+    A text that ends in `.toml` or has a folder in it is a path. If a file does not state the
+    `name`, it is that of the file.
 
     Raises:
         TypeError: Neither a name nor a path.
-        ValueError: No packaged recipe has that name, or the file is no sound recipe; the message
+        ValueError: No packaged recipe has that name, or the file is not a valid recipe; the message
             names the nearest recipe, or file and key.
         FileNotFoundError: No such file.
 
     Example:
         >>> load_recipe("digits-smal")
         Traceback (most recent call last):
-        ValueError: recipe: 'digits-smal' is none of ours; did you mean 'digits-small'?
-        A recipe of your own is named by its path, which ends in .toml
+        ValueError: recipe must be the name of a packaged recipe, or ...'digits-small'?)
     """
     if not isinstance(name_or_path, str | Path):
-        raise TypeError(f"recipe: {name_or_path!r} came; a name or the path of a file is wanted")
+        raise TypeError(f"recipe must be a name or the path of a file; got {name_or_path!r}")
     path = expand_user(name_or_path)
     if isinstance(name_or_path, Path) or path.suffix == ".toml" or len(path.parts) > 1:
         if not path.is_file():
             raise FileNotFoundError(
-                f"recipe: there is no file {path}; packaged recipes go by name alone: "
-                f"{', '.join(recipe_names())}"
+                f"recipe must be a file that exists; there is no file {path}. Packaged recipes go "
+                f"by name alone: {', '.join(recipe_names())}"
             )
         return _read(path.read_bytes(), path.name)
     if name_or_path not in recipe_names():
-        nearest = difflib.get_close_matches(name_or_path.lower(), recipe_names(), 1, cutoff=0)[0]
         raise ValueError(
-            f"recipe: {name_or_path!r} is none of ours; did you mean {nearest!r}?\n"
-            "A recipe of your own is named by its path, which ends in .toml"
+            "recipe must be the name of a packaged recipe, or the path of a .toml file; "
+            f"got {name_or_path!r} (did you mean {_nearest(name_or_path, recipe_names())!r}?)"
         )
     packaged = resources.files("linfkit.recipes") / f"{name_or_path}.toml"
     return _read(packaged.read_bytes(), packaged.name)
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The names of the packaged recipes, in alphabetical order.
+    """Names of the packaged recipes, in alphabetical order.
 
     Example:
         >>> assert "digits-small" in recipe_names()
@@ -341,41 +368,47 @@ def recipe_names() -> tuple[str, ...]:
 
 def _read(content: bytes, file: str) -> Recipe:
     try:
-        values = _table(content.decode("utf-8"))
+        values = _parse_toml(content.decode("utf-8"))
         return Recipe(**({"name": file.removesuffix(".toml")} | values))
-    except UnicodeDecodeError as fault:
-        raise ValueError(f"{file}: no TOML ({fault})") from fault
     except ValueError as fault:
         raise ValueError("\n".join(f"{file}: {line}" for line in str(fault).splitlines())) from None
 
 
-def _table(text: str) -> dict[str, Any]:
+def _parse_toml(text: str) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise ValueError(f"recipe must be TOML; got a {type(text).__name__}")
     try:
         return tomllib.loads(text.removeprefix(MARK))
     except (tomllib.TOMLDecodeError, RecursionError) as fault:
-        raise ValueError(f"no TOML ({fault})") from fault
+        raise ValueError(f"recipe must be TOML; got {fault}") from fault
 
 
-def _faults_in_words(fault: ValidationError, values: Mapping[str, Any]) -> list[str]:
-    """One line a key: what came, and what is wanted."""
-    lines: dict[str, str] = {}  # a union of types has a fault each, a key but one line
+def _nearest(word: str, known: Iterable[str]) -> str:
+    return difflib.get_close_matches(word.lower(), known, 1, cutoff=0)[0]
+
+
+def _explain(fault: ValidationError, values: Mapping[str, Any]) -> str:
+    """Put pydantic's errors into words, a line for each key."""
+    lines: dict[str, str] = {}  # a union of types has an error for each, a key but one line
     for error in fault.errors():
-        key = str(error["loc"][0]) if error["loc"] else ""
-        if not error["loc"]:  # _check_together has said it all
-            lines[key] = error["msg"].removeprefix("Value error, ")
-        elif key not in Recipe.model_fields:
-            nearest = difflib.get_close_matches(key, Recipe.model_fields, 1, cutoff=0)[0]
-            lines[key] = f"{key}: no key of a recipe; did you mean {nearest!r}?"
+        if not error["loc"]:  # of keys that do not go together
+            return error["msg"].removeprefix("Value error, ")
+        key, said = str(error["loc"][0]), error["msg"].replace("tuple", "list")
+        wanted = re.sub(r"^(Value error, must|\w+ should|Field required)", "", said) or " be longer"
+        if key not in Recipe.model_fields:
+            nearest = _nearest(key, Recipe.model_fields)
+            lines[key] = f"{key!r} is no key of a recipe; did you mean {nearest!r}?"
+        elif key not in values:
+            lines[key] = f"{key} must be given"
+        elif key in lines:
+            lines[key] = lines[key].replace("; got", f", or{wanted}; got", 1)
         else:
-            came = f"{values[key]!r} came" if key in values else "missing"
-            lines[key] = f"{key}: {came}; {Recipe.model_fields[key].description} is wanted"
-    return list(lines.values())
+            lines[key] = f"{key} must{wanted}; got {values[key]!r}"
+    return "\n".join(lines.values())
 
 
 def _as_toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_as_toml(item) for item in value)}]"
-    if isinstance(value, str):
-        # JSON's strings are TOML's, but for the one control character that JSON leaves bare.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    # TOML writes values as JSON does, but for ∞ and a control character that JSON leaves bare
+    if value == math.inf:
+        return "inf"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

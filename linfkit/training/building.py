@@ -1,4 +1,4 @@
-"""The net that a run starts from, as its recipe describes it."""
+"""Build the net that a recipe describes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONVOLUTIONAL = {"lenet": LpDistLeNet, "alexnet": LpDistAlexNet, "vgg": LpDistVG
 
 
 def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> SharedExponent:
-    """The net that `fit` starts from: the recipe's shape, the data's normalisation.
+    """Build the net that `fit` starts from: the recipe's shape, the data's normalisation.
 
     The mean and scale that the recipe leaves open are those of the training pixels.
 
@@ -52,7 +52,7 @@ def build_model(
     mean: float | Sequence[float] = 0.0,
     scale: float = 1.0,
 ) -> SharedExponent:
-    """A new net of the recipe's shape, its weights drawn from PyTorch's generator.
+    """Build a net of the recipe's shape, its weights drawn from PyTorch's generator.
 
     Args:
         recipe: says which net; several `members` make an ensemble.

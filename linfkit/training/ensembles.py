@@ -29,7 +29,7 @@ __all__ = ["EnsembleRun", "fit_ensemble"]
 
 @dataclass(frozen=True)
 class EnsembleRun:
-    """The nets of a recipe's seeds, and the means of their logits.
+    """Nets of a recipe's seeds, and the means of their logits.
 
     Attributes:
         runs: one a seed.
@@ -69,14 +69,14 @@ def fit_ensemble(
         device: as for `fit`. A worker of this machine sees one GPU, as "cuda".
         progress: show a bar for each member, or one for them all if workers train them.
         workers: how many processes of this machine train members side by side, each with its share
-            of the cores and a GPU of its own; None for as many as there are GPUs, or else cores. By
+            of the cores and one GPU; None for as many as there are GPUs, or else cores. By
             default this process trains them one after the other.
         scheduler: address of a Dask cluster whose workers train them instead, such as
             `tcp://host:8786`. They need no folder in common with this process.
 
     Raises:
         ValueError: the recipe has a single seed, `workers` is less than 1, or torchrun started this
-            process, which then has no workers of its own; else as for `fit`.
+            process, which then has no workers; else as for `fit`.
         WorkerError: a worker has another linfkit, or other data, than this process, or four died
             with the same member.
         ConnectionError: no scheduler answers.
@@ -99,6 +99,7 @@ def fit_ensemble(
     tested = apply_recipe(data, recipe)
     folder = None if out is None else expand_user(out)
     folders = {seed: folder and folder / f"seed-{seed}" for seed in recipe.seeds}
+    keys = {seed: run_key(recipe, seed, tested) for seed in recipe.seeds}
     if workers != 1 or scheduler is not None:
         members = [
             Member(
@@ -107,7 +108,7 @@ def fit_ensemble(
                 data=data if own_data else None,
                 device=device,
                 out=place.absolute() if place and scheduler is None else None,
-                folder=RunFolder.of(run_key(recipe, seed, tested), place),
+                folder=RunFolder.of(keys[seed], place),
             )
             for seed, place in folders.items()
         ]
@@ -121,10 +122,10 @@ def fit_ensemble(
     images = tested.test_x.float().div(255)
     proved = certify(raw, images, tested.test_y), certify(averaged, images, tested.test_y)
     results = results_of(*proved, recipe.eps)
-    keys = [run_key(recipe, seed, tested) for seed in recipe.seeds]
-    if folder and is_first() and not _holds(folder, keys):
+    members_of = list(keys.values())
+    if folder and is_first() and not _holds(folder, members_of):
         made = provenance(recipe, tested, results)
-        header = {"seeds": list(recipe.seeds), "members": keys, **made}
+        header = {"seeds": list(recipe.seeds), "members": members_of, **made}
         save_model(folder / AVERAGED, averaged, header)
         save_model(folder / RAW, raw, header)
     return EnsembleRun(runs, raw, averaged, results, folder)
@@ -157,7 +158,7 @@ class Member:
     """One net to be trained, as a worker is sent it.
 
     Attributes:
-        recipe: what is asked for.
+        recipe: of the net.
         seed: of initial weights, batch order and augmentation.
         data: what to train on; None for the recipe's data set, which the worker then reads.
         device: as for `fit`.
@@ -182,10 +183,10 @@ class Member:
         return load_dataset(self.recipe.dataset) if self.data is None else self.data
 
     def check_here(self) -> None:
-        """Refuse a worker that would train another run than the one that is asked for.
+        """Refuse a worker that would train another run.
 
         Raises:
-            WorkerError: linfkit, or the data set, is another here than where the member was made.
+            WorkerError: linfkit, or the data set, differs from where the member was made.
             FileNotFoundError: the data set is not here.
         """
         data = self.load_data()
@@ -199,9 +200,9 @@ class Member:
 def train_side_by_side(
     members: Sequence[Member], workers: int | None, scheduler: str | None, progress: bool
 ) -> None:
-    """Train what is not finished yet, on workers; each run then is where `fit` finds it.
+    """Train unfinished members on workers; each run is then where `fit` finds it.
 
-    What a worker was interrupted in goes on from its checkpoint.
+    Interrupted members go on from their checkpoints.
 
     Args:
         members: the nets.
@@ -217,7 +218,7 @@ def train_side_by_side(
     """
     left = [member for member in members if not member.folder.is_finished]
     for member in left:
-        member.folder.load_checkpoint()  # another run's is refused now, not when all are trained
+        member.folder.load_checkpoint()  # refuse another run's now, not when all are trained
     with tqdm(
         desc="members",
         total=len(members),
@@ -239,7 +240,7 @@ def train_side_by_side(
 
 
 def _train(member: Member, on_progress: ProgressCallback) -> dict[str, bytes]:
-    """Train a member, or go on with it; the answer is its files, if it was in the cache."""
+    """Train a member, or go on with it; return its files if it was trained in the cache."""
     with ALONE:
         fit(
             member.recipe,

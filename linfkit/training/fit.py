@@ -115,12 +115,12 @@ def fit(
         return training.finished(folder=None)
     folder = RunFolder.of(run_key(recipe, seed, data, own_model), out)
     if resume and any_rank((folder.path / RAW).is_file()):
-        with suppress(FileNotFoundError):  # somebody begins anew at this moment
-            # what is finished is read without a lock, which is a file to be written
+        with suppress(FileNotFoundError):  # another process starts it again at this moment
+            # read without a lock, since that is a file to be written
             run = folder.load_run(recipe, seed, training.model, training.ema.module)
             if run is not None:
                 return run
-    # in the cache, whoever comes second takes what is there
+    # in the cache, the second process takes the first one's run
     with entered_on_rank_zero(folder_lock(folder.path, wait=out is None, otherwise=IN_USE)):
         return _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
 
@@ -166,28 +166,25 @@ def _fit_in(
     else:
         on_rank_zero(folder.clear)
     on_rank_zero(lambda: folder.begin(training.recipe, training.history))
-    saved_at, saved_step = time.monotonic(), training.step
+    saved_at = time.monotonic()
 
     def save_checkpoint() -> None:
-        nonlocal saved_at, saved_step
+        nonlocal saved_at
         folder.save_checkpoint(*training.state())
-        saved_at, saved_step = time.monotonic(), training.step
-
-    def keep() -> None:
-        age = time.monotonic() - saved_at
-        epoch_ended = training.step % training.steps_per_epoch == 0
-        if epoch_ended:
-            folder.add_to_history(training.history[-1])
-        if age >= checkpoint_every or (epoch_ended and age >= 1):
-            save_checkpoint()
+        saved_at = time.monotonic()
 
     with deferred_interrupts() as interrupted:
 
         def after_step() -> None:
-            if is_first():
-                keep()
+            age = time.monotonic() - saved_at
+            epoch_ended = training.step % training.steps_per_epoch == 0
+            due = age >= checkpoint_every or (epoch_ended and age >= 1)
+            if is_first() and epoch_ended:
+                folder.add_to_history(training.history[-1])
+            if is_first() and due:
+                save_checkpoint()
             if any_rank(interrupted()):
-                if is_first() and saved_step < training.step:
+                if is_first() and not due:
                     save_checkpoint()
                 raise KeyboardInterrupt
 

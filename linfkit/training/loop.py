@@ -1,11 +1,11 @@
-"""The training loop: steps, epochs, the moving average, the history, and a state to resume from.
+"""Training loop: steps, epochs, the moving average, the history, and a state to resume from.
 
 The order of an epoch's batches and their augmentation are functions of (seed, epoch, step), so that
 a run that was interrupted and resumed is bit for bit the one that was not.
 
 Several processes take the same steps, each with its share of every batch, and hold the same state;
 the run is that of one process but for the order in which sums are rounded. A SortNet's is alike
-only in distribution: each process drops inputs by draws of its own.
+only in distribution: each process draws the inputs to drop.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = ["Training"]
 HISTORY_IMAGES = 2000
 #: Test images around which the history measures the Lipschitz constant.
 LIPSCHITZ_IMAGES = 16
-#: Training images over which the means of a net that drops inputs are taken anew at the end.
+#: Training images over which the means of a net that drops inputs are computed again at the end.
 RECENTRING_IMAGES = 10_000
 #: Training images, the last of an epoch, among which the history counts the starved.
 STARVED_IMAGES = 300
@@ -61,7 +61,7 @@ STARVED_IMAGES = 300
 
 @dataclass
 class Training:
-    """A run under way: its nets and optimiser, and how far it has come."""
+    """Run in progress: its nets, optimizer, step and history."""
 
     recipe: Recipe
     seed: int
@@ -100,7 +100,7 @@ class Training:
 
     @property
     def epoch(self) -> int:
-        """Epochs that lie behind."""
+        """Number of epochs completed."""
         return self.step // self.steps_per_epoch
 
     # --- the loop
@@ -129,10 +129,12 @@ class Training:
                 self._take_step()
                 if self.step % self.steps_per_epoch == 0:
                     self._close_epoch()
-                    bar.set_postfix(self._shown(), refresh=False)
-                    after_epoch(self.history[-1])
+                    row = self.history[-1]
+                    shown = {"p": f"{row['p']:.4g}", "certified": f"{row['certified']:.3f}"}
+                    bar.set_postfix(shown, refresh=False)
+                    after_epoch(row)
                 bar.update()
-                # between steps alone: what a step leaves half done could not be resumed
+                # between steps only: half a step could not be resumed
                 after_step()
 
     def _take_step(self) -> None:
@@ -232,7 +234,7 @@ class Training:
             return certify(model, *self._test_images(images))
 
     def _test_images(self, count: int | None) -> tuple[Tensor, Tensor]:
-        """The first test images, in [0, 1], and their labels, on the device."""
+        """First test images, in [0, 1], and their labels, on the device."""
         labels = self.data.test_y[:count].to(self.device)
         return self._pixels(self.data.test_x[:count]), labels
 
@@ -250,12 +252,8 @@ class Training:
                     until_then.enter_context(recentred(net, images))
             yield
 
-    def _shown(self) -> dict[str, str]:
-        row = self.history[-1]
-        return {"p": f"{row['p']:.4g}", "certified": f"{row['certified']:.3f}"}
-
     def finished(self, folder: Path | None) -> Run:
-        """The finished run, its nets certified on all test images."""
+        """Certify the nets on all test images, and return the finished run."""
         set_p(self.ema.module, common_p(self.model))
         if self.drops_inputs:
             for net in (self.model, self.ema.module):
@@ -275,7 +273,7 @@ class Training:
     # --- its state, from which it can go on
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that `restore` needs: tensors, and a header of JSON."""
+        """Tensors and JSON header from which `restore` goes on."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
         tensors |= {"totals": self.totals, "starved": self.starved}
@@ -286,7 +284,7 @@ class Training:
         return tensors, {"step": self.step, "p": p, "history": self.history}
 
     def restore(self, tensors: dict[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from the result of `state`."""
         self.step, self.history = header["step"], header["history"]
         self.model.load_state_dict(_under(tensors, "model."))
         self.ema.load_state_dict(_under(tensors, "ema."))
@@ -325,7 +323,7 @@ def _drawing_from(*numbers: int) -> Iterator[None]:
 
 
 def _generator(*numbers: int) -> torch.Generator:
-    """A generator that depends on these numbers alone."""
+    """Random generator that depends on these numbers alone."""
     return torch.Generator().manual_seed(_seed(*numbers))
 
 
@@ -334,7 +332,7 @@ def _seed(*numbers: int) -> int:
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with the prefix, without it."""
+    """Tensors whose names begin with the prefix, without it."""
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()

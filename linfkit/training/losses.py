@@ -27,7 +27,7 @@ __all__ = [
 def hinge_loss(
     logits: torch.Tensor, labels: torch.Tensor, theta: float, kappa: float = 0.25
 ) -> torch.Tensor:
-    """The multi-class hinge of Zhang et al., ICML 2021: a maximum mixed with a mean.
+    """Multi-class hinge of Zhang et al., ICML 2021: a maximum mixed with a mean.
 
     (1−κ) · mean_batch max_j max(r_j, 0) + κ · mean of all max(r_j, 0).
 
@@ -58,7 +58,7 @@ def mixed_loss(
     lam: float,
     logit_scale: float | torch.Tensor,
 ) -> torch.Tensor:
-    """The clipped hinge plus scaled cross-entropy of Zhang et al., ICLR 2022, equation (7).
+    """Clipped hinge plus scaled cross-entropy of Zhang et al., ICLR 2022, equation (7).
 
     mean_batch min(max_j max(r_j, 0), 1) + λ · CE(logit_scale · f, y).
 
@@ -90,7 +90,7 @@ def mixed_loss(
 
 
 def worst_logits(logits: torch.Tensor, labels: torch.Tensor, eps: float) -> torch.Tensor:
-    """The most that each f_j − f_y can be within ε, of a net that is 1-Lipschitz: (B, C).
+    """Largest f_j − f_y of each class within ε, of a net that is 1-Lipschitz: (B, C).
 
     f_j − f_y + 2ε for j ≠ y, and 0 for j = y: either logit moves by ε at most. A sample is
     certified at ε where all but the label's are below 0.
@@ -152,7 +152,7 @@ def worst_mixed_loss(
     lam: float,
     logit_scale: float | torch.Tensor,
 ) -> torch.Tensor:
-    """The hinge of the worst logits where the prediction is right, plus scaled cross-entropy.
+    """Hinge of the worst logits where the prediction is right, plus scaled cross-entropy.
 
     mean_batch [argmax f = y] · max_j max(1 + worst_j / θ, 0) + λ · CE(s · f, y): how the hybrids of
     SortNet are trained (Zhang et al., NeurIPS 2022). As in `mixed_loss`, what is misclassified

@@ -27,7 +27,7 @@ __all__ = ["Objective", "logits_worst_and_loss", "within_reach", "worst_within"]
 
 
 class Objective(nn.Module):
-    """All that a step computes of a net, as one module: `logits_worst_and_loss` of its batch.
+    """Loss of a step, as one module: `logits_worst_and_loss` of its batch.
 
     Where several processes train, each has its share of the batch, and the loss is that of all: its
     gradients, averaged over the processes, are those of one process that has the whole batch.
@@ -60,7 +60,7 @@ def logits_worst_and_loss(
     schedule: ScheduleState,
     logit_scale: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch's logits, worst logits and loss, from one pass through the distance layers.
+    """Logits, worst logits and loss of a batch, from one pass through the distance layers.
 
     Args:
         model: a hybrid, or a net that is 1-Lipschitz at p=∞.
@@ -93,7 +93,7 @@ def logits_worst_and_loss(
 
 
 def worst_within(model: nn.Module, x: Tensor, labels: Tensor, eps: float) -> Tensor:
-    """The most that each f_j − f_y can be within ε: the net's own bound, or f_j − f_y + 2ε."""
+    """Largest f_j − f_y of each class within ε: the net's own bound, or f_j − f_y + 2ε."""
     if isinstance(model, HybridNet | HybridEnsemble):
         return model.worst_logits(x, labels, eps)
     return worst_logits(model(x), labels, eps)

@@ -186,7 +186,7 @@ class Madam(Optimizer):
 
 
 def row_decay(weight: Tensor, p: float) -> Tensor:
-    """The direction in which ℓp weight decay pulls: d(w)ᵢ = (|wᵢ| / ‖w‖_p)^(p−2) · wᵢ per row.
+    """Direction of ℓp weight decay: d(w)ᵢ = (|wᵢ| / ‖w‖_p)^(p−2) · wᵢ per row.
 
     It is the gradient of ½‖w‖_p²: at p=2 the weights themselves, at p=∞ the first largest weight
     of each row and zeros elsewhere. Rows are divided by their largest weight, so that no power
@@ -224,7 +224,7 @@ def row_decay(weight: Tensor, p: float) -> Tensor:
 
 
 def _evaluated(closure: Callable[[], float] | None) -> float | None:
-    """The loss that the closure gives, gradients on; None without one."""
+    """Evaluate the closure with gradients on; None without one."""
     if closure is None:
         return None
     with torch.enable_grad():

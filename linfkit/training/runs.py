@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +37,15 @@ __all__ = ["Run", "RunFolder", "run_key"]
 DECIDING = ("_util", "certification", "data", "functional.py", "kernels", "nn", "training")
 
 #: All files of a finished run, in the order in which they are written.
-FILES = ("recipe.toml", "history.jsonl", "history.csv", AVERAGED, RAW)
+FILES = ("recipe.toml", "history.jsonl", AVERAGED, RAW)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training run.
+    """Finished training run.
 
     Attributes:
-        recipe: what was asked for.
+        recipe: of the run.
         seed: of initial weights, batch order and augmentation.
         model: the net with its raw weights, in evaluation mode, at the p where training ended.
         ema_model: the same with the moving average of the weights.
@@ -78,7 +76,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run: its checkpoint while it is under way, then its nets and history.
+    """Folder of a run: its checkpoint while it is in progress, then its nets and history.
 
     Attributes:
         path: the folder.
@@ -90,7 +88,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, key: str, out: str | Path | None) -> RunFolder:
-        """The folder of a run: the one that was asked for, or else its place in the cache.
+        """Folder of a run: `out`, or else its place in the cache.
 
         >>> RunFolder.of("0123abcd", None).path.name
         '0123abcd'
@@ -99,12 +97,12 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The state from which the run goes on."""
+        """File of the newest state."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def checkpoint_before(self) -> Path:
-        """The state before that one, in case the newest is damaged."""
+        """File of the state before it, in case the newest is damaged."""
         return self.path / "checkpoint-before.safetensors"
 
     @property
@@ -120,7 +118,7 @@ class RunFolder:
         return True
 
     def files(self) -> dict[str, bytes]:
-        """The contents of a finished run's files, by name."""
+        """Read a finished run's files, by name."""
         return {name: (self.path / name).read_bytes() for name in FILES}
 
     def take(self, files: Mapping[str, bytes]) -> None:
@@ -146,7 +144,7 @@ class RunFolder:
             ) from error
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state of the run, if it was under way: the newest that is whole.
+        """Read the newest undamaged state of a run in progress; None if there is none.
 
         Raises:
             ValueError: no checkpoint is whole, or one is another run's.
@@ -167,16 +165,14 @@ class RunFolder:
         return None
 
     def begin(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
-        """Write what a run under way shows: its recipe, and its history so far."""
+        """Write the recipe of a run under way, and its history so far."""
         write_atomically(self.path / "recipe.toml", recipe.to_toml().encode())
         self._write_history(history)
 
     def add_to_history(self, row: Mapping[str, float]) -> None:
-        """Append an epoch to `history.jsonl` and `history.csv`."""
+        """Append an epoch to `history.jsonl`."""
         with (self.path / "history.jsonl").open("a", encoding="utf-8", newline="") as lines:
             lines.write(_as_json_line(row))
-        with (self.path / "history.csv").open("a", encoding="utf-8", newline="") as table:
-            table.write(_as_csv([row], head=table.tell() == 0))
 
     def save_run(self, run: Run, data: Dataset) -> None:
         """Write a finished run."""
@@ -194,7 +190,7 @@ class RunFolder:
     def load_run(
         self, recipe: Recipe, seed: int, model: nn.Module, ema_model: nn.Module
     ) -> Run | None:
-        """The finished run, its weights loaded into the given nets, or None if it is not finished.
+        """Load the finished run's weights into the given nets; None if it is not finished.
 
         Raises:
             ValueError: a file is damaged, or another run's.
@@ -222,10 +218,8 @@ class RunFolder:
         self.checkpoint_before.unlink(missing_ok=True)
 
     def _write_history(self, history: list[dict[str, float]]) -> None:
-        lines = "".join(_as_json_line(row) for row in history)
+        lines = "".join(map(_as_json_line, history))
         write_atomically(self.path / "history.jsonl", lines.encode())
-        table = _as_csv(history, head=True) if history else ""
-        write_atomically(self.path / "history.csv", table.encode())
 
     def _check_key(self, header: Mapping[str, Any], place: Path) -> None:
         if header.get("key") != self.key:
@@ -260,7 +254,7 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
     """Hash of everything that decides a run, the code that trains included.
 
     Args:
-        recipe: what is asked for.
+        recipe: of the run.
         seed: of the run.
         data: what it is trained on, as the recipe asks.
         own_model: the net in place of the recipe's, if any.
@@ -279,12 +273,3 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
 def _as_json_line(row: Mapping[str, float]) -> str:
     """One row of the history; p=∞ in quotes, since JSON knows no infinity."""
     return json.dumps({k: v if math.isfinite(v) else str(v) for k, v in row.items()}) + "\n"
-
-
-def _as_csv(rows: Sequence[Mapping[str, float]], head: bool) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    if head:
-        writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

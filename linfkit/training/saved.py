@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from torch import nn
 
 from linfkit._util.files import expand_user
@@ -44,20 +44,8 @@ class DataIdentity(BaseModel, frozen=True):
         return f"{self.name} ({self.fingerprint[:12]}…)"
 
 
-class _Header(BaseModel):
-    """Header of a net's file, as far as training wrote it."""
-
-    recipe: str | None = None
-    data: DataIdentity | None = None
-    seed: int | None = None
-    versions: dict[str, str] = {}
-    machine: dict[str, str | int] = {}
-    history: list[dict[str, float]] = []
-    results: dict[str, float] = {}
-
-
-class SavedNet:
-    """Net in a file that linfkit wrote; the net itself is built when it is first asked for.
+class SavedNet(BaseModel, frozen=True):
+    """Net in a file that linfkit wrote; the net itself is built at its first use.
 
     Attributes:
         path: the file.
@@ -69,38 +57,42 @@ class SavedNet:
         history: one row for each epoch; see `linfkit.fit`.
         results: over all test images; see `linfkit.Run`.
 
-    Args:
-        path: a ``.safetensors`` file, or a run's folder, of which the averaged weights are taken.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no checkpoint of linfkit.
-
     >>> from tempfile import TemporaryDirectory
     >>> from linfkit import fit, load_recipe
     >>> tiny = load_recipe("digits-small").replace(epochs=1, width=8)
     >>> with TemporaryDirectory() as folder:
     ...     run = fit(tiny, out=folder, progress=False)
-    ...     saved = SavedNet(folder)
+    ...     saved = SavedNet.read(folder)
     ...     saved.recipe == tiny, saved.results == run.results, saved.load_data().name
     (True, True, 'digits')
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = file_of(path)
+    path: Path
+    recipe: Annotated[Recipe, BeforeValidator(Recipe.from_toml)] | None = None
+    trained_on: DataIdentity | None = Field(None, alias="data")
+    seed: int | None = None
+    versions: dict[str, str] = {}
+    machine: dict[str, str | int] = {}
+    history: list[dict[str, float]] = []
+    results: dict[str, float] = {}
+
+    @classmethod
+    def read(cls, path: str | Path) -> SavedNet:
+        """Read the header of a net's file; of a run's folder, that of the averaged weights.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no checkpoint of linfkit.
+        """
+        path = file_of(path)
         try:
-            header = _Header.model_validate(read_header(self.path))
+            return cls(**(read_header(path) | {"path": path}))
         except ValidationError as error:
-            raise ValueError(f"{self.path} must be a file of a run; {error}") from None
-        self.recipe = None if header.recipe is None else Recipe.from_toml(header.recipe)
-        self.trained_on = header.data
-        self.seed = header.seed
-        self.versions, self.machine = header.versions, header.machine
-        self.history, self.results = header.history, header.results
+            raise ValueError(f"{path} must be a file of a run; {error}") from None
 
     @cached_property
     def model(self) -> nn.Module:
-        """The net, in evaluation mode."""
+        """Build the net, in evaluation mode."""
         return load_model(self.path)
 
     @cached_property
@@ -115,7 +107,7 @@ class SavedNet:
 
     @property
     def eps(self) -> float:
-        """The ε that the recipe reports at.
+        """ε that the recipe reports at.
 
         Raises:
             ValueError: the file names no recipe.
@@ -161,7 +153,7 @@ def saved_nets(folder: str | Path) -> dict[str, SavedNet]:
     for file in NETS.values():
         if not (folder / file).is_file():
             raise FileNotFoundError(f"run must be a finished run; {folder} has no {file}")
-    nets = {weights: SavedNet(folder / file) for weights, file in NETS.items()}
+    nets = {weights: SavedNet.read(folder / file) for weights, file in NETS.items()}
     for net in nets.values():
         if net.recipe is None or not net.history:
             raise ValueError(f"run must be one run; {folder} holds a net without a history")

@@ -46,21 +46,19 @@ def schedule_at(recipe: Recipe, progress: float) -> ScheduleState:
     (8.0, inf)
     """
     ratio = ramp(progress, *recipe.p_ramp)
+    eps = recipe.eps_train
+    if recipe.eps_ramp is not None:
+        eps *= smooth_start(ramp(progress, *recipe.eps_ramp), recipe.eps_smooth_start)
     return ScheduleState(
         p=p_at(ratio, recipe.p_start, recipe.p_end),
         lam=geometric(ratio, recipe.lam_start, recipe.lam_end),
-        eps=recipe.eps_train * _eps_ratio(recipe, progress),
+        eps=eps,
         learning_rate=recipe.lr * _rate(recipe, progress),
     )
 
 
-def _eps_ratio(recipe: Recipe, progress: float) -> float:
-    if recipe.eps_ramp is None:
-        return 1.0
-    return smooth_start(ramp(progress, *recipe.eps_ramp), recipe.eps_smooth_start)
-
-
 def _rate(recipe: Recipe, progress: float) -> float:
+    """Factor of the learning rate."""
     match recipe.lr_schedule:
         case "cosine":
             return cosine_rate(progress, recipe.lr_hold)
@@ -80,7 +78,7 @@ def ramp(progress: float, start: float, end: float) -> float:
     """
     if not 0 <= start <= end <= 1:
         raise ValueError(
-            f"start and end must be shares of the run, in order; got {start} and {end}"
+            f"start and end must be fractions of the run, in order; got {start} and {end}"
         )
     if progress < end:
         return max(0.0, (progress - start) / (end - start)) if end > start else 0.0
@@ -97,7 +95,7 @@ def geometric(ratio: float, start: float, end: float) -> float:
 
 
 def p_at(ratio: float, start: float, end: float) -> float:
-    """The exponent along its ramp: p₀ (p₁ / p₀)^ρ, and p=∞ once ρ = 1.
+    """Exponent along its ramp: p₀ (p₁ / p₀)^ρ, and p=∞ once ρ = 1.
 
     >>> [round(p_at(ratio, 8, 1000), 2) for ratio in (0.0, 0.5, 1.0)]
     [8.0, 89.44, inf]
@@ -108,8 +106,8 @@ def p_at(ratio: float, start: float, end: float) -> float:
 def cosine_rate(progress: float, hold: float = 0.0) -> float:
     """Factor of the learning rate that falls from 1 to 0 along half a cosine.
 
-    It stays at 1 for the share `hold` of the run, as in the code of ICML 2021, which waits for p to
-    rise; in that of ICLR 2022 the cosine takes the whole run.
+    It stays at 1 for the fraction `hold` of the run, as in the code of ICML 2021, which waits for p
+    to rise; in that of ICLR 2022 the cosine takes the whole run.
 
     >>> [round(cosine_rate(t), 2) for t in (0.0, 0.5, 1.0)]
     [1.0, 0.5, 0.0]
@@ -129,7 +127,7 @@ def step_rate(progress: float, steps: Sequence[float], factor: float) -> float:
 
 
 def smooth_start(ratio: float, share: float) -> float:
-    """A ramp from 0 to 1 that starts as a quartic, and goes on as the line that touches it.
+    """Ramp from 0 to 1 that starts as a quartic, and goes on as the line that touches it.
 
     With r the `share` of the ramp that is smooth: ρ⁴ / ((4 − 3r) r³) below r, and above it
     1 − (1 − q)(1 − ρ) / (1 − r) with q = r / (4 − 3r); value and slope agree at r. ε in SortNet's

@@ -1,4 +1,4 @@
-"""A run's history as scalars that TensorBoard draws."""
+"""Log a run's history as scalars for TensorBoard."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_runs(home):
     both = lk.fit_ensemble(TINY, out="~/both", progress=False)
     assert both.folder == home / "both"
     assert (home / "both" / "seed-1" / "model.safetensors").is_file()
-    for read in (lk.load_model, SavedNet, saved_nets):
+    for read in (lk.load_model, SavedNet.read, saved_nets):
         assert read("~/run")
     assert write_report("~/run", "~/page.html") == home / "page.html"
     assert write_report("~/run") == home / "run" / "report.html"

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def trained(folder):
-    return SavedNet(folder)
+    return SavedNet.read(folder)
 
 
 @pytest.fixture
@@ -206,12 +206,12 @@ class TestTrainedNets:
 
     def test_label_noise_makes_no_other_data_of_it(self, tmp_path):
         lk.fit(RECIPE.replace(label_noise=0.2, epochs=1), out=tmp_path, progress=False)
-        trained = SavedNet(tmp_path)
+        trained = SavedNet.read(tmp_path)
         assert trained.load_data().fingerprint == trained.trained_on.fingerprint
 
     def test_other_data_of_the_same_name_is_refused(self, tmp_path, digits):
         lk.fit(RECIPE.replace(epochs=1), digits.subset(400), out=tmp_path, progress=False)
-        trained = SavedNet(tmp_path)
+        trained = SavedNet.read(tmp_path)
         with pytest.raises(
             ValueError, match=r"was trained on digits .*--dataset digits"
         ) as refusal:
@@ -220,7 +220,7 @@ class TestTrainedNets:
 
     def test_a_net_without_a_recipe_needs_data_and_eps(self, tmp_path):
         save_model(tmp_path / "net.safetensors", lk.LpDistNet(64, 8, 2, 10), header={})
-        trained = SavedNet(tmp_path / "net.safetensors")
+        trained = SavedNet.read(tmp_path / "net.safetensors")
         assert (trained.name, trained.trained_on) == ("net.safetensors", None)
         with pytest.raises(
             ValueError, match=r"^dataset must be given, since net\.safetensors names no recipe"
@@ -233,7 +233,7 @@ class TestTrainedNets:
 
     def test_no_file_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="no checkpoint"):
-            SavedNet(tmp_path)
+            SavedNet.read(tmp_path)
 
 
 class TestRecords:

@@ -59,7 +59,7 @@ def test_a_run_with_a_failure_is_1(tmp_path):
         (["reproduce", "--profile", "quikc"], "error: profile: 'quikc'"),
         (["reproduce", "--notebooks", "no-such-folder"], "error: notebooks: there is no folder"),
         (["reproduce", "-p", "epochs"], "error: wanted a name and a value, got 'epochs' alone"),
-        (["train", "no-such-recipe"], "error: recipe: 'no-such-recipe'"),
+        (["train", "no-such-recipe"], "error: recipe must be the name"),
         (["train", "digits-small", "--set", "epoch=3"], "did you mean 'epochs'?"),
         (["certify", "no-such-net"], "error: no checkpoint at no-such-net"),
         (["certify", "no-such-net", "--figure", "a.gif"], "error: figure must be a file"),

@@ -263,7 +263,7 @@ def test_a_run_that_is_begun_anew_while_it_is_read_is_waited_for(run, tmp_path, 
 
 def test_a_finished_run_leaves_no_checkpoint(run):
     names = {"recipe.toml", "model.safetensors", "ema_model.safetensors"}
-    names |= {"history.jsonl", "history.csv", ".lock"}
+    names |= {"history.jsonl", ".lock"}
     assert {path.name for path in run.folder.iterdir()} == names
     assert lk.load_recipe(run.folder / "recipe.toml") == TINY
     assert len((run.folder / "history.jsonl").read_text().splitlines()) == TINY.epochs
