@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from linfkit.training.ensembles import EnsembleRun, fit_ensemble
     from linfkit.training.fit import fit, fit_all
     from linfkit.training.losses import hinge_loss, mixed_loss, zero_hinge
-    from linfkit.training.lp_optimizers import LpAdamW, Madam
+    from linfkit.training.optimizers import LpAdamW, Madam
     from linfkit.training.runs import Run
 
 __version__ = "0.1.0"
@@ -103,61 +103,38 @@ __all__ = [
     "zero_hinge",
 ]
 
-#: Module of each public name, which is imported at the name's first use (PEP 562).
-_MODULES = {
-    "smallest_perturbation": "certification.attacks",
-    "survives_pgd": "certification.attacks",
-    "certify": "certification.certify",
-    "Evaluation": "certification.evaluation",
-    "PGD": "certification.evaluation",
-    "evaluate": "certification.evaluation",
-    "ExactRadius": "certification.exact",
-    "exact_radius": "certification.exact",
-    "interval_radius": "certification.intervals",
-    "check_lipschitz": "certification.layer_checks",
-    "lipschitz_bound": "certification.lipschitz",
-    "lipschitz_by_layer": "certification.lipschitz",
-    "lipschitz_estimate": "certification.lipschitz",
-    "Certificates": "certification.margins",
-    "certified_radius": "certification.margins",
-    "Claims": "course.claims",
-    "Dataset": "data.dataset",
-    "load_dataset": "data.loading",
-    "linf_interval": "functional",
-    "lp_dist": "functional",
-    "sorted_dist": "functional",
-    "load_model": "nn.checkpoints",
-    "save_model": "nn.checkpoints",
-    "LpDistAlexNet": "nn.convnets",
-    "LpDistLeNet": "nn.convnets",
-    "LpDistVGG": "nn.convnets",
-    "HybridEnsemble": "nn.ensembles",
-    "Ensemble": "nn.ensembles",
-    "VotingEnsemble": "nn.ensembles",
-    "HybridNet": "nn.hybrid",
-    "LpDist": "nn.layers",
-    "LpDistConv2d": "nn.layers",
-    "MeanShift": "nn.layers",
-    "LpDistNet": "nn.nets",
-    "load_original": "nn.original_checkpoints",
-    "recentre": "nn.recompute_means",
-    "SortDist": "nn.sortnet",
-    "SortNet": "nn.sortnet",
-    "Recipe": "recipes",
-    "load_recipe": "recipes",
-    "recipe_names": "recipes",
-    "initial_model": "training.building",
-    "EnsembleRun": "training.ensembles",
-    "fit_ensemble": "training.ensembles",
-    "fit": "training.fit",
-    "fit_all": "training.fit",
-    "hinge_loss": "training.losses",
-    "mixed_loss": "training.losses",
-    "zero_hinge": "training.losses",
-    "LpAdamW": "training.lp_optimizers",
-    "Madam": "training.lp_optimizers",
-    "Run": "training.runs",
+#: Public names by their module, which is imported when one of them is first used (PEP 562).
+_NAMES = {
+    "certification.attacks": "smallest_perturbation survives_pgd",
+    "certification.certify": "certify",
+    "certification.evaluation": "Evaluation PGD evaluate",
+    "certification.exact": "ExactRadius exact_radius",
+    "certification.intervals": "interval_radius",
+    "certification.layer_checks": "check_lipschitz",
+    "certification.lipschitz": "lipschitz_bound lipschitz_by_layer lipschitz_estimate",
+    "certification.margins": "Certificates certified_radius",
+    "course.claims": "Claims",
+    "data.dataset": "Dataset",
+    "data.loading": "load_dataset",
+    "functional": "linf_interval lp_dist sorted_dist",
+    "nn.checkpoints": "load_model save_model",
+    "nn.convnets": "LpDistAlexNet LpDistLeNet LpDistVGG",
+    "nn.ensembles": "Ensemble HybridEnsemble VotingEnsemble",
+    "nn.hybrid": "HybridNet",
+    "nn.layers": "LpDist LpDistConv2d MeanShift",
+    "nn.nets": "LpDistNet",
+    "nn.original_checkpoints": "load_original",
+    "nn.recompute_means": "recentre",
+    "nn.sortnet": "SortDist SortNet",
+    "recipes": "Recipe load_recipe recipe_names",
+    "training.building": "initial_model",
+    "training.ensembles": "EnsembleRun fit_ensemble",
+    "training.fit": "fit fit_all",
+    "training.losses": "hinge_loss mixed_loss zero_hinge",
+    "training.lp_optimizers": "LpAdamW Madam",
+    "training.runs": "Run",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

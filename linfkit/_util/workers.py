@@ -19,6 +19,8 @@ from uuid import uuid4
 import torch
 from tqdm.auto import tqdm
 
+from linfkit._util.extras import require
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -146,6 +148,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
     Args:
         workers: how many; more than there are GPUs share them in turn.
     """
+    require("distributed", "cluster")
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     here = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0", "dashboard": False}
@@ -182,6 +185,7 @@ def cluster_at(address: str) -> Iterator[Client]:
     Raises:
         ConnectionError: nothing answers there.
     """
+    require("distributed", "cluster")
     from distributed import Client
 
     try:

@@ -13,6 +13,8 @@ from linfkit._util.text import format_eps, parse_eps
 from linfkit.cli.common import JsonFile, Picture, check_picture, hand_over, interruptible
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from linfkit.cli.record import Record
 
 
@@ -48,8 +50,12 @@ def certify(
     from linfkit import PGD, evaluate, load_dataset
     from linfkit._util.devices import usable_device
     from linfkit.cli.record import Record
-    from linfkit.course.figures import accuracy_against_eps
     from linfkit.training.saved import SavedNet
+
+    def draw() -> Figure:
+        from linfkit.course.figures import accuracy_against_eps
+
+        return accuracy_against_eps(found)
 
     check_picture(figure)
     where = usable_device(device)
@@ -66,7 +72,7 @@ def certify(
         )
     record = Record.of(trained, data, found)
     shown = (heading(record), accuracies_table(record), explanation(record))
-    hand_over(record, json, lambda: accuracy_against_eps(found), figure, shown)
+    hand_over(record, json, draw, figure, shown)
 
 
 def heading(record: Record) -> str:

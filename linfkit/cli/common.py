@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linfkit._util.extras import require
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
     from pydantic import BaseModel
@@ -46,7 +48,7 @@ def interruptible(outcome: str) -> Iterator[None]:
 
 def settings_of(words: list[str] | None, values: bool = False) -> dict[str, Any]:
     """Values that `name=value` words set; with `values`, a list of each `name=v1,v2,…`."""
-    from linfkit.reproduce.parameters import parse_value, parse_values
+    from linfkit._util.literals import parse_value, parse_values
 
     parse = parse_values if values else parse_value
     found = {}
@@ -59,9 +61,12 @@ def settings_of(words: list[str] | None, values: bool = False) -> dict[str, Any]
 
 
 def check_picture(figure: Path | None) -> None:
-    """Refuse a file name that is neither a page's nor a picture's."""
-    if figure and figure.suffix not in (".html", ".png"):
+    """Check that a figure can be drawn into that file, before the work for it begins."""
+    if figure is None:
+        return
+    if figure.suffix not in (".html", ".png"):
         raise ValueError(f"figure must be a file that ends in .html or .png; got {figure.name!r}")
+    require("plotly", "notebooks")
 
 
 def hand_over(

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from linfkit._util.text import replace_unprintable
-from linfkit.pages import export
+from linfkit.pages.export import export
 
 
 def main() -> None:

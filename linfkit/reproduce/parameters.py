@@ -12,14 +12,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-#: What Python may raise of a text that is no literal.
-NO_LITERAL = (
-    ArithmeticError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError,
-)  # fmt: skip
-
-#: Ways to write a number that has no literal: of each, in what stands before a dot, and alone.
-WAYS = ("{}", "math.{}", "np.{}", "numpy.{}", "torch.{}", "float('{}')")
-NO_FINITE = {way.format(name): float(name) for name in ("inf", "nan") for way in WAYS}
+from linfkit._util.literals import NO_LITERAL, value_of
 
 
 def read_parameters(notebook: Path) -> dict[str, Any]:
@@ -74,30 +67,6 @@ def in_json(value: Any) -> Any:
     return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
-def parse_value(text: str) -> Any:
-    """The value that a word of the command line stands for: a literal, else the word itself.
-
-    >>> [parse_value(word) for word in ("3", "1/8", "[8, inf]", "true", "digits-small")]
-    [3, 0.125, [8, inf], True, 'digits-small']
-    """
-    try:
-        return _evaluated({"true": "True", "false": "False"}.get(text, text))
-    except NO_LITERAL:
-        return text
-
-
-def parse_values(text: str) -> list[Any]:
-    """The values that a word of the command line lists, separated by commas.
-
-    >>> parse_values("8,1e3,inf"), parse_values("hinge,mixed"), parse_values("[1, 2],[3]")
-    ([8, 1000.0, inf], ['hinge', 'mixed'], [[1, 2], [3]])
-    """
-    try:
-        return list(_evaluated(f"({text},)"))
-    except NO_LITERAL:
-        return [parse_value(word) for word in text.split(",")]
-
-
 def read_notebook(path: Path) -> NotebookNode:
     """The notebook in a file, with or without a byte-order mark.
 
@@ -127,9 +96,9 @@ def _literals(source: str, notebook: str) -> dict[str, Any]:
         try:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    values[name] = _value(value)
+                    values[name] = value_of(value)
                 case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                    values[name] = _value(value)
+                    values[name] = value_of(value)
                 case ast.Expr(ast.Constant(str())):  # a docstring
                     pass
                 case _:
@@ -142,28 +111,6 @@ def _literals(source: str, notebook: str) -> dict[str, Any]:
             ) from None
         _refuse_nan(f"{notebook}: the parameters cell", values)
     return values
-
-
-def _evaluated(text: str) -> Any:
-    return _value(ast.parse(text.strip(), mode="eval").body)
-
-
-def _value(node: ast.expr) -> Any:
-    """Value of an expression: a literal, a quotient, ∞ or NaN, or a list or dict of them."""
-    match node:
-        case ast.List(items):
-            return [_value(item) for item in items]
-        case ast.Tuple(items):
-            return tuple(_value(item) for item in items)
-        case ast.Dict(keys, items):
-            pairs = zip(keys, items, strict=True)  # a ** has no key, and is no literal
-            return {ast.literal_eval(key or node): _value(item) for key, item in pairs}
-        case ast.UnaryOp(ast.USub(), operand):
-            return -_value(operand)
-        case ast.BinOp(left, ast.Div(), right):
-            return _value(left) / _value(right)
-    text = ast.unparse(node)
-    return NO_FINITE[text] if text in NO_FINITE else ast.literal_eval(node)
 
 
 def _refuse_nan(name: str, value: Any) -> None:

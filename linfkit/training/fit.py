@@ -1,11 +1,14 @@
-"""fit(): the one call that trains, in a folder or in the cache."""
+"""fit(): train a net, in a folder or in the cache."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import torch
 from torch import nn
@@ -21,11 +24,10 @@ from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import RAW
 from linfkit.recipes import Recipe, load_recipe
 from linfkit.training.building import initial_model
-from linfkit.training.interrupts import held_back_interrupts
 from linfkit.training.loop import Training
 from linfkit.training.runs import Run, RunFolder, run_key
 
-__all__ = ["as_the_recipe_asks", "fit", "fit_all"]
+__all__ = ["apply_recipe", "deferred_interrupts", "fit", "fit_all"]
 
 IN_USE = "is being trained in by another process; wait for it, or choose another folder"
 
@@ -101,7 +103,7 @@ def fit(
         raise TypeError(f"out must be the path of a folder; got {out!r}")
     device = usable_device(device)
     data = load_dataset(recipe.dataset) if data is None else data
-    data = as_the_recipe_asks(data, recipe)
+    data = apply_recipe(data, recipe)
     own_model = model
     model = initial_model(recipe, data, seed) if own_model is None else own_model
     join(device)
@@ -179,7 +181,7 @@ def _fit_in(
         if age >= checkpoint_every or (epoch_ended and age >= 1):
             save_checkpoint()
 
-    with held_back_interrupts() as interrupted:
+    with deferred_interrupts() as interrupted:
 
         def after_step() -> None:
             if is_first():
@@ -195,8 +197,39 @@ def _fit_in(
     return run
 
 
-def as_the_recipe_asks(data: Dataset, recipe: Recipe) -> Dataset:
-    """The images that the recipe counts, with the label noise that it asks for.
+@contextmanager
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
+    """SIGINT and SIGTERM are deferred to the end of the step; a second one interrupts at once.
+
+    Yields a function that tells whether one has come. Only the main thread can defer them; in
+    others nothing changes.
+
+    >>> with deferred_interrupts() as interrupted:
+    ...     signal.raise_signal(signal.SIGINT)
+    ...     interrupted()
+    True
+    """
+    arrived = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield arrived.is_set
+        return
+
+    def defer(number: int, frame: FrameType | None) -> None:
+        if arrived.is_set():
+            raise KeyboardInterrupt
+        arrived.set()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    earlier = {number: signal.signal(number, defer) for number in signals}
+    try:
+        yield arrived.is_set
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def apply_recipe(data: Dataset, recipe: Recipe) -> Dataset:
+    """Take the number of images that the recipe states, and add its label noise.
 
     Raises:
         TypeError: the data is no `Dataset`.
@@ -204,7 +237,7 @@ def as_the_recipe_asks(data: Dataset, recipe: Recipe) -> Dataset:
     >>> from linfkit.data.loading import load_dataset
     >>> from linfkit.recipes import load_recipe
     >>> few = load_recipe("digits-small").replace(train_images=100)
-    >>> len(as_the_recipe_asks(load_dataset("digits"), few).train_x)
+    >>> len(apply_recipe(load_dataset("digits"), few).train_x)
     100
     """
     if not isinstance(data, Dataset):

@@ -42,10 +42,10 @@ from linfkit.nn.nets import common_p
 from linfkit.nn.recompute_means import preserve_running_means, recentre, recentred
 from linfkit.nn.sortnet import SortDist
 from linfkit.recipes import Recipe
-from linfkit.training.moments import moment_of
 from linfkit.training.objective import Objective, within_reach, worst_within
-from linfkit.training.optimizers import optimizer_of, steer
+from linfkit.training.optimizers import apply_schedules, optimizer_of
 from linfkit.training.runs import Run, results_of
+from linfkit.training.schedules import schedule_at
 
 __all__ = ["Training"]
 
@@ -84,7 +84,7 @@ class Training:
         self.objective = exchanging_gradients(Objective(self.model, self.recipe, self.logit_scale))
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.0))
         self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
-        self.moment = moment_of(self.recipe, progress=0.0)
+        self.schedule = schedule_at(self.recipe, progress=0.0)
         self.drops_inputs = any(isinstance(at, SortDist) for at in distance_layers(self.model))
         self.data = self.data.on(self.device)
         self.steps_per_epoch = math.ceil(len(self.data.train_x) / self.recipe.batch_size)
@@ -137,15 +137,13 @@ class Training:
 
     def _take_step(self) -> None:
         recipe, within = self.recipe, self.step % self.steps_per_epoch
-        self.moment = moment_of(recipe, self.step / self.steps)
-        steer(self.optimizer, self.moment)
-        set_p(self.model, self.moment.p)
+        self.schedule = schedule_at(recipe, self.step / self.steps)
+        apply_schedules(self.optimizer, self.schedule)
+        set_p(self.model, self.schedule.p)
 
         rows = self.order[within * recipe.batch_size : (within + 1) * recipe.batch_size]
         images = self.data.train_x[rows].to(self.device)
-        mine = local_slice(
-            len(rows)
-        )  # once the whole batch has been augmented, as one process would
+        mine = local_slice(len(rows))  # after augmenting the whole batch, as one process would
         x = self._augmented(images, within)[mine].float().div(255)
         labels = self.data.train_y[rows[mine]].to(self.device)
         images_left = len(self.data.train_x) - within * recipe.batch_size
@@ -153,7 +151,7 @@ class Training:
         # in the weights that give this step's logits, so before it moves them
         at_infinity = _worst_at_infinity(self.model, x, labels, recipe.eps) if counted else None
         with _drawing_from(self.seed, self.epoch, 1 + within, rank()):
-            logits, worst, loss = self.objective(x, labels, self.moment)
+            logits, worst, loss = self.objective(x, labels, self.schedule)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -198,13 +196,13 @@ class Training:
         starved, counted = self.starved.tolist()
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {loss} after epoch {self.epoch} (p={self.moment.p:g}, "
-                f"learning rate {self.moment.learning_rate:g}): try a lower lr"
+                f"the loss is {loss} after epoch {self.epoch} (p={self.schedule.p:g}, "
+                f"learning rate {self.schedule.learning_rate:g}): try a lower lr"
             )
         with self._recentred():
             raw = self._certified(self.model, HISTORY_IMAGES)
             averaged = self._certified(self.ema.module, HISTORY_IMAGES)
-        with evaluating_at(self.model, self.moment.p):
+        with evaluating_at(self.model, self.schedule.p):
             around, _ = self._test_images(LIPSCHITZ_IMAGES)
             measured = lipschitz_estimate(self.model, around, steps=2).max().item()
             bound = lipschitz_bound(self.model)
@@ -215,9 +213,9 @@ class Training:
                 "accuracy": correct,
                 "zero_hinge": without_hinge,
                 "starved": starved / counted,
-                "p": self.moment.p,
-                "lam": self.moment.lam,
-                "learning_rate": self.moment.learning_rate,
+                "p": self.schedule.p,
+                "lam": self.schedule.lam,
+                "learning_rate": self.schedule.learning_rate,
                 "lipschitz": measured,
                 "lipschitz_bound": bound,
                 "accuracy_linf": raw.clean_accuracy,

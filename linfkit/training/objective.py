@@ -21,7 +21,7 @@ from linfkit.training.losses import (
     worst_logits,
     worst_mixed_loss,
 )
-from linfkit.training.moments import Moment
+from linfkit.training.schedules import ScheduleState
 
 __all__ = ["Objective", "logits_worst_and_loss", "within_reach", "worst_within"]
 
@@ -42,10 +42,12 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.recipe, self.logit_scale = model, recipe, logit_scale
 
-    def forward(self, x: Tensor, labels: Tensor, moment: Moment) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, labels: Tensor, schedule: ScheduleState
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits and worst logits, (B, C), without gradients, and the loss, with them."""
         logits, worst, loss = logits_worst_and_loss(
-            self.model, x, labels, self.recipe, moment, self.logit_scale
+            self.model, x, labels, self.recipe, schedule, self.logit_scale
         )
         return logits.detach(), worst.detach(), mean_over_processes(loss, rows=len(x))
 
@@ -55,7 +57,7 @@ def logits_worst_and_loss(
     x: Tensor,
     labels: Tensor,
     recipe: Recipe,
-    moment: Moment,
+    schedule: ScheduleState,
     logit_scale: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A batch's logits, worst logits and loss, from one pass through the distance layers.
@@ -65,26 +67,26 @@ def logits_worst_and_loss(
         x: images in [0, 1], (B, ...).
         labels: (B,).
         recipe: says which loss.
-        moment: λ and ε at this step.
+        schedule: λ and ε at this step.
         logit_scale: the factor by which a cross-entropy sees the logits.
 
     Returns:
-        (B, C), (B, C) and a scalar. The ε of the worst logits is the moment's, or that of the
+        (B, C), (B, C) and a scalar. The ε of the worst logits is the schedule's, or that of the
         hinge's margin θ.
     """
     if isinstance(model, HybridNet | HybridEnsemble):
-        logits, worst = model.logits_and_worst(x, labels, moment.eps)
+        logits, worst = model.logits_and_worst(x, labels, schedule.eps)
     else:
         logits = model(x)
-        worst = worst_logits(logits, labels, moment.eps)
+        worst = worst_logits(logits, labels, schedule.eps)
     match recipe.loss:
         case "hinge":
             loss = hinge_loss(logits, labels, recipe.theta, recipe.kappa)
         case "mixed" if isinstance(model, HybridNet | HybridEnsemble):
             unit = model.scale.item()  # a margin of 1 in the MLP's own logits
-            loss = worst_mixed_loss(logits, worst, labels, unit, moment.lam, logit_scale)
+            loss = worst_mixed_loss(logits, worst, labels, unit, schedule.lam, logit_scale)
         case "mixed":
-            loss = mixed_loss(logits, labels, recipe.theta, moment.lam, logit_scale)
+            loss = mixed_loss(logits, labels, recipe.theta, schedule.lam, logit_scale)
         case "cross_entropy":
             loss = worst_cross_entropy(logits, worst, labels, recipe.worst_share, logit_scale)
     return logits, worst, loss

@@ -1,29 +1,255 @@
-"""The recipe's optimiser, its parameters in groups, and what it follows along a run."""
+"""Optimizers: Adam with ℓp weight decay, multiplicative Adam, and the groups of a recipe's net."""
 
 from __future__ import annotations
 
-from torch import nn
-from torch.optim import Adam, Optimizer
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.optimizer import ParamsT
+
+from linfkit._util.checks import check_real, check_tensor
+from linfkit.functional import check_p
 from linfkit.nn.layers import distance_layers
 from linfkit.recipes import Recipe
-from linfkit.training.lp_optimizers import LpAdamW, Madam
-from linfkit.training.moments import Moment
+from linfkit.training.schedules import ScheduleState
 
-__all__ = ["optimizer_of", "steer"]
+__all__ = ["LpAdamW", "Madam", "apply_schedules", "optimizer_of", "row_decay"]
 
-#: What the learned scalar of the loss takes of the learning rate (ICLR 2022 code).
+#: Learning rate of the loss's scalar, in units of the main one (ICLR 2022 code).
 LOGIT_SCALE_RATE = 0.2
+
+#: Decay of the running square of Madam's gradients.
+MADAM_BETA = 0.999
+
+
+class LpAdamW(Optimizer):
+    """Adam whose weights also decay, each neuron's by the ℓp norm of its row.
+
+    First w ← w − lr · weight_decay · d(w), with d as `row_decay` gives it, at p=∞ the largest
+    weight of each row alone; then Adam's step, m and v being the running means of g and g²:
+    w ← w − lr · m̂ / (√v̂ + eps), m̂ = m / (1 − β₁ᵗ), v̂ = v / (1 − β₂ᵗ).
+
+    Rows are the first dimension, so a convolution's are its flattened kernels. Parameters of fewer
+    dimensions, biases and scalars, do not decay; nor does anything whose gradient is None.
+
+    Args:
+        params: parameters, or groups of them. Each group has its own ``p``, which training sets as
+            it sets ``lr``; ``p=2`` in a group is the usual weight decay, for plain linear layers.
+        lr: learning rate, 0 or more.
+        betas: decay of the running means of the gradient and of its square, from 0 to below 1.
+        eps: what keeps the division finite, 0 or more.
+        weight_decay: how fast weights decay, 0 or more.
+        p: the exponent, from 1 up to ``math.inf``; the distance layers' own.
+
+    Raises:
+        TypeError, ValueError: an option is out of range; the message names it.
+
+    Zhang et al., ICML 2021, whose CIFAR-10 nets were trained with these defaults; their code lets
+    biases decay too.
+
+    >>> weight = torch.nn.Parameter(torch.tensor([[3.0, 1.0], [-1.0, 2.0]]))
+    >>> optimizer = LpAdamW([weight], lr=0.5, weight_decay=1.0, p=math.inf)
+    >>> weight.grad = torch.zeros_like(weight)
+    >>> optimizer.step()
+    >>> weight.tolist()
+    [[1.5, 1.0], [-1.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 0.02,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-10,
+        weight_decay: float = 5e-3,
+        p: float = math.inf,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "p": p}
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, its options checked."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for name in ("lr", "eps", "weight_decay"):
+            _check_not_negative(name, group[name])
+        _check_betas(group["betas"])
+        check_p(group["p"])
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Decay the weights and take one step; the closure's loss, where there is a closure."""
+        loss = _evaluated(closure)
+        for group in self.param_groups:
+            pull, p = group["lr"] * group["weight_decay"], check_p(group["p"])
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                if weight.dim() > 1 and pull:
+                    weight.sub_(row_decay(weight, p), alpha=pull)
+                self._step_along_gradient(weight, group)
+        return loss
+
+    def _step_along_gradient(self, weight: Tensor, group: dict[str, Any]) -> None:
+        state, (beta1, beta2) = self.state[weight], group["betas"]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"] = torch.zeros_like(weight)
+            state["exp_avg_sq"] = torch.zeros_like(weight)
+        state["step"] += 1
+        state["exp_avg"].lerp_(weight.grad, 1 - beta1)
+        state["exp_avg_sq"].mul_(beta2).addcmul_(weight.grad, weight.grad, value=1 - beta2)
+        steps = state["step"].item()
+        rms = (state["exp_avg_sq"] / (1 - beta2**steps)).sqrt_()
+        rate = group["lr"] / (1 - beta1**steps)
+        weight.addcdiv_(state["exp_avg"], rms.add_(group["eps"]), value=-rate)
+
+
+class Madam(Optimizer):
+    """Multiplicative Adam: a step changes each weight by a share of itself, and keeps its sign.
+
+    w ← w · exp(−lr · sign(w) · ĝ), where ĝ is the gradient over its running r.m.s. (decay 0.999,
+    bias-corrected; 0 where both are 0), clipped at ±`gradient_bound`. Then |w| is kept below
+    `weight_bound` times the r.m.s. that the whole parameter had before its first step.
+
+    A weight that is 0 stays 0: biases that start there need another optimiser.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, 0 or more.
+        weight_bound: bound on |w|, in units of the initial r.m.s. of the parameter; above 0.
+        gradient_bound: bound on the normalised gradient; above 0.
+
+    Raises:
+        TypeError, ValueError: an option is out of range; the message names it.
+
+    Bernstein et al., *Learning compositional functions via multiplicative weight updates*, 2020
+    (arXiv 2006.14560), algorithm 1, as Li et al., 2021 use it.
+
+    >>> weight = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
+    >>> optimizer = Madam([weight], lr=math.log(2))
+    >>> weight.grad = torch.tensor([5.0, 0.1])
+    >>> optimizer.step()
+    >>> [round(w, 4) for w in weight.tolist()]
+    [0.5, -2.0]
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 0.01,
+        weight_bound: float = 3.0,
+        gradient_bound: float = 10.0,
+    ) -> None:
+        defaults = {"lr": lr, "weight_bound": weight_bound, "gradient_bound": gradient_bound}
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, its options checked."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        _check_not_negative("lr", group["lr"])
+        for name in ("weight_bound", "gradient_bound"):
+            _check_not_negative(name, group[name])
+            if not group[name]:
+                raise ValueError(f"{name} must be above 0; got {group[name]}")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Take one step; the closure's loss, where there is a closure."""
+        loss = _evaluated(closure)
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._multiply(weight, group)
+        return loss
+
+    def _multiply(self, weight: Tensor, group: dict[str, Any]) -> None:
+        state, bound = self.state[weight], group["gradient_bound"]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg_sq"] = torch.zeros_like(weight)
+            state["largest"] = group["weight_bound"] * weight.square().mean().sqrt()
+        state["step"] += 1
+        state["exp_avg_sq"].mul_(MADAM_BETA)
+        state["exp_avg_sq"].addcmul_(weight.grad, weight.grad, value=1 - MADAM_BETA)
+        rms = (state["exp_avg_sq"] / (1 - MADAM_BETA ** state["step"].item())).sqrt_()
+        # 0 / 0 is a weight that has had no gradient yet: it stays; a square may also underflow
+        gradient = (weight.grad / rms).nan_to_num_(0.0, bound, -bound).clamp_(-bound, bound)
+        weight.mul_(gradient.mul_(weight.sign()).mul_(-group["lr"]).exp_())
+        weight.clamp_(-state["largest"], state["largest"])
+
+
+def row_decay(weight: Tensor, p: float) -> Tensor:
+    """The direction in which ℓp weight decay pulls: d(w)ᵢ = (|wᵢ| / ‖w‖_p)^(p−2) · wᵢ per row.
+
+    It is the gradient of ½‖w‖_p²: at p=2 the weights themselves, at p=∞ the first largest weight
+    of each row and zeros elsewhere. Rows are divided by their largest weight, so that no power
+    overflows.
+
+    Args:
+        weight: (O, ...); rows are what belongs to one output neuron.
+        p: from 1 up to ``math.inf``.
+
+    Returns:
+        The direction, in the shape of `weight`.
+
+    Raises:
+        TypeError, ValueError: an argument is out of range; the message names it.
+
+    >>> row_decay(torch.tensor([[3.0, -4.0]]), p=2)
+    tensor([[ 3., -4.]])
+    >>> row_decay(torch.tensor([[3.0, -4.0]]), p=math.inf)
+    tensor([[ 0., -4.]])
+    """
+    check_tensor("weight", weight)
+    if weight.dim() < 2 or not weight.numel():
+        raise ValueError(f"weight must be non-empty rows, (O, ...); got {tuple(weight.shape)}")
+    p = check_p(p)
+    rows = weight.flatten(1)
+    largest, where = rows.abs().max(dim=1, keepdim=True)
+    if math.isinf(p):
+        direction = torch.zeros_like(rows).scatter_(1, where, rows.gather(1, where))
+    else:
+        # a row of zeros has no largest weight to divide by, and nothing to decay
+        ratio = rows.abs() / largest.clamp(min=torch.finfo(rows.dtype).tiny)
+        powers = ratio.pow(p).sum(dim=1, keepdim=True).clamp(min=1)
+        direction = rows.sign() * largest * ratio.pow(p - 1) * powers.pow((2 - p) / p)
+    return direction.view_as(weight)
+
+
+def _evaluated(closure: Callable[[], float] | None) -> float | None:
+    """The loss that the closure gives, gradients on; None without one."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    check_real(name, value, "a number of 0 or more", lambda number: 0 <= number < math.inf)
+
+
+def _check_betas(betas: tuple[float, float]) -> None:
+    wanted = f"betas must be two numbers from 0 to below 1; got {betas!r}"
+    if not isinstance(betas, tuple | list) or not all(isinstance(beta, Real) for beta in betas):
+        raise TypeError(wanted)
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        raise ValueError(wanted)
 
 
 def optimizer_of(recipe: Recipe, model: nn.Module, logit_scale: nn.Parameter) -> Optimizer:
-    """The recipe's optimiser over all of a net's parameters, and the scalar of the loss.
+    """Create the recipe's optimizer over a net's parameters and the scalar of the loss.
 
     Groups: the distance layers' parameters, those of all others (a hybrid's MLP), and the scalar,
     which learns at a fifth of the rate. Adam's constants are the papers': β = (0.9, 0.99),
     ε = 1e-10.
 
-    >>> import torch
     >>> from linfkit.nn.nets import LpDistNet
     >>> from linfkit.recipes import load_recipe
     >>> net = LpDistNet(4, 8, 2, 3)
@@ -49,9 +275,9 @@ def optimizer_of(recipe: Recipe, model: nn.Module, logit_scale: nn.Parameter) ->
             return Adam(groups, lr=recipe.lr, betas=(0.9, 0.99), eps=1e-10, fused=True)
 
 
-def steer(optimizer: Optimizer, moment: Moment) -> None:
+def apply_schedules(optimizer: Optimizer, schedule: ScheduleState) -> None:
     """Set each group's learning rate, and the p by which the distance layers' weights decay."""
     distances, *_ = optimizer.param_groups
-    distances["p"] = moment.p
+    distances["p"] = schedule.p
     for group in optimizer.param_groups:
-        group["lr"] = moment.learning_rate * group["share"]
+        group["lr"] = schedule.learning_rate * group["share"]

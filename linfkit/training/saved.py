@@ -15,7 +15,7 @@ from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import AVERAGED, RAW, file_of, load_model, read_header
 from linfkit.recipes import Recipe
-from linfkit.training.fit import as_the_recipe_asks
+from linfkit.training.fit import apply_recipe
 
 __all__ = ["DataIdentity", "SavedNet", "saved_nets"]
 
@@ -132,7 +132,7 @@ class SavedNet:
         """
         name = self._of_recipe("dataset")
         assert self.recipe is not None
-        data = as_the_recipe_asks(load_dataset(name), self.recipe)
+        data = apply_recipe(load_dataset(name), self.recipe)
         found = DataIdentity.of(data)
         if self.trained_on is None or found.fingerprint != self.trained_on.fingerprint:
             known = "what it does not name" if self.trained_on is None else self.trained_on.shown

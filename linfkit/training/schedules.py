@@ -1,11 +1,73 @@
-"""Schedules, as pure functions of progress: the share of the run that lies behind, from 0 to 1."""
+"""Schedules, as pure functions of progress: the fraction of the steps completed, from 0 to 1."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["cosine_rate", "geometric", "p_at", "ramp", "smooth_start", "step_rate"]
+from linfkit.recipes import Recipe
+
+__all__ = [
+    "ScheduleState",
+    "cosine_rate",
+    "geometric",
+    "p_at",
+    "ramp",
+    "schedule_at",
+    "smooth_start",
+    "step_rate",
+]
+
+
+@dataclass(frozen=True)
+class ScheduleState:
+    """Values of the schedules at one step of a run.
+
+    Attributes:
+        p: the exponent of the distance layers.
+        lam: the mixed loss's weight λ of the cross-entropy.
+        eps: the ε of the worst logits, in pixels.
+        learning_rate: of all but the loss's scalar.
+    """
+
+    p: float
+    lam: float
+    eps: float
+    learning_rate: float
+
+
+def schedule_at(recipe: Recipe, progress: float) -> ScheduleState:
+    """Compute the schedules' values where that fraction of the steps is completed.
+
+    >>> from linfkit.recipes import load_recipe
+    >>> recipe = load_recipe("digits-small")
+    >>> schedule_at(recipe, 0.0).p, schedule_at(recipe, 0.95).p
+    (8.0, inf)
+    """
+    ratio = ramp(progress, *recipe.p_ramp)
+    return ScheduleState(
+        p=p_at(ratio, recipe.p_start, recipe.p_end),
+        lam=geometric(ratio, recipe.lam_start, recipe.lam_end),
+        eps=recipe.eps_train * _eps_ratio(recipe, progress),
+        learning_rate=recipe.lr * _rate(recipe, progress),
+    )
+
+
+def _eps_ratio(recipe: Recipe, progress: float) -> float:
+    if recipe.eps_ramp is None:
+        return 1.0
+    return smooth_start(ramp(progress, *recipe.eps_ramp), recipe.eps_smooth_start)
+
+
+def _rate(recipe: Recipe, progress: float) -> float:
+    match recipe.lr_schedule:
+        case "cosine":
+            return cosine_rate(progress, recipe.lr_hold)
+        case "steps":
+            return step_rate(progress, recipe.lr_steps, recipe.lr_factor)
+        case "constant":
+            return 1.0
 
 
 def ramp(progress: float, start: float, end: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from linfkit._util.extras import require
 from linfkit._util.files import expand_user
 
 __all__ = ["logging_scalars"]
@@ -13,7 +14,7 @@ __all__ = ["logging_scalars"]
 
 @contextmanager
 def logging_scalars(folder: str | Path) -> Iterator[Callable[[Mapping[str, float]], None]]:
-    """Within the block, a function that logs one row of a history; `fit` calls it `after_epoch`.
+    """Open a log, as a function of one row of a history; `fit` calls it `after_epoch`.
 
     Each column becomes a scalar of its name, at the step that is the row's epoch, and is in the
     folder at once. A run that goes on logs into the same folder, beside what is there.
@@ -24,12 +25,8 @@ def logging_scalars(folder: str | Path) -> Iterator[Callable[[Mapping[str, float
     Raises:
         ImportError: the package tensorboard is not installed; linfkit asks for it as an extra.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError(
-            "tensorboard: the package is not installed; pip install 'linfkit[tensorboard]' does it"
-        ) from error
+    require("tensorboard", "tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(expand_user(folder))) as writer:
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit import pages
 from linfkit._util.files import cache_folder, data_folder, expand_user
 from linfkit.cli.app import main
 from linfkit.nn.checkpoints import save_model
+from linfkit.pages.export import export
 from linfkit.pages.run import write_report
 from linfkit.reproduce import publish_notebooks
 from linfkit.reproduce.reproduction import reproduce
@@ -87,7 +87,7 @@ def test_notebooks(home, monkeypatch):
         publish_notebooks.publish(Path("~/out"))
     nbformat.write(nbformat.v4.new_notebook(), home / "mine" / "01_no_claims.ipynb")
     with pytest.raises(ValueError, match="01_no_claims has no outputs"):
-        pages.export(Path("~/mine"), Path("~/site"))
+        export(Path("~/mine"), Path("~/site"))
 
 
 def test_the_command_line_expands_what_a_shell_leaves(home, monkeypatch):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from linfkit.pages import export
+from linfkit.pages.export import export
 from tests.helpers import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))

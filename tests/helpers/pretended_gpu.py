@@ -130,7 +130,7 @@ def _empty_strided(size, stride, *, dtype=None, layout=None, device=None, pin_me
 
 
 def _copy_from(source, target, non_blocking=False):
-    getattr(target, "folder_lock", target).copy_(getattr(source, "folder_lock", source))
+    getattr(target, "held", target).copy_(getattr(source, "held", source))
     return target
 
 

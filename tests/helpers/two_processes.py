@@ -11,8 +11,8 @@ from linfkit._util.distributed import exchanging_gradients, join, local_slice, r
 from linfkit.nn.layers import MeanShift
 from linfkit.training.building import build_model
 from linfkit.training.loop import Training
-from linfkit.training.moments import Moment
 from linfkit.training.objective import Objective
+from linfkit.training.schedules import ScheduleState
 
 SETTINGS = {
     "epochs": 2,
@@ -47,10 +47,10 @@ def exchanged(changes):
     scalar = next(w for name, w in net.named_parameters() if name.endswith("logit_scale"))
     objective = exchanging_gradients(Objective(net, recipe, scalar))
     x, labels = torch.rand(ROWS, 1, 28, 28, dtype=torch.float64), torch.arange(ROWS)
-    mine, moment = local_slice(ROWS), Moment(p=8.0, lam=0.05, eps=0.1, learning_rate=0.01)
+    mine, schedule = local_slice(ROWS), ScheduleState(p=8.0, lam=0.05, eps=0.1, learning_rate=0.01)
     for _ in range(2):  # only the second time are gradients sent while others are computed
         net.zero_grad()
-        _, _, loss = objective(x[mine], labels[mine], moment)
+        _, _, loss = objective(x[mine], labels[mine], schedule)
         loss.backward()
     found = {name: w.grad for name, w in net.named_parameters() if w.grad is not None}
     means = [module.running_mean for module in net.modules() if isinstance(module, MeanShift)]

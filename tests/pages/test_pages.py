@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from linfkit.course.explorer import Explorer
 from linfkit.course.figures.template import new_figure
-from linfkit.pages import export
+from linfkit.pages.export import export
 from linfkit.pages.prose import formula, prose_html
 from linfkit.reproduce.outputs import PLOTLY_MIME
 from linfkit.reproduce.tasks import notebook_hash

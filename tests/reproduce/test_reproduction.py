@@ -18,10 +18,11 @@ import pytest
 from choreographer.browsers.chromium import Chromium
 
 from linfkit._util import workers
+from linfkit._util.literals import parse_value
 from linfkit.reproduce import outputs, reproduction
 from linfkit.reproduce import pictures as batch_pictures
 from linfkit.reproduce.execution import Execution
-from linfkit.reproduce.parameters import check_parameters, parse_value, read_parameters
+from linfkit.reproduce.parameters import check_parameters, read_parameters
 from linfkit.reproduce.pictures import PictureWriter
 from linfkit.reproduce.profiles import Profile, Row, load_profiles
 from linfkit.reproduce.reproduction import reproduce

@@ -40,7 +40,7 @@ from linfkit.data.published import PublishedArchive, PublishedFile
 from linfkit.nn.checkpoints import write_tensors
 from linfkit.reproduce.reproduction import reproduce
 from linfkit.training.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
-from linfkit.training.lp_optimizers import row_decay
+from linfkit.training.optimizers import row_decay
 from linfkit.training.saved import SavedNet, saved_nets
 from tests.helpers import ROOT
 

@@ -20,7 +20,7 @@ import linfkit as lk
 from linfkit._util.files import folder_lock
 from linfkit.nn import checkpoints
 from linfkit.training import runs
-from linfkit.training.interrupts import held_back_interrupts
+from linfkit.training.fit import deferred_interrupts
 
 SMALL = lk.load_recipe("digits-small").replace(width=8, epochs=6, batch_size=256)
 
@@ -92,7 +92,7 @@ def test_ctrl_c_saves_what_was_trained_and_the_same_call_goes_on(tmp_path, whole
 
 
 def test_a_second_ctrl_c_does_not_wait():
-    with held_back_interrupts() as came:
+    with deferred_interrupts() as came:
         signal.raise_signal(signal.SIGINT)
         assert came()
         with pytest.raises(KeyboardInterrupt):
@@ -101,7 +101,7 @@ def test_a_second_ctrl_c_does_not_wait():
 
 def test_signals_are_handled_as_before_afterwards():
     earlier = signal.getsignal(signal.SIGINT)
-    with held_back_interrupts():
+    with deferred_interrupts():
         pass
     assert signal.getsignal(signal.SIGINT) is earlier
 

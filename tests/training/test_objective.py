@@ -1,4 +1,4 @@
-"""Tested: the net, the loss, the optimiser and the values of each moment that a recipe asks for.
+"""Tested: the net, the loss, the optimiser and the values of each schedule that a recipe asks for.
 Not tested: the loop that uses them (test_training.py), the losses themselves (test_losses.py)."""
 
 import math
@@ -11,15 +11,14 @@ import linfkit as lk
 from linfkit.nn.ensembles import HybridEnsemble
 from linfkit.nn.hybrid import HybridNet
 from linfkit.training.building import build_model
-from linfkit.training.lp_optimizers import LpAdamW, Madam
-from linfkit.training.moments import Moment, moment_of
 from linfkit.training.objective import logits_worst_and_loss, within_reach, worst_within
-from linfkit.training.optimizers import optimizer_of, steer
+from linfkit.training.optimizers import LpAdamW, Madam, apply_schedules, optimizer_of
+from linfkit.training.schedules import ScheduleState, schedule_at
 
 INF = math.inf
 SMALL = lk.load_recipe("digits-small").replace(width=8, depth=3)
 HYBRID = SMALL.replace(mlp_hidden=6, loss="cross_entropy")
-MOMENT = Moment(p=8.0, lam=0.05, eps=0.1, learning_rate=0.01)
+SCHEDULE = ScheduleState(p=8.0, lam=0.05, eps=0.1, learning_rate=0.01)
 X, LABELS = torch.rand(6, 64, generator=torch.Generator().manual_seed(0)), torch.arange(6)
 
 
@@ -28,9 +27,9 @@ def net_of(recipe, scale=0.4):
     return build_model(recipe, (1, 8, 8), classes=10, mean=0.3, scale=scale)
 
 
-def loss_of(recipe, model, moment=MOMENT):
-    model.p = moment.p
-    return logits_worst_and_loss(model, X, LABELS, recipe, moment, torch.tensor(2.0))
+def loss_of(recipe, model, schedule=SCHEDULE):
+    model.p = schedule.p
+    return logits_worst_and_loss(model, X, LABELS, recipe, schedule, torch.tensor(2.0))
 
 
 # --- nets
@@ -140,7 +139,7 @@ def test_distances_decay_by_the_p_of_training_and_the_mlp_by_the_usual_norm():
     recipe = HYBRID.replace(optimizer="lp_adamw", weight_decay=0.1, mlp_weight_decay=0.2)
     net = net_of(recipe)
     optimizer = optimizer_of(recipe, net, net.logit_scale)
-    steer(optimizer, MOMENT)
+    apply_schedules(optimizer, SCHEDULE)
     distances, mlp, scalar = optimizer.param_groups
     assert (distances["p"], distances["weight_decay"]) == (8.0, 0.1)
     assert (mlp["p"], mlp["weight_decay"]) == (2.0, 0.2)
@@ -155,20 +154,20 @@ def test_eps_rises_along_its_ramp_and_p_along_its_own():
     recipe = HYBRID.replace(
         eps_ramp=[0.0, 0.5], eps_train=0.2, p_ramp=[0.5, 0.75], lr_hold=0.5, lr=1.0
     )
-    moments = [moment_of(recipe, progress) for progress in (0.0, 0.25, 0.5, 0.625, 0.75)]
-    assert [moment.eps for moment in moments] == pytest.approx([0, 0.1, 0.2, 0.2, 0.2])
-    assert [moment.p for moment in moments] == pytest.approx([8, 8, 8, math.sqrt(8000), INF])
+    moments = [schedule_at(recipe, progress) for progress in (0.0, 0.25, 0.5, 0.625, 0.75)]
+    assert [schedule.eps for schedule in moments] == pytest.approx([0, 0.1, 0.2, 0.2, 0.2])
+    assert [schedule.p for schedule in moments] == pytest.approx([8, 8, 8, math.sqrt(8000), INF])
     rates = [1, 1, 1, (1 + math.cos(math.pi / 4)) / 2, 0.5]
-    assert [moment.learning_rate for moment in moments] == pytest.approx(rates)
+    assert [schedule.learning_rate for schedule in moments] == pytest.approx(rates)
 
 
 def test_without_a_ramp_eps_is_that_of_training_throughout():
-    assert moment_of(SMALL, 0.0).eps == SMALL.eps_train
+    assert schedule_at(SMALL, 0.0).eps == SMALL.eps_train
 
 
 def test_a_learning_rate_takes_its_steps():
     recipe = SMALL.replace(lr_schedule="steps", lr_steps=[0.5, 0.75], lr_factor=0.1, lr=1.0)
-    rates = [moment_of(recipe, progress).learning_rate for progress in (0.4, 0.5, 0.8)]
+    rates = [schedule_at(recipe, progress).learning_rate for progress in (0.4, 0.5, 0.8)]
     assert rates == pytest.approx([1, 0.1, 0.01])
 
 

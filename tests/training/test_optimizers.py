@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from linfkit.training.lp_optimizers import LpAdamW, Madam, row_decay
+from linfkit.training.optimizers import LpAdamW, Madam, row_decay
 
 INF = math.inf
 seeds = st.integers(0, 2**32 - 1)

@@ -19,7 +19,7 @@ from linfkit.nn.checkpoints import read_tensors, write_tensors
 from linfkit.nn.layers import distance_layers
 from linfkit.recipes import Recipe
 from linfkit.training.building import initial_model
-from linfkit.training.fit import as_the_recipe_asks
+from linfkit.training.fit import apply_recipe
 from linfkit.training.loop import Training
 from linfkit.training.runs import Run, run_key
 
@@ -116,7 +116,7 @@ def follow_weights(
     (10, True)
     """
     seed = recipe.seeds[0] if seed is None else seed
-    data = as_the_recipe_asks(load_dataset(recipe.dataset) if data is None else data, recipe)
+    data = apply_recipe(load_dataset(recipe.dataset) if data is None else data, recipe)
     own = source_hash("course/studies/ema.py")
     decided_by = f"{run_key(recipe, seed, data, None)} {list(decays)} {every} {own}"
     name = hashlib.sha256(decided_by.encode()).hexdigest()[:24]

@@ -17,7 +17,7 @@ import torch
 import linfkit as lk
 from linfkit._util.workers import WorkerError, local_cluster
 from linfkit.nn.checkpoints import read_tensors
-from linfkit.training import ensembles, members
+from linfkit.training import ensembles
 from tests.helpers import ROOT
 
 TINY = lk.load_recipe("digits-small").replace(epochs=3, width=16, train_images=400, seeds=[0, 1])
@@ -58,7 +58,7 @@ def test_two_workers_train_what_one_process_trains(alone, tmp_path, capfd):
 
 
 def test_finished_members_are_not_trained_again(alone, monkeypatch):
-    monkeypatch.setattr(members, "_train", None)
+    monkeypatch.setattr(ensembles, "_train", None)
     run = lk.fit_ensemble(TINY, out=alone, workers=2, progress=False)
     assert len(run.runs) == 2
 
@@ -90,7 +90,7 @@ def test_a_member_whose_worker_is_killed_goes_on_elsewhere(alone, tmp_path, monk
 
         return on_progress
 
-    monkeypatch.setattr(members, "shown_in", killing_once)
+    monkeypatch.setattr(ensembles, "shown_in", killing_once)
     lk.fit_ensemble(TINY, out=tmp_path, workers=2, progress=False)
     assert len(killed) == 2
     assert_alike(tmp_path, alone)
