@@ -426,9 +426,10 @@ def test_eps_may_be_any_number(eps, small_net):
         (2.5, TypeError, r"^batch_size must be a whole number; got 2\.5"),
     ],
 )
-def test_a_batch_size_that_is_none_is_named(batch_size, error, message, small_net):
+@pytest.mark.parametrize("certify", [lk.certify, interval_radius])
+def test_a_batch_size_that_is_none_is_named(certify, batch_size, error, message, small_net):
     with pytest.raises(error, match=message):
-        lk.certify(small_net, images(), torch.zeros(6).long(), batch_size)
+        certify(small_net, images(), torch.zeros(6).long(), batch_size)
 
 
 def test_a_model_without_distance_layers_proves_nothing():

@@ -103,6 +103,7 @@ def test_certifying_leaves_a_hybrid_as_it_was_and_gives_radii_of_its_type(dtype)
     net.train().p = 2
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     assert lk.certify(net, x, labels).radius.dtype == dtype
+    assert {tensor.dtype for tensor in net.state_dict().values()} == {dtype}
     assert (net.p, net.training, net.mlp.training) == (2.0, True, True)
     assert all(torch.equal(before[name], now) for name, now in net.state_dict().items())
 
@@ -200,3 +201,15 @@ def test_boxes_are_wider_by_the_largest_rounding_of_any_members_features(monkeyp
         lk.certify(ensemble, x, labels_of(9))
         for radius, member in zip(seen, ensemble.members(), strict=True):
             torch.testing.assert_close(radius * member.scale.double(), 1 + errors[1])
+
+
+def test_the_rounding_of_worst_logits_is_the_formula_of_its_docstring():
+    mlp = random_net(in_features=6, width=5, hidden=3).mlp
+    u, radius = random_images(4, 5) - 0.5, torch.tensor([0.0, 0.1, 0.5, 1.0]).double()
+    weights, rows = mlp.hidden.scaled_weight.abs(), mlp.last.scaled_weight.abs()
+    bound = []
+    for sample, half_width in zip(u, radius, strict=True):
+        arguments = weights @ sample.abs() + mlp.hidden.bias.abs() + half_width * weights.sum(dim=1)
+        of_rows, of_biases = 2 * rows.sum(dim=1).max(), 2 * mlp.last.bias.abs().max()
+        bound.append(2 * (5 + 3 + 24) * 2.0**-53 * (of_rows * (arguments.max() + 1) + of_biases))
+    torch.testing.assert_close(worst_rounding(mlp, u, radius), torch.stack(bound))

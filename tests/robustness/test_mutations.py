@@ -25,13 +25,13 @@ pytestmark = [
 #: What mutmut may write and no test find, as a pattern of the new line, and why that is no fault.
 NO_FAULTS = {
     r"batch_size: int = 1025": "no result depends on how images are split into batches",
-    r"certify\(model, x, labels, \)": "likewise",
+    r"certify\(net, x, labels, \)": "likewise",
     r"(split|parts).*(strict=(None|False)|, \))": "what is zipped is of one length, and checked",
-    r"stacklevel=4|^\)$": "which line a warning names: mutmut's own calls stand in between",
+    r"stacklevel=5|^\)$": "which line a warning names: mutmut's own calls stand in between",
     r"3\*\*-20|2\*\*-21|1 - 2\*\*-20|/ \(1 \+ 2\*\*-20": "float64's own rounding: never seen",
     r"\(ends, roundings=(None|2)\)": "one rounding of a pixel is below the bisection's 2⁻²⁰",
     r"replace\(Rounded\.of\(x\), (reach=1\.0)?\)": "likewise, of what is within reach",
-    r"times\((1 \*|2 /) unit_of\(model": "likewise, in the net's units",
+    r"times\((1 \*|2 /) unit_of\(net": "likewise, in the net's units",
     r"math\.inf, (dtype=None, )?device=value": "a batch's own type decides where there is a batch",
     r"rounding <= others": "the two are never equal to the last bit",
     r"^return$": "as `break` there, it leads to None",
