@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 __all__ = ["cache_folder", "data_folder", "expand_user", "folder_lock", "write_atomically"]
 
 
@@ -88,6 +86,8 @@ def folder_lock(folder: Path, wait: bool, otherwise: str) -> Iterator[None]:
     Traceback (most recent call last):
     BlockingIOError: ... is taken
     """
+    from filelock import FileLock, Timeout
+
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
     try:

@@ -6,8 +6,6 @@ import io
 import sys
 from fractions import Fraction
 
-from tqdm.auto import tqdm
-
 __all__ = ["format_duration", "format_eps", "parse_eps", "replace_unprintable", "say"]
 
 
@@ -73,5 +71,7 @@ def say(text: str) -> None:
     >>> say("ε")
     ε
     """
+    from tqdm.auto import tqdm
+
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     tqdm.write(text.encode(encoding, "replace").decode(encoding))
