@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from linfkit.nn.original_checkpoints import load_original
     from linfkit.nn.recompute_means import recentre
     from linfkit.nn.sortnet import SortDist, SortNet
-    from linfkit.recipes import Recipe, load_recipe, recipe_names
+    from linfkit.recipes.recipe import Recipe, load_recipe, recipe_names
     from linfkit.training.building import initial_model
     from linfkit.training.ensembles import EnsembleRun, fit_ensemble
     from linfkit.training.fit import fit, fit_all
@@ -126,7 +126,7 @@ _NAMES = {
     "nn.original_checkpoints": "load_original",
     "nn.recompute_means": "recentre",
     "nn.sortnet": "SortDist SortNet",
-    "recipes": "Recipe load_recipe recipe_names",
+    "recipes.recipe": "Recipe load_recipe recipe_names",
     "training.building": "initial_model",
     "training.ensembles": "EnsembleRun fit_ensemble",
     "training.fit": "fit fit_all",

@@ -26,8 +26,6 @@ from linfkit._util import environment
 from linfkit.functional import linf_interval, lp_dist
 from linfkit.kernels import reference
 
-__all__ = ["FULL", "QUICK", "Case", "Results", "Row", "Timing", "run"]
-
 COMPILED = "torch.compile"
 CHUNK_BYTES = 8 * 2**20  # at which the broadcast formula was fastest on the CPU
 DEVIATION = 0.25  # at 1, the 100.5th powers of contenders that do not scale would overflow

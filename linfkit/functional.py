@@ -22,8 +22,6 @@ from torch.autograd.function import _SingleLevelFunction
 from linfkit._util.checks import check_count
 from linfkit.kernels import kernel_for, reference, sorting_kernel_for
 
-__all__ = ["linf_interval", "lp_dist", "sorted_dist"]
-
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     """The ℓp distance of every input to every weight row: out[b, o] = ‖x_b − w_o‖_p.

@@ -17,22 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = [
-    "as_labels",
-    "as_python",
-    "as_tensor",
-    "check_count",
-    "check_eps",
-    "check_eps_of_each",
-    "check_finite_weights",
-    "check_images",
-    "check_logits",
-    "check_model",
-    "check_not_nan",
-    "check_real",
-    "check_tensor",
-]
-
 #: The beginning of every message about an ε that is wrong.
 EPS = "eps must be in pixels of [0, 1], such as 8/255"
 

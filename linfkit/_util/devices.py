@@ -14,17 +14,6 @@ from torch import Tensor, nn
 
 from linfkit._util.checks import as_tensor, check_not_nan
 
-__all__ = [
-    "batches_for",
-    "default_device",
-    "device_of",
-    "logits_of",
-    "on_device_of_model",
-    "to_float64",
-    "usable_device",
-    "with_gradients",
-]
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: Types of device that have no float64: what needs it is computed on the CPU.

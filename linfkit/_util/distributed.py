@@ -15,20 +15,6 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = [
-    "all_reduce_sum",
-    "any_rank",
-    "entered_on_rank_zero",
-    "exchanging_gradients",
-    "is_first",
-    "join",
-    "local_slice",
-    "mean_over_processes",
-    "on_rank_zero",
-    "processes",
-    "rank",
-]
-
 
 def join(device: torch.device) -> None:
     """Let the processes that torchrun started know of each other, until they end.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-__all__ = ["require"]
-
 
 def require(package: str, extra: str) -> None:
     """Check that an optional package is installed.

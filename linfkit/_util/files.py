@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["cache_folder", "data_folder", "expand_user", "folder_lock", "write_atomically"]
-
 
 def expand_user(path: str | Path) -> Path:
     """A path that came in, with `~` and `~somebody` at its beginning for a home folder.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-__all__ = ["NO_LITERAL", "parse_value", "parse_values", "value_of"]
-
 #: Errors that Python may raise for a text that is no literal.
 NO_LITERAL = (
     ArithmeticError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError,

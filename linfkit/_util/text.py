@@ -6,8 +6,6 @@ import io
 import sys
 from fractions import Fraction
 
-__all__ = ["format_duration", "format_eps", "parse_eps", "replace_unprintable", "say"]
-
 
 def parse_eps(text: str) -> float:
     """The number that a fraction or a decimal stands for.

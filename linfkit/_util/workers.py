@@ -24,17 +24,6 @@ from linfkit._util.extras import require
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = [
-    "ProgressCallback",
-    "Task",
-    "WorkerError",
-    "cluster_at",
-    "default_workers",
-    "local_cluster",
-    "run_tasks",
-    "shown_in",
-]
-
 ProgressCallback = Callable[[str, int, int], None]
 """Told of progress: a task's name, how many of its steps are done, and how many there are."""
 

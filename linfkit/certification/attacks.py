@@ -29,8 +29,6 @@ from linfkit._util.devices import on_device_of_model, with_gradients
 from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.known_layers import unwrapped
 
-__all__ = ["nearest_misclassified", "smallest_perturbation", "survives_pgd"]
-
 #: Halvings of a perturbation's size, while its image stays misclassified.
 HALVINGS = 10
 

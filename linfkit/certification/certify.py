@@ -23,8 +23,6 @@ from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import distance_layers
 
-__all__ = ["certification_mode", "certify", "has_own_proof"]
-
 #: Certificates of a batch of images and their labels.
 Proof = Callable[[Tensor, Tensor], Certificates]
 

@@ -20,8 +20,6 @@ from linfkit.data.dataset import Dataset
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.nets import LpDistNet
 
-__all__ = ["PGD", "Evaluation", "evaluate"]
-
 #: Images that are certified or attacked at once.
 BATCH = 500
 

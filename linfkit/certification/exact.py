@@ -33,8 +33,6 @@ from linfkit.nn.nets import LpDistNet
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
-__all__ = ["ExactRadius", "exact_radius"]
-
 Array = NDArray[np.float64]
 
 #: HiGHS keeps constraints to within about this, in pixels.

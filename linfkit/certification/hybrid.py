@@ -25,8 +25,6 @@ from linfkit.nn.ensembles import HybridEnsemble
 from linfkit.nn.hybrid import HybridNet, IntervalMLP, ScaledLinear
 from linfkit.nn.known_layers import is_plain
 
-__all__ = ["Member", "certify_hybrid", "plain_members", "worst_rounding"]
-
 #: Halvings of the bisection on ε: from the whole range of a pixel down to 2⁻³⁰ ≈ 1e-9.
 HALVINGS = 30
 

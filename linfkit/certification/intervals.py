@@ -19,8 +19,6 @@ from linfkit.functional import linf_interval
 from linfkit.nn.layers import LpDist
 from linfkit.nn.nets import LpDistNet
 
-__all__ = ["interval_radius"]
-
 #: Halvings of [0, 1] in search of a radius, which is exact to 2⁻²⁰ ≈ 1e-6 pixels.
 HALVINGS = 20
 

@@ -20,17 +20,6 @@ from linfkit.nn.known_layers import has_hooks, is_plain, unwrapped
 from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift
 from linfkit.nn.nets import DistanceNet, LpDistNet
 
-__all__ = [
-    "LayerCheck",
-    "check_layer",
-    "check_lipschitz",
-    "check_plain_net",
-    "layer_roundings",
-    "not_plain",
-    "only_holds",
-    "roundings_of",
-]
-
 #: Modules that only pass values from layer to layer, in a way that adds nothing to them.
 HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble)
 

@@ -28,14 +28,6 @@ from linfkit.nn.ensembles import Members, VotingEnsemble
 from linfkit.nn.known_layers import has_hooks, unwrapped
 from linfkit.nn.layers import DistanceLayer, distance_layers
 
-__all__ = [
-    "LayerConstant",
-    "lipschitz_bound",
-    "lipschitz_by_layer",
-    "lipschitz_estimate",
-    "neuron_bound",
-]
-
 
 def neuron_bound(fan_in: int, p: float) -> float:
     """The largest Lipschitz constant that an ℓp neuron over `fan_in` coordinates can have.

@@ -13,8 +13,6 @@ from linfkit._util.checks import check_eps, check_logits, check_tensor
 from linfkit._util.devices import to_float64
 from linfkit.certification.rounding import Rounded, propagate, rounded_down
 
-__all__ = ["Certificates", "certified_radius", "certify_margins", "join", "largest_eps"]
-
 
 def certified_radius(logits: Tensor, labels: Tensor) -> Tensor:
     """Half the margin of each sample: (f_y − max_{j≠y} f_j) / 2, negative where misclassified.

@@ -62,16 +62,6 @@ from linfkit.nn.known_layers import is_plain, unwrapped
 from linfkit.nn.nets import DistanceNet
 from linfkit.nn.normalization import Normalization
 
-__all__ = [
-    "Rounded",
-    "after_layer",
-    "largest",
-    "normalised",
-    "propagate",
-    "rounded_down",
-    "unit_of",
-]
-
 
 @dataclass(frozen=True)
 class Rounded:

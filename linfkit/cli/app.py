@@ -11,8 +11,6 @@ from linfkit._util.files import expand_user
 from linfkit._util.text import replace_unprintable
 from linfkit.cli import bench, certify, doctor, recipes, reproduce, train
 
-__all__ = ["app", "main"]
-
 WRONG_ARGUMENTS = 2
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from linfkit._util.text import format_eps
 
 if TYPE_CHECKING:
-    from linfkit.recipes import Recipe
+    from linfkit.recipes.recipe import Recipe
 
 
 def recipes(
@@ -23,7 +23,7 @@ def recipes(
     ] = None,
 ) -> None:
     """List the recipes that come with linfkit, or print one."""
-    from linfkit.recipes import load_recipe, recipe_names
+    from linfkit.recipes.recipe import load_recipe, recipe_names
 
     if name is not None:
         typer.echo(load_recipe(name).to_toml(), nl=False)

@@ -16,8 +16,6 @@ import plotly.graph_objects as go
 from linfkit.course.figures.template import as_text
 from linfkit.course.static_sliders import Drawing, changed_properties, plain_still
 
-__all__ = ["Explorer"]
-
 _PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
 #: how arguments are written in the notebooks

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-__all__ = ["Drawing", "changed_properties", "plain_still", "without_sliders"]
-
 _ROOM = 80  # pixels under a figure for each slider of its own
 _GAP = 34  # pixels between them and the figure, into which a legend may reach
 

@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-__all__ = ["decoded_once", "read_cifar", "read_idx", "read_jpeg", "write_cifar", "write_idx"]
-
 LARGEST = 2**30  # bytes that are read at most; MNIST's largest file holds 47 million
 #: Bytes that any gzipped file may hold, however small it is, and bytes for each of its own beyond
 #: that: MNIST's images pack five into one, and deflate would pack a thousand.

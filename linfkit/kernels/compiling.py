@@ -27,8 +27,6 @@ from numba.core.serialize import dumps, loads
 
 from linfkit._util.files import cache_folder
 
-__all__ = ["compiled"]
-
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")  # as good as no Numba: the reference serves
 

@@ -24,18 +24,6 @@ from linfkit.nn.layers import set_p
 from linfkit.nn.nets import LpDistNet, SharedExponent, common_p
 from linfkit.nn.sortnet import SortNet
 
-__all__ = [
-    "AVERAGED",
-    "RAW",
-    "ShapesOnly",
-    "file_of",
-    "load_model",
-    "read_header",
-    "read_tensors",
-    "save_model",
-    "write_tensors",
-]
-
 #: The nets in a run's folder: with the raw weights, whose file is written last and so marks the run
 #: as finished, and with their moving average.
 RAW = "model.safetensors"

@@ -14,8 +14,6 @@ from linfkit._util.checks import check_count
 from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
 from linfkit.nn.nets import DistanceNet, with_mean_shifts
 
-__all__ = ["Conv", "LpDistAlexNet", "LpDistConvNet", "LpDistLeNet", "LpDistVGG", "Pool"]
-
 Shape = tuple[int, int, int]  # channels, height, width
 
 

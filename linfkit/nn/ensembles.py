@@ -12,8 +12,6 @@ from linfkit._util.checks import check_model, check_real
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import SharedExponent
 
-__all__ = ["Ensemble", "HybridEnsemble", "Members", "VotingEnsemble", "ensemble_of"]
-
 
 class Members(SharedExponent):
     """Several models of one task, whose logits are combined.

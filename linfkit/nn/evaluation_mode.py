@@ -10,8 +10,6 @@ from torch import nn
 
 from linfkit.nn.layers import distance_layers
 
-__all__ = ["evaluating_at", "is_evaluated_at"]
-
 #: One lock for all models: a second thread that wants another p waits until the first is done.
 _LOCK = threading.RLock()
 

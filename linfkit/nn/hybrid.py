@@ -16,8 +16,6 @@ from linfkit.nn.layers import DistanceLayer
 from linfkit.nn.nets import DistanceNet, SharedExponent
 from linfkit.nn.normalization import Normalization
 
-__all__ = ["HybridNet", "IntervalMLP", "ScaledLinear"]
-
 
 class ScaledLinear(nn.Linear):
     """Linear layer whose N(0, 1) weights are multiplied by 1/√in_features when they are used.

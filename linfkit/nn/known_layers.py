@@ -12,8 +12,6 @@ from torch.nn.modules import module as of_all_modules
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["has_hooks", "is_plain", "unwrapped"]
-
 Kind = TypeVar("Kind", bound=nn.Module)
 
 #: Kinds of definitions that a class can compute with: anything but plain values.

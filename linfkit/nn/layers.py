@@ -13,8 +13,6 @@ from linfkit._util.checks import check_count, check_model, check_real, check_ten
 from linfkit._util.distributed import mean_over_processes
 from linfkit.functional import check_p, lp_dist
 
-__all__ = ["DistanceLayer", "LpDist", "LpDistConv2d", "MeanShift", "distance_layers", "set_p"]
-
 #: One weight of each neuron, far from every input, makes a new layer close to a shift of its input.
 IDENTITY_WEIGHT = -10.0
 

@@ -12,8 +12,6 @@ from linfkit._util.checks import check_count
 from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift, distance_layers, set_p
 from linfkit.nn.normalization import Normalization
 
-__all__ = ["DistanceNet", "LpDistNet", "SharedExponent", "common_p", "with_mean_shifts"]
-
 
 class SharedExponent(nn.Module):
     """A module with distance layers inside it, which share one exponent.

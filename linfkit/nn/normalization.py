@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from linfkit._util.checks import check_real
 
-__all__ = ["Normalization"]
-
 
 class Normalization(nn.Module):
     """A net that takes images in [0, 1], and works on (x − mean) / scale inside.

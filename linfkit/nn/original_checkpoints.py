@@ -18,8 +18,6 @@ from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import LpDistNet
 from linfkit.nn.sortnet import SortNet
 
-__all__ = ["load_original"]
-
 #: What ``DistributedDataParallel`` puts before every name.
 PARALLEL = "module."
 

@@ -14,8 +14,6 @@ from linfkit._util.devices import batches_for
 from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.layers import MeanShift
 
-__all__ = ["preserve_running_means", "recentre", "recentred"]
-
 
 @torch.no_grad()
 def recentre(model: nn.Module, images: Tensor, batch_size: int = 1024) -> None:

@@ -12,8 +12,6 @@ from linfkit.functional import check_rho, lp_dist, sorted_dist
 from linfkit.nn.layers import DistanceLayer, LpDist
 from linfkit.nn.nets import DistanceNet, with_mean_shifts
 
-__all__ = ["SortDist", "SortNet"]
-
 #: Number of differences that count in evaluation.
 TERMS = 10
 

@@ -10,8 +10,6 @@ from markupsafe import Markup
 from linfkit.course.static_sliders import without_sliders
 from linfkit.reproduce.outputs import has_sliders
 
-__all__ = ["figure_html"]
-
 
 def figure_html(figure: dict[str, Any], number: int) -> Markup:
     """A figure as data, under a slider for each of its own.

@@ -27,8 +27,6 @@ from linfkit.reproduce.outputs import PLOTLY_MIME
 from linfkit.reproduce.parameters import read_notebook
 from linfkit.reproduce.publish_notebooks import is_current
 
-__all__ = ["Page", "export"]
-
 _PICTURE = "<details><summary>This figure as a picture</summary>"
 
 

@@ -8,8 +8,6 @@ from xml.etree import ElementTree
 from latex2mathml.converter import convert
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-__all__ = ["formula", "prose_html"]
-
 
 def prose_html(markdown: str) -> str:
     r"""A Markdown cell as HTML.

@@ -26,8 +26,6 @@ from linfkit.pages.drawing import figure_html
 from linfkit.pages.templates import part, render
 from linfkit.training.saved import SavedNet, saved_nets
 
-__all__ = ["report_html", "write_report"]
-
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """Write a page about a run: its results, its curves, and how it was made.

@@ -7,8 +7,6 @@ from typing import Any
 
 import jinja2
 
-__all__ = ["part", "render"]
-
 _HERE = resources.files("linfkit.pages")
 
 

@@ -1,5 +1,1 @@
-"""Recipes: every hyperparameter of a run, as TOML files beside this one."""
-
-from linfkit.recipes.recipe import Recipe, load_recipe, recipe_names
-
-__all__ = ["Recipe", "load_recipe", "recipe_names"]
+"""Recipes: every hyperparameter of a run, as TOML files beside `recipe`, which reads them."""

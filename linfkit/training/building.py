@@ -13,9 +13,7 @@ from linfkit.nn.ensembles import ensemble_of
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import DistanceNet, LpDistNet, SharedExponent
 from linfkit.nn.sortnet import SortNet
-from linfkit.recipes import Recipe
-
-__all__ = ["build_model", "initial_model"]
+from linfkit.recipes.recipe import Recipe
 
 CONVOLUTIONAL = {"lenet": LpDistLeNet, "alexnet": LpDistAlexNet, "vgg": LpDistVGG}
 
@@ -29,7 +27,7 @@ def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> SharedExponen
         TypeError, ValueError: an argument is wrong; the message names it.
 
     >>> from linfkit.data.loading import load_dataset
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> initial_model(load_recipe("digits-small"), load_dataset("digits")).in_features
     64
     """
@@ -61,7 +59,7 @@ def build_model(
         mean: what is subtracted from the pixels.
         scale: what they are divided by.
 
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> recipe = load_recipe("digits-small").replace(mlp_hidden=16)
     >>> type(build_model(recipe, (1, 8, 8), classes=10)).__name__
     'HybridNet'

@@ -20,11 +20,9 @@ from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import AVERAGED, RAW, read_header, save_model
 from linfkit.nn.ensembles import Members, ensemble_of
-from linfkit.recipes import Recipe, load_recipe
+from linfkit.recipes.recipe import Recipe, load_recipe
 from linfkit.training.fit import apply_recipe, fit
 from linfkit.training.runs import Run, RunFolder, provenance, results_of, run_key
-
-__all__ = ["EnsembleRun", "fit_ensemble"]
 
 
 @dataclass(frozen=True)

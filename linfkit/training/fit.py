@@ -22,12 +22,10 @@ from linfkit._util.text import say
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import RAW
-from linfkit.recipes import Recipe, load_recipe
+from linfkit.recipes.recipe import Recipe, load_recipe
 from linfkit.training.building import initial_model
 from linfkit.training.loop import Training
 from linfkit.training.runs import Run, RunFolder, run_key
-
-__all__ = ["apply_recipe", "deferred_interrupts", "fit", "fit_all"]
 
 IN_USE = "is being trained in by another process; wait for it, or choose another folder"
 
@@ -133,7 +131,7 @@ def fit_all(
 ) -> list[Run]:
     """Train one net for each (recipe, seed), under one progress bar; nets in the cache are read.
 
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> tiny = load_recipe("digits-small").replace(epochs=1, width=8)
     >>> [run.seed for run in fit_all([(tiny, 0), (tiny, 1)])]
     [0, 1]
@@ -232,7 +230,7 @@ def apply_recipe(data: Dataset, recipe: Recipe) -> Dataset:
         TypeError: the data is no `Dataset`.
 
     >>> from linfkit.data.loading import load_dataset
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> few = load_recipe("digits-small").replace(train_images=100)
     >>> len(apply_recipe(load_dataset("digits"), few).train_x)
     100

@@ -41,13 +41,11 @@ from linfkit.nn.layers import distance_layers, set_p
 from linfkit.nn.nets import common_p
 from linfkit.nn.recompute_means import preserve_running_means, recentre, recentred
 from linfkit.nn.sortnet import SortDist
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 from linfkit.training.objective import Objective, within_reach, worst_within
 from linfkit.training.optimizers import apply_schedules, optimizer_of
 from linfkit.training.runs import Run, results_of
 from linfkit.training.schedules import schedule_at
-
-__all__ = ["Training"]
 
 #: Test images on which the history follows certified accuracy; the end of a run takes all.
 HISTORY_IMAGES = 2000

@@ -14,15 +14,6 @@ from torch.nn import functional as F
 
 from linfkit._util.checks import check_logits, check_real, check_tensor
 
-__all__ = [
-    "hinge_loss",
-    "mixed_loss",
-    "worst_cross_entropy",
-    "worst_logits",
-    "worst_mixed_loss",
-    "zero_hinge",
-]
-
 
 def hinge_loss(
     logits: torch.Tensor, labels: torch.Tensor, theta: float, kappa: float = 0.25

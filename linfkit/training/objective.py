@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from linfkit._util.distributed import mean_over_processes
 from linfkit.nn.ensembles import HybridEnsemble
 from linfkit.nn.hybrid import HybridNet
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 from linfkit.training.losses import (
     hinge_loss,
     mixed_loss,
@@ -22,8 +22,6 @@ from linfkit.training.losses import (
     worst_mixed_loss,
 )
 from linfkit.training.schedules import ScheduleState
-
-__all__ = ["Objective", "logits_worst_and_loss", "within_reach", "worst_within"]
 
 
 class Objective(nn.Module):

@@ -15,10 +15,8 @@ from torch.optim.optimizer import ParamsT
 from linfkit._util.checks import check_real, check_tensor
 from linfkit.functional import check_p
 from linfkit.nn.layers import distance_layers
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 from linfkit.training.schedules import ScheduleState
-
-__all__ = ["LpAdamW", "Madam", "apply_schedules", "optimizer_of", "row_decay"]
 
 #: Learning rate of the loss's scalar, in units of the main one (ICLR 2022 code).
 LOGIT_SCALE_RATE = 0.2
@@ -251,7 +249,7 @@ def optimizer_of(recipe: Recipe, model: nn.Module, logit_scale: nn.Parameter) ->
     ε = 1e-10.
 
     >>> from linfkit.nn.nets import LpDistNet
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> net = LpDistNet(4, 8, 2, 3)
     >>> optimizer = optimizer_of(load_recipe("digits-small"), net, net.logit_scale)
     >>> [len(group["params"]) for group in optimizer.param_groups]

@@ -29,9 +29,7 @@ from linfkit.nn.checkpoints import (
 )
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import set_p
-from linfkit.recipes import Recipe
-
-__all__ = ["Run", "RunFolder", "run_key"]
+from linfkit.recipes.recipe import Recipe
 
 #: Parts of the package that decide what a run results in: a change makes cached nets stale.
 DECIDING = ("_util", "certification", "data", "functional.py", "kernels", "nn", "training")

@@ -14,10 +14,8 @@ from linfkit._util.files import expand_user
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import AVERAGED, RAW, file_of, load_model, read_header
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 from linfkit.training.fit import apply_recipe
-
-__all__ = ["DataIdentity", "SavedNet", "saved_nets"]
 
 #: The two nets of a run, by the weights that they have.
 NETS = {"moving average": AVERAGED, "raw weights": RAW}

@@ -6,18 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from linfkit.recipes import Recipe
-
-__all__ = [
-    "ScheduleState",
-    "cosine_rate",
-    "geometric",
-    "p_at",
-    "ramp",
-    "schedule_at",
-    "smooth_start",
-    "step_rate",
-]
+from linfkit.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,7 @@ class ScheduleState:
 def schedule_at(recipe: Recipe, progress: float) -> ScheduleState:
     """Compute the schedules' values where that fraction of the steps is completed.
 
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> recipe = load_recipe("digits-small")
     >>> schedule_at(recipe, 0.0).p, schedule_at(recipe, 0.95).p
     (8.0, inf)

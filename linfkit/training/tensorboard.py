@@ -9,8 +9,6 @@ from pathlib import Path
 from linfkit._util.extras import require
 from linfkit._util.files import expand_user
 
-__all__ = ["logging_scalars"]
-
 
 @contextmanager
 def logging_scalars(folder: str | Path) -> Iterator[Callable[[Mapping[str, float]], None]]:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from linfkit.cli.app import app
-from linfkit.recipes import Recipe, load_recipe
+from linfkit.recipes.recipe import Recipe, load_recipe
 from tests.helpers.small_notebooks import write_good_notebook, write_notebook
 
 

@@ -19,7 +19,7 @@ from linfkit.course import published
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import dataset_names
 from linfkit.nn.convnets import Conv, LpDistAlexNet, LpDistLeNet, LpDistVGG, Pool
-from linfkit.recipes import Recipe, load_recipe, recipe_names
+from linfkit.recipes.recipe import Recipe, load_recipe, recipe_names
 from linfkit.training.building import initial_model
 from linfkit.training.loop import Training
 from tests.helpers import ROOT

@@ -21,8 +21,6 @@ from linfkit.course.exercises import (
 )
 from linfkit.course.exercises.exercise import Exercise, number_exercises
 
-__all__ = ["Exercise", "all_exercises", "check"]
-
 #: the modules, one for each notebook, in its order
 NOTEBOOKS = (
     start_here,

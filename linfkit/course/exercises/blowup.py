@@ -17,8 +17,6 @@ from linfkit.course.exercises.exercise import (
 from linfkit.functional import lp_dist
 from linfkit.nn.nets import LpDistNet
 
-__all__ = ["EXERCISES"]
-
 #: Constants of layers that take in 3,072 and 5,120 numbers, at p=16 and p=8.
 IMAGE, HIDDEN = 3072 ** (1 / 16), 5120 ** (1 / 16)
 IMAGE_8, HIDDEN_8 = 3072 ** (1 / 8), 5120 ** (1 / 8)

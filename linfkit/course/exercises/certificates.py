@@ -11,8 +11,6 @@ from linfkit.certification.margins import Certificates
 from linfkit.course.exercises.exercise import Exercise, ask_function, one_number
 from linfkit.functional import linf_interval
 
-__all__ = ["EXERCISES"]
-
 
 def _accuracy(answer: Callable[..., Any]) -> str | None:
     generator = torch.Generator().manual_seed(0)

@@ -8,8 +8,6 @@ from typing import Any
 
 from linfkit.course.exercises.exercise import ask_function, one_number
 
-__all__ = ["EXERCISES"]
-
 BETA = 0.99
 #: Standard deviation of the average of independent noise, over that of the noise: √Σₐ((1 − β)βᵃ)².
 NOISE = math.sqrt((1 - BETA) / (1 + BETA))

@@ -11,8 +11,6 @@ from torch import Tensor
 from linfkit.certification.margins import certified_radius
 from linfkit.course.exercises.exercise import Exercise, ask_function
 
-__all__ = ["EXERCISES"]
-
 EPS = 0.1
 #: Weights of a net of width 128, and of one of width 32, on digits: depth 3, ten classes.
 WIDE, NARROW = 64 * 128 + 128**2 + 128 * 10, 64 * 32 + 32**2 + 32 * 10

@@ -10,8 +10,6 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
-__all__ = ["Exercise", "ask_function", "number_exercises", "one_number", "within"]
-
 
 @dataclass(frozen=True)
 class Exercise:

@@ -16,8 +16,6 @@ from linfkit.course.exercises.exercise import (
 )
 from linfkit.training.losses import hinge_loss, mixed_loss
 
-__all__ = ["EXERCISES"]
-
 LOSSES = {"hinge", "clipped hinge", "cross-entropy"}
 
 

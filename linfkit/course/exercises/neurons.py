@@ -11,8 +11,6 @@ import torch
 from linfkit.course.exercises.exercise import ask_function
 from linfkit.functional import lp_dist
 
-__all__ = ["EXERCISES"]
-
 
 def _gradient(answer: Callable[..., Any]) -> str | None:
     generator = torch.Generator().manual_seed(0)

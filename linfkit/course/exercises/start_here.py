@@ -10,8 +10,6 @@ import torch
 from linfkit.certification.margins import certified_radius
 from linfkit.course.exercises.exercise import ask_function, one_number, within
 
-__all__ = ["EXERCISES"]
-
 
 def _function(answer: Callable[..., Any]) -> str | None:
     generator = torch.Generator().manual_seed(0)

@@ -10,8 +10,6 @@ import numpy as np
 
 from linfkit.course.exercises.exercise import ask_function, one_number
 
-__all__ = ["EXERCISES"]
-
 #: Published certified accuracy on MNIST at ε=0.3, in percent: ICML 2021, ICLR 2022.
 BEFORE, AFTER = 93.09, 93.20
 #: Published share of CIFAR-10's 10,000 test images that is certified at ε=8/255.

@@ -10,7 +10,7 @@ from linfkit.course.figures.table import Table
 from linfkit.course.figures.template import COLOURS, new_figure, translucent
 from linfkit.course.published import Result, TrainingCurve
 from linfkit.course.studies.scale import AtScale, Extrapolation
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 from linfkit.training.runs import Run
 
 __all__ = ["certified_against_scale", "certified_by_exponent", "results_table", "training_beside"]

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from linfkit._util.text import format_eps
 from linfkit.course.figures.template import COLOURS, as_text, new_figure
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 
 __all__ = ["accuracy_in_training", "loss_in_training", "schedules_in_training"]
 

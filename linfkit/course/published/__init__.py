@@ -14,18 +14,6 @@ from fractions import Fraction
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-__all__ = [
-    "KernelTime",
-    "Result",
-    "SeedResult",
-    "TrainingCurve",
-    "kernel_times",
-    "results",
-    "sortnet_seeds",
-    "training_curve",
-    "training_curves",
-]
-
 
 @dataclass(frozen=True)
 class Result:

@@ -17,8 +17,6 @@ from linfkit.certification.margins import Certificates
 from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.nets import LpDistNet
 
-__all__ = ["Attacked", "attack_images", "noise", "one_pixel", "predictions", "rotated", "shifted"]
-
 
 @dataclass(frozen=True)
 class Attacked:

@@ -22,16 +22,6 @@ from linfkit.certification.lipschitz import (
 from linfkit.certification.margins import certified_radius
 from linfkit.nn.layers import MeanShift, set_p
 
-__all__ = [
-    "EXPONENTS",
-    "MARGINS_SHRINK_ON",
-    "AtExponent",
-    "at_exponent",
-    "margins_left",
-    "running_product",
-    "sweep_exponents",
-]
-
 #: From the papers' start of training to their end.
 EXPONENTS = (8, 11, 16, 32, 64, 128, 256, 512, 1000, math.inf)
 

@@ -17,13 +17,11 @@ from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import read_tensors, write_tensors
 from linfkit.nn.layers import distance_layers
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 from linfkit.training.building import initial_model
 from linfkit.training.fit import apply_recipe
 from linfkit.training.loop import Training
 from linfkit.training.runs import Run, run_key
-
-__all__ = ["Track", "WeightPath", "ema_gain", "follow_weights", "mean_history"]
 
 #: Test images on which certified accuracy is followed.
 FOLLOWED_IMAGES = 1000
@@ -109,7 +107,7 @@ def follow_weights(
         seed: as in `fit`.
         every: steps from one record to the next.
 
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> tiny = load_recipe("digits-ema").replace(width=4, depth=2, epochs=1, train_images=160)
     >>> path = follow_weights(tiny, [0.9], every=1)  # in epoch 0 the shadow is the raw net itself
     >>> len(path.epochs), bool((path.raw.moved == path.shadow.moved).all())

@@ -11,8 +11,6 @@ from linfkit.certification.exact import exact_radius
 from linfkit.course.studies.attacked import attack_images
 from linfkit.nn.nets import LpDistNet
 
-__all__ = ["Enclosed", "enclose"]
-
 
 @dataclass(frozen=True)
 class Enclosed:

@@ -18,21 +18,6 @@ from linfkit.nn.ensembles import Ensemble, VotingEnsemble
 from linfkit.nn.layers import distance_layers
 from linfkit.training.runs import Run
 
-__all__ = [
-    "AtCost",
-    "EnsembleGain",
-    "MarginsAlong",
-    "Robustness",
-    "VotingMargins",
-    "attack_directions",
-    "by_cost",
-    "ensemble_gain",
-    "margins_along",
-    "robustness",
-    "voting_margins",
-    "weight_count",
-]
-
 
 @dataclass(frozen=True)
 class EnsembleGain:

@@ -10,18 +10,9 @@ import torch
 from torch import Tensor
 
 from linfkit.data.dataset import Dataset
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 from linfkit.training.fit import fit_all
 from linfkit.training.runs import Run
-
-__all__ = [
-    "HINGE_STARVES_MORE_ON",
-    "AtMargin",
-    "by_margin",
-    "compare_losses",
-    "early_starvation",
-    "losses_of_a_sample",
-]
 
 #: Data sets on which the hinge is claimed to starve more of the samples than the mixed loss, by
 #: `early_starvation` at ε_train = ε. Elsewhere the difference is a finding.

@@ -12,8 +12,6 @@ from linfkit._util.devices import logits_of, on_device_of_model
 from linfkit.certification.margins import certified_radius
 from linfkit.nn.evaluation_mode import evaluating_at
 
-__all__ = ["Pushed", "predictions_changed", "push", "random_signs"]
-
 
 @dataclass(frozen=True)
 class Pushed:

@@ -17,17 +17,6 @@ from linfkit.course.studies.blowup import at_exponent
 from linfkit.data.dataset import Dataset
 from linfkit.functional import lp_dist
 
-__all__ = [
-    "Line",
-    "Regions",
-    "decision_regions",
-    "difference_quotients",
-    "level_set",
-    "logits_along",
-    "neuron_gradient",
-    "spirals",
-]
-
 #: Points keep this far from the unit square's centre, in which the arms would meet, and its edge.
 SPIRAL_RADII = (0.07, 0.45)
 SPIRAL_TURNS = 0.55

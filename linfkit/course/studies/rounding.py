@@ -14,8 +14,6 @@ from linfkit.certification.certify import certify
 from linfkit.certification.margins import certified_radius
 from linfkit.nn.evaluation_mode import evaluating_at
 
-__all__ = ["Rounding", "measure_rounding"]
-
 
 @dataclass(frozen=True)
 class Rounding:

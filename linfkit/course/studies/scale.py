@@ -12,19 +12,9 @@ import numpy as np
 
 from linfkit.course.published import Result, TrainingCurve
 from linfkit.data.dataset import Dataset
-from linfkit.recipes import Recipe
+from linfkit.recipes.recipe import Recipe
 from linfkit.training.fit import fit_all
 from linfkit.training.runs import Run
-
-__all__ = [
-    "AtScale",
-    "Extrapolation",
-    "at_scales",
-    "comparable",
-    "extrapolate",
-    "scale_of",
-    "weight_count",
-]
 
 #: How many decades beyond the runs a straight line may be carried on: half of what they span.
 REACH = 0.5
@@ -95,7 +85,7 @@ def weight_count(in_features: int, width: int, depth: int, classes: int) -> int:
 def scale_of(recipe: Recipe, in_features: int, classes: int = 10) -> float:
     """Weights × epochs of a recipe: what a run costs, but for the number of images.
 
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> round(scale_of(load_recipe("iclr2022-cifar10-8-255"), 3072) / 1e9)
     157
     """
@@ -181,7 +171,7 @@ def comparable(results: Sequence[Result], recipe: Recipe) -> list[Result]:
     """The published results on the recipe's own data set and ε: all that a run can be held to.
 
     >>> from linfkit.course.published import results
-    >>> from linfkit.recipes import load_recipe
+    >>> from linfkit.recipes.recipe import load_recipe
     >>> len(comparable(results(), load_recipe("digits-small")))
     0
     >>> {row.eps for row in comparable(results(), load_recipe("mnist-small"))}
