@@ -1,4 +1,4 @@
-"""One notebook through papermill: what it left, or how and where it died."""
+"""Execution of one notebook by papermill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import re
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,34 +19,16 @@ from nbformat import NotebookNode
 from papermill import PapermillExecutionError, execute_notebook
 
 from linfkit._util.workers import ProgressCallback
-from linfkit.reproduce.outputs import without_widgets
+from linfkit.reproduce.outputs import claims_in, without_widgets
 from linfkit.reproduce.parameters import in_json
-from linfkit.reproduce.results import Cell, Status
+from linfkit.reproduce.results import Cell, NotebookResult, Status
 from linfkit.reproduce.tasks import Task
 
-
-@dataclass(frozen=True)
-class Execution:
-    """Outcome of a notebook's execution.
-
-    Attributes:
-        notebook: the notebook as far as it came, without widgets.
-        seconds: how long it took, its kernel's start and end included.
-        peak_memory: bytes that its kernel held at most; None where the system does not tell.
-        status: how it ended.
-        cell: the cell in which it ended, unless it came to its own end.
-        error: what went wrong, if anything did.
-    """
-
-    notebook: NotebookNode
-    seconds: float
-    status: Status
-    peak_memory: int | None = None
-    cell: Cell | None = None
-    error: str | None = None
+#: A notebook as far as it came, without widgets, and its result, whose figures are not yet written.
+Executed = tuple[NotebookNode, NotebookResult]
 
 
-def execute(task: Task, on_progress: ProgressCallback) -> Execution:
+def execute(task: Task, on_progress: ProgressCallback) -> Executed:
     """Run a notebook in a fresh kernel of this Python.
 
     Whatever becomes of the notebook is told in the answer; only an interrupt is raised. (What
@@ -70,23 +51,31 @@ def execute(task: Task, on_progress: ProgressCallback) -> Execution:
     for machine_path in ("input_path", "output_path"):
         noted.pop(machine_path, None)
     noted |= {"parameters": in_json(task.overrides)} if noted else {}
-    return Execution(
-        notebook=executed,
-        seconds=round(progress.seconds, 1),
+    cell, claims = None if status == "ok" else progress.cell, claims_in(executed)
+    if status == "ok" and not claims:
+        status, error = "failed", "it ran to its end without showing a table of claims"
+    return executed, NotebookResult(
+        name=task.name,
         status=status,
-        peak_memory=progress.peak_memory,
-        cell=None if status == "ok" else progress.cell,
+        cell=cell,
         error=error,
+        seconds=round(progress.seconds, 1),
+        peak_memory=progress.peak_memory,
+        parameters=in_json(task.parameters),
+        inputs=task.inputs,
+        claims=claims,
     )
 
 
-def on_lost_worker(task: Task, error: BaseException) -> Execution:
-    """The execution of a task that never came back from where it was sent."""
-    return Execution(
-        notebook=nbformat.reads(task.notebook, as_version=4),
-        seconds=0,
+def on_lost_worker(task: Task, error: BaseException) -> Executed:
+    """Result of a task that was lost with its worker."""
+    return nbformat.reads(task.notebook, as_version=4), NotebookResult(
+        name=task.name,
         status="lost",
         error=_in_a_line(type(error).__name__, str(error)),
+        seconds=0,
+        parameters=in_json(task.parameters),
+        inputs=task.inputs,
     )
 
 

@@ -1,4 +1,4 @@
-"""Running a profile: its notebooks, each with its figures and its record, and one for them all."""
+"""Run a profile's notebooks, and write their figures and results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from linfkit._util.files import expand_user, folder_lock, write_atomically
 from linfkit._util.text import say
 from linfkit._util.workers import run_tasks, shown_in
 from linfkit.reproduce import sweeps
-from linfkit.reproduce.execution import Execution, execute, on_lost_worker
-from linfkit.reproduce.outputs import claims_in, figures_in
-from linfkit.reproduce.parameters import check_parameters, in_json, read_parameters
+from linfkit.reproduce.execution import Executed, execute, on_lost_worker
+from linfkit.reproduce.outputs import figures_in
+from linfkit.reproduce.parameters import check_parameters, read_parameters
 from linfkit.reproduce.pictures import PictureWriter, write_page
 from linfkit.reproduce.profiles import Profile, Row, load_profile
-from linfkit.reproduce.records import Record, Records
 from linfkit.reproduce.results import NotebookResult, Results
 from linfkit.reproduce.tasks import Task, data_hash
 
@@ -99,13 +98,12 @@ def _carry_out(
     scheduler: str | None,
     force: bool,
 ) -> Results:
-    records = Records(out)
     results = _kept(tasks, profile, out, force)
     finished = [result.name for result in results.notebooks]
     left = [task for task in tasks if task.name not in finished]
     results.save(out)  # in the place of an earlier run's, which is no more
     for task in left:
-        records.forget(task)
+        NotebookResult.forget(out, task)
 
     with (
         PictureWriter(on_error=say) as pictures,
@@ -115,7 +113,7 @@ def _carry_out(
     ):
         if finished:
             _tell_kept(results)
-        for task, execution in run_tasks(
+        for task, executed in run_tasks(
             left,
             execute,
             on_lost_worker,
@@ -123,21 +121,22 @@ def _carry_out(
             scheduler=scheduler,
             on_progress=shown_in(bar, "cell"),
         ):
-            record = _written(task, execution, out, pictures)
-            records.save(record)
-            results.add(record.result, record.claims)
+            result = _write_files(executed, out, pictures)
+            result.save(out)
+            results.add(result)
             results.save(out)
             bar.update()
-            if record.result.status != "ok":
-                say(f"{task.name}: {record.result.status}: {record.result.error}")
+            if result.status != "ok":
+                say(f"{task.name}: {result.status}: {result.error}")
     return results
 
 
 def _kept(tasks: Sequence[Task], profile: str, out: Path, force: bool) -> Results:
     """Results of the tasks that earlier runs into a folder have finished; none by force."""
     results = Results(profile=profile, planned=[task.name for task in tasks])
-    for record in filter(None, map(Records(out).finished, [] if force else tasks)):
-        results.add(record.result, record.claims)
+    for task in [] if force else tasks:
+        if result := NotebookResult.finished(out, task):
+            results.add(result)
     return results
 
 
@@ -147,7 +146,7 @@ def _is_written(results: Results, out: Path, sweep: Mapping[str, Sequence[Any]] 
         written = Results.load(out)
     except (FileNotFoundError, ValueError):
         return False
-    found = {"profile", "planned", "notebooks", "claims"}
+    found = {"profile", "planned", "notebooks"}
     return (
         results.success
         and results.model_dump(include=found) == written.model_dump(include=found)
@@ -248,42 +247,20 @@ def _require_gpu(rows: Mapping[str, Row]) -> None:
         )
 
 
-def _written(task: Task, execution: Execution, out: Path, pictures: PictureWriter) -> Record:
-    """Write the notebook and its figures; the record of it all is left to be written last."""
-    write_atomically(
-        out / "notebooks" / f"{task.name}.ipynb", nbformat.writes(execution.notebook).encode()
-    )
-    claims = claims_in(execution.notebook)
-    status, error = execution.status, execution.error
-    if status == "ok" and not claims:
-        status, error = "failed", "it ran to its end without showing a table of claims"
-    result = NotebookResult(
-        name=task.name,
-        status=status,
-        cell=execution.cell,
-        error=error,
-        seconds=execution.seconds,
-        peak_memory=execution.peak_memory,
-        parameters=in_json(task.parameters),
-        inputs=task.inputs,
-        figures=_write_figures(task.name, execution, out, pictures),
-    )
-    return Record(result=result, claims=claims)
-
-
-def _write_figures(
-    notebook: str, execution: Execution, out: Path, pictures: PictureWriter
-) -> list[str]:
-    """Write a notebook's figures; the answer is their files, relative to `out`."""
+def _write_files(executed: Executed, out: Path, pictures: PictureWriter) -> NotebookResult:
+    """Write the notebook and its figures; the result names their files, relative to `out`."""
+    notebook, result = executed
+    path = out / "notebooks" / f"{result.name}.ipynb"
+    write_atomically(path, nbformat.writes(notebook).encode())
     written = []
-    for name, figure in figures_in(execution.notebook).items():
-        page = Path("figures", f"{notebook}-{name}.html")
+    for name, figure in figures_in(notebook).items():
+        page = Path("figures", f"{result.name}-{name}.html")
         write_page(figure, out / page)
         written.append(page)
-        picture = page.with_name(f"{notebook}-{name}.png")
+        picture = page.with_name(f"{result.name}-{name}.png")
         if pictures.write(figure, out / picture):
             written.append(picture)
-    return [path.as_posix() for path in written]
+    return result.model_copy(update={"figures": [path.as_posix() for path in written]})
 
 
 def _write_sweep(results: Results, sweep: Mapping[str, Sequence[Any]], out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The record of a run: `results.json`."""
+"""Results of a run: a record of each notebook, and `results.json` of them all."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, Field, ValidationError, computed_field
 
 from linfkit._util import environment
 from linfkit._util.files import expand_user, write_atomically
 from linfkit.course.claims import Claim
+from linfkit.reproduce.tasks import Task
 
 Status = Literal["ok", "failed", "dead kernel", "timed out", "lost"]
 
@@ -35,6 +36,7 @@ class NotebookResult(BaseModel):
         parameters: the values it ran with; ∞ as the word "inf", since JSON knows no other.
         inputs: hash of all that decides its results, by which a later run knows what is left.
         figures: the files made from its figures, relative to the run's folder.
+        claims: those that its tables carry.
     """
 
     name: str
@@ -46,6 +48,36 @@ class NotebookResult(BaseModel):
     parameters: dict[str, Any]
     inputs: str
     figures: list[str] = []
+    claims: list[Claim] = []
+
+    def save(self, folder: Path) -> None:
+        """Write the record into a run's folder; last, when all the notebook's files are there."""
+        _write_json(self, _record(folder, self.name))
+
+    @staticmethod
+    def forget(folder: Path, task: Task) -> None:
+        """Remove a task's record, so that none stands beside files that are about to change."""
+        _record(folder, task.name).unlink(missing_ok=True)
+
+    @classmethod
+    def finished(cls, folder: Path, task: Task) -> NotebookResult | None:
+        """Read a task's record if there is nothing to run again, else None.
+
+        That is: the inputs are the same, it ran to its end, no claim failed to hold, and all its
+        files are there.
+        """
+        try:
+            result = cls.model_validate_json(_record(folder, task.name).read_text("utf-8-sig"))
+        except (FileNotFoundError, UnicodeDecodeError, ValidationError):
+            return None
+        files = [f"notebooks/{task.name}.ipynb", *result.figures]
+        good = (
+            result.inputs == task.inputs
+            and result.status == "ok"
+            and all(claim.holds is not False for claim in result.claims)
+            and all((folder / file).is_file() for file in files)
+        )
+        return result if good else None
 
 
 class Results(BaseModel):
@@ -60,7 +92,6 @@ class Results(BaseModel):
         seconds: how long it has taken so far.
         planned: the notebooks to run, in order.
         notebooks: one result for each notebook that ran, in order.
-        claims: the claims of all notebooks, in order.
     """
 
     profile: str
@@ -71,8 +102,12 @@ class Results(BaseModel):
     seconds: float = 0.0
     planned: list[str]
     notebooks: list[NotebookResult] = []
-    claims: list[Claim] = []
-    _claims_of: dict[str, list[Claim]] = PrivateAttr(default_factory=dict)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims of all notebooks, in order."""
+        return [claim for result in self.notebooks for claim in result.claims]
 
     @property
     def success(self) -> bool:
@@ -80,21 +115,15 @@ class Results(BaseModel):
         ran = [notebook.name for notebook in self.notebooks if notebook.status == "ok"]
         return ran == self.planned and all(claim.holds is not False for claim in self.claims)
 
-    def add(self, notebook: NotebookResult, claims: list[Claim]) -> None:
-        """Take up one more notebook and what it claims, at its place among those planned."""
+    def add(self, notebook: NotebookResult) -> None:
+        """Add a notebook's result, at its place among those planned."""
         self.notebooks.append(notebook)
         self.notebooks.sort(key=lambda result: self.planned.index(result.name))
-        self._claims_of[notebook.name] = claims
-        self.claims = [claim for result in self.notebooks for claim in self._claims_of[result.name]]
         self.seconds = round((datetime.now(UTC) - self.started).total_seconds(), 1)
-
-    def claims_of(self, name: str) -> list[Claim]:
-        """Claims of one notebook."""
-        return self._claims_of.get(name, [])
 
     def save(self, folder: Path) -> None:
         """Write `results.json` into a folder, whole or not at all."""
-        write_atomically(folder / "results.json", self.model_dump_json(indent=2).encode() + b"\n")
+        _write_json(self, folder / "results.json")
 
     @classmethod
     def load(cls, folder: str | Path) -> Results:
@@ -106,3 +135,11 @@ class Results(BaseModel):
         return cls.model_validate_json(
             (expand_user(folder) / "results.json").read_text("utf-8-sig")
         )
+
+
+def _record(folder: Path, name: str) -> Path:
+    return folder / "records" / f"{name}.json"
+
+
+def _write_json(model: BaseModel, path: Path) -> None:
+    write_atomically(path, model.model_dump_json(indent=2).encode() + b"\n")

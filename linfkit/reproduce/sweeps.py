@@ -53,7 +53,7 @@ def claims_by_point(results: Results, sweep: Iterable[str]) -> list[dict[str, An
             "verdict": claim.verdict,
         }
         for result in results.notebooks
-        for claim in results.claims_of(result.name)
+        for claim in result.claims
     ]
 
 

@@ -5,6 +5,9 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
+from linfkit.reproduce.parameters import in_json
+from linfkit.reproduce.results import NotebookResult
+
 PARAMETERS = "top = 2.0\nepochs = 3"
 
 CLAIMS = """
@@ -48,3 +51,9 @@ def write_good_notebook(folder: Path, name: str = "01_good", needed: float = 1) 
     """A notebook with parameters, two figures, widgets, and a claim that holds if it can."""
     claims = CLAIMS.format(name=name, needed=needed)
     return write_notebook(folder, name, PARAMETERS, FIGURES, WIDGETS, claims)
+
+
+def result_of(task, **more):
+    """Result of a task that ran to its end in a second."""
+    settings = dict(parameters=in_json(task.parameters), inputs=task.inputs) | more
+    return NotebookResult(name=task.name, status="ok", seconds=1, **settings)

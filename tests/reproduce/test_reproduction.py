@@ -21,13 +21,18 @@ from linfkit._util import workers
 from linfkit._util.literals import parse_value
 from linfkit.reproduce import outputs, reproduction
 from linfkit.reproduce import pictures as batch_pictures
-from linfkit.reproduce.execution import Execution
 from linfkit.reproduce.parameters import check_parameters, read_parameters
 from linfkit.reproduce.pictures import PictureWriter
 from linfkit.reproduce.profiles import Profile, Row, load_profiles
 from linfkit.reproduce.reproduction import reproduce
 from linfkit.reproduce.results import Results
-from tests.helpers.small_notebooks import CLAIMS, PARAMETERS, write_good_notebook, write_notebook
+from tests.helpers.small_notebooks import (
+    CLAIMS,
+    PARAMETERS,
+    result_of,
+    write_good_notebook,
+    write_notebook,
+)
 
 CHROMIUM = Chromium.find_browser(skip_local=False)
 
@@ -173,7 +178,7 @@ def test_an_interrupt_keeps_what_was_finished(notebooks, tmp_path, monkeypatch):
         seen_before_each.append([n.name for n in Results.load(tmp_path).notebooks])
         if task.name == "02_raises":
             raise KeyboardInterrupt
-        return Execution(nbformat.reads(task.notebook, 4), seconds=1, status="ok")
+        return nbformat.reads(task.notebook, 4), result_of(task)
 
     monkeypatch.setattr(reproduction, "execute", execute)
     with pytest.raises(KeyboardInterrupt):

@@ -22,13 +22,18 @@ from linfkit._util.workers import WorkerError
 from linfkit.cli.reproduce import summary
 from linfkit.course.claims import CLAIMS_MIME
 from linfkit.reproduce import reproduction
-from linfkit.reproduce.execution import Execution, on_lost_worker
+from linfkit.reproduce.execution import on_lost_worker
+from linfkit.reproduce.outputs import claims_in
 from linfkit.reproduce.profiles import Profile, Row
-from linfkit.reproduce.records import Record
 from linfkit.reproduce.reproduction import reproduce
-from linfkit.reproduce.results import Results
+from linfkit.reproduce.results import NotebookResult, Results
 from linfkit.reproduce.tasks import Task
-from tests.helpers.small_notebooks import PARAMETERS, write_good_notebook, write_notebook
+from tests.helpers.small_notebooks import (
+    PARAMETERS,
+    result_of,
+    write_good_notebook,
+    write_notebook,
+)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def ran(monkeypatch):
         holds = None if top < 0 else top >= 1
         table = nbformat.v4.new_output("display_data", {CLAIMS_MIME: [claim | {"holds": holds}]})
         notebook.cells[-1].outputs = [table]
-        return Execution(notebook, seconds=1, status="ok")
+        return notebook, result_of(task, claims=claims_in(notebook))
 
     monkeypatch.setattr(reproduction, "execute", execute)
     monkeypatch.setenv("BROWSER_PATH", "no-such-browser")
@@ -178,9 +183,9 @@ def test_a_record_is_gone_before_its_notebook_runs_again(notebooks, ran, monkeyp
 def test_a_record_tells_inputs_seconds_and_files(notebooks, ran):
     run(notebooks)
     path = notebooks.parent / "out" / "records" / "01_first.json"
-    record = Record.model_validate_json(path.read_text())
-    assert len(record.result.inputs) == 64
-    assert record.result.seconds == 1
+    record = NotebookResult.model_validate_json(path.read_text())
+    assert len(record.inputs) == 64
+    assert record.seconds == 1
     assert record.claims[0].holds
 
 
@@ -298,7 +303,8 @@ def test_a_worker_with_another_library_or_data_set_runs_nothing(elsewhere, refus
     task = Task("01_first", (notebooks / "01_first.ipynb").read_text(), {}, {}, 60, source_hash())
     with pytest.raises(WorkerError, match=refusal):
         replace(task, **elsewhere).check_here()
-    assert on_lost_worker(task, WorkerError(refusal)).status == "lost"
+    _, result = on_lost_worker(task, WorkerError(refusal))
+    assert result.status == "lost"
 
 
 def test_no_scheduler_is_an_error_of_one_line(notebooks, monkeypatch):
