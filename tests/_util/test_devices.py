@@ -19,12 +19,12 @@ from linfkit._util import devices
 from linfkit.certification.attacks import nearest_misclassified
 from linfkit.cli.app import app
 from linfkit.course.studies import (
-    attacked,
+    attacks,
     blowup,
-    enclosed,
     ensembles,
-    perturbing,
-    plane,
+    intervals,
+    neurons,
+    perturbations,
     rounding,
 )
 from linfkit.training.loop import Training
@@ -98,18 +98,20 @@ ANY_MODEL = {
     "lipschitz_by_layer": lambda m, x, y: lk.lipschitz_by_layer(m, x[:1]),
     "lipschitz_bound": lambda m, x, y: lk.lipschitz_bound(m),
     "check_lipschitz": lambda m, x, y: lk.check_lipschitz(m),
-    "predictions": lambda m, x, y: attacked.predictions(m, x),
+    "predictions": lambda m, x, y: attacks.predictions(m, x),
 }
 
 ONE_NET = {
     "interval_radius": lambda m, x, y: lk.interval_radius(m, x, y, batch_size=2),
     "exact_radius": lambda m, x, y: lk.exact_radius(m, x[0], int(y[0])),
-    "attack_images": lambda m, x, y: attacked.attack_images(m, x, y, steps=3),
-    "one_pixel": attacked.one_pixel,
-    "enclose": lambda m, x, y: enclosed.enclose(m, x[:2], y[:2], steps=3),
+    "attack_images": lambda m, x, y: attacks.attack_images(m, x, y, steps=3),
+    "one_pixel": attacks.one_pixel,
+    "enclose": lambda m, x, y: intervals.enclose(m, x[:2], y[:2], steps=3),
     "sweep_exponents": lambda m, x, y: blowup.sweep_exponents(m, x, y, exponents=(8, INF)),
-    "push": lambda m, x, y: perturbing.push(m, x[0], int(y[0]), eps=0.1),
-    "predictions_changed": lambda m, x, y: perturbing.predictions_changed(m, x, y, x[:, 0, 0, 0]),
+    "push": lambda m, x, y: perturbations.push(m, x[0], int(y[0]), eps=0.1),
+    "predictions_changed": lambda m, x, y: perturbations.predictions_changed(
+        m, x, y, x[:, 0, 0, 0]
+    ),
     "measure_rounding": rounding.measure_rounding,
 }
 
@@ -226,10 +228,10 @@ def test_an_ensemble_is_trained_and_certified_there():
 
 
 def test_the_plane_is_drawn_of_a_net_on_the_gpu():
-    data = plane.spirals(30, 9)
+    data = neurons.spirals(30, 9)
     net = lk.LpDistNet(2, width=8, depth=2, classes=3)
-    regions = plane.decision_regions(net.to(DEVICE), INF, data, side=10)
-    line = plane.logits_along(net.eval(), torch.rand(2), 0, degrees=45, furthest=0.2)
+    regions = neurons.decision_regions(net.to(DEVICE), INF, data, side=10)
+    line = neurons.logits_along(net.eval(), torch.rand(2), 0, degrees=45, furthest=0.2)
     assert regions.radius.device.type == line.logits.device.type == "cpu"
 
 

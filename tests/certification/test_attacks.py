@@ -10,7 +10,7 @@ from torch import nn
 
 import linfkit as lk
 from linfkit.certification.attacks import nearest_misclassified, smallest_perturbation
-from linfkit.course.studies.attacked import predictions
+from linfkit.course.studies.attacks import predictions
 
 INF = math.inf
 

@@ -1,18 +1,18 @@
 """Figures as pure functions: data in, plotly Figure out, in one template."""
 
 # ruff: noqa: F403
-from linfkit.course.figures.attacked import *
+from linfkit.course.figures.attacks import *
 from linfkit.course.figures.bench import *
 from linfkit.course.figures.certified import *
 from linfkit.course.figures.ema import *
-from linfkit.course.figures.enclosed import *
 from linfkit.course.figures.ensembles import *
 from linfkit.course.figures.evaluated import *
+from linfkit.course.figures.intervals import *
 from linfkit.course.figures.lipschitz import *
 from linfkit.course.figures.loss_surfaces import *
 from linfkit.course.figures.losses import *
-from linfkit.course.figures.perturbing import *
-from linfkit.course.figures.plane import *
+from linfkit.course.figures.neurons import *
+from linfkit.course.figures.perturbations import *
 from linfkit.course.figures.published import *
 from linfkit.course.figures.rounding import *
 from linfkit.course.figures.sweep import *

@@ -12,7 +12,7 @@ import torch
 import linfkit as lk
 from linfkit.course import figures, published
 from linfkit.course.figures.table import Table
-from linfkit.course.studies import attacked, enclosed, rounding, scale
+from linfkit.course.studies import attacks, intervals, rounding, scale
 from linfkit.training.runs import Run
 
 CURVE = published.training_curve("mnist_eps0.3")
@@ -22,7 +22,7 @@ def study_of(size, radius=(0.2, 0.1, -0.1)):
     images = torch.zeros(3, 1, 2, 2)
     points = images.clone()
     points[:, 0, 0, 0] = 0.25
-    return attacked.Attacked(
+    return attacks.Attacked(
         images=images,
         labels=torch.tensor([0, 1, 2]),
         radius=torch.tensor(radius),
@@ -37,7 +37,7 @@ STUDY = study_of([0.3, 0.1, 0.0])
 
 
 def enclosed_of(proved=(0.2, 0.1, 0.05), true=(0.2, 0.15, 0.05), found=(0.2, 0.15, 0.3)):
-    return enclosed.Enclosed(
+    return intervals.Enclosed(
         place=torch.tensor([0, 3, 4]),
         labels=torch.tensor([7, 8, 9]),
         proved=torch.tensor(proved),
@@ -142,8 +142,8 @@ def test_an_attack_inside_the_certified_ball_is_counted():
 def test_a_study_certifies_and_attacks():
     torch.manual_seed(0)
     net, x = lk.LpDistNet(4, width=8, depth=2, classes=3), torch.rand(6, 1, 2, 2)
-    labels = attacked.predictions(net, x)
-    study = attacked.attack_images(net, x, labels, steps=20)
+    labels = attacks.predictions(net, x)
+    study = attacks.attack_images(net, x, labels, steps=20)
     assert study.beaten() == 0
     assert torch.equal(study.radius, lk.certify(net, x, labels).radius)
     found = study.size.isfinite()
@@ -163,23 +163,23 @@ def test_the_true_radius_has_to_lie_between():
 def test_a_tiny_net_is_enclosed_where_it_is_right():
     torch.manual_seed(0)
     net, x = lk.LpDistNet(4, width=4, depth=2, classes=3).eval(), torch.rand(6, 1, 2, 2)
-    labels = attacked.predictions(net, x)
+    labels = attacks.predictions(net, x)
     labels[1] = (labels[1] + 1) % 3  # a mistake, which has no radius
-    study = enclosed.enclose(net, x, labels, steps=20)
+    study = intervals.enclose(net, x, labels, steps=20)
     assert study.place.tolist() == [0, 2, 3, 4, 5]
     assert torch.equal(study.labels, labels[study.place])
     assert torch.equal(study.proved, lk.certify(net, x, labels).radius[study.place])
     assert study.true[1] == lk.exact_radius(net, x[2], int(labels[2])).upper
-    assert torch.equal(study.found, attacked.attack_images(net, x, labels, 20).size[study.place])
+    assert torch.equal(study.found, attacks.attack_images(net, x, labels, 20).size[study.place])
     assert study.out_of_order() == 0
 
 
 def test_a_radius_that_is_not_known_is_refused(monkeypatch):
     unsolved = lk.ExactRadius(0.1, 0.2, None)
-    monkeypatch.setattr(enclosed, "exact_radius", lambda *_: unsolved)
+    monkeypatch.setattr(intervals, "exact_radius", lambda *_: unsolved)
     net, x = lk.LpDistNet(4, width=4, depth=2, classes=3).eval(), torch.rand(2, 1, 2, 2)
     with pytest.raises(RuntimeError, match=r"^the solver's time ran out with a radius .* 0.1 and"):
-        enclosed.enclose(net, x, attacked.predictions(net, x), steps=5)
+        intervals.enclose(net, x, attacks.predictions(net, x), steps=5)
 
 
 def test_rows_rise_with_the_true_radius_and_what_was_not_found_has_no_mark():
@@ -196,7 +196,7 @@ def test_rounding_is_measured_against_the_same_net_in_float64():
     torch.manual_seed(0)
     net, x = lk.LpDistNet(4, width=8, depth=3, classes=3, scale=0.3), torch.rand(50, 1, 2, 2)
     net.p = 8.0
-    labels = attacked.predictions(net, x)
+    labels = attacks.predictions(net, x)
     measured = rounding.measure_rounding(net, x, labels)
     assert net.p == 8
     assert net.training
@@ -233,10 +233,10 @@ def test_a_model_whose_rounding_nobody_knows_is_refused():
 
 def test_images_turn_and_move():
     x = torch.rand(2, 3, 5, 5)
-    assert torch.allclose(attacked.rotated(x, 0), x, atol=1e-6)
-    assert torch.allclose(attacked.rotated(x, 90), x.rot90(1, (2, 3)), atol=1e-5)
+    assert torch.allclose(attacks.rotated(x, 0), x, atol=1e-6)
+    assert torch.allclose(attacks.rotated(x, 90), x.rot90(1, (2, 3)), atol=1e-5)
     for right, down in [(1, 0), (-2, 0), (0, 1), (0, -1), (2, -1)]:
-        moved = attacked.shifted(x, right=right, down=down)
+        moved = attacks.shifted(x, right=right, down=down)
         assert moved.shape == x.shape
         rolled = x.roll((down, right), (2, 3))
         inside = slice(max(down, 0), 5 + min(down, 0)), slice(max(right, 0), 5 + min(right, 0))
@@ -249,13 +249,13 @@ def test_one_pixel_finds_the_smallest_change_of_a_value():
     with torch.no_grad():
         net.layers[0].weight.copy_(torch.tensor([[0.0], [1.0]]))
     x, labels = torch.tensor([0.25, 0.875]).view(2, 1, 1, 1), torch.tensor([0, 1])
-    assert attacked.one_pixel(net, x, labels).tolist() == [0.75, 0.875]
+    assert attacks.one_pixel(net, x, labels).tolist() == [0.75, 0.875]
 
 
 def test_noise_is_of_its_seed_and_shape():
     like = torch.zeros(1, 3, 4, 4)
-    assert torch.equal(attacked.noise(2, like, seed=1), attacked.noise(2, like, seed=1))
-    assert not torch.equal(attacked.noise(2, like, seed=1), attacked.noise(2, like, seed=2))
+    assert torch.equal(attacks.noise(2, like, seed=1), attacks.noise(2, like, seed=1))
+    assert not torch.equal(attacks.noise(2, like, seed=1), attacks.noise(2, like, seed=2))
 
 
 # --- 07

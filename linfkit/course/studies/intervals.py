@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from linfkit.certification.exact import exact_radius
-from linfkit.course.studies.attacked import attack_images
+from linfkit.course.studies.attacks import attack_images
 from linfkit.nn.nets import LpDistNet
 
 

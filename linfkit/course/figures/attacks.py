@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from linfkit.course.figures.template import COLOURS, new_figure, translucent
-from linfkit.course.studies.attacked import Attacked
+from linfkit.course.studies.attacks import Attacked
 
 __all__ = [
     "accuracy_after_changes",

@@ -10,9 +10,9 @@ import torch
 
 import linfkit as lk
 from linfkit.course import figures
-from linfkit.course.studies import perturbing
+from linfkit.course.studies import perturbations
 
-PUSHED = perturbing.Pushed(
+PUSHED = perturbations.Pushed(
     0.1, torch.zeros(1, 4, 4), 0, torch.tensor([0.9, 0.5]), torch.tensor([0.8, 0.6])
 )
 #: every figure of a perturbed image, for test_figures
@@ -35,14 +35,14 @@ def images():
 
 @pytest.mark.parametrize("eps", [0.0, 0.1, 0.4])
 def test_a_push_stays_within_eps_and_the_image_within_its_range(net, images, eps):
-    pushed = perturbing.push(net, images[0], label=1, eps=eps)
+    pushed = perturbations.push(net, images[0], label=1, eps=eps)
     assert (pushed.image - images[0]).abs().max() <= eps + 1e-6
     assert 0 <= pushed.image.min() <= pushed.image.max() <= 1
     assert (pushed.moved_logits - pushed.logits).abs().max() <= eps + 1e-5
 
 
 def test_a_push_narrows_the_margin_at_its_own_p_and_leaves_the_net_alone(net, images):
-    pushed = perturbing.push(net, images[0], label=1, eps=0.1, p=math.inf)
+    pushed = perturbations.push(net, images[0], label=1, eps=0.1, p=math.inf)
     after = lk.certified_radius(pushed.moved_logits[None], torch.tensor([1]))
     assert after < pushed.radius
     assert net.p == math.inf
@@ -50,26 +50,27 @@ def test_a_push_narrows_the_margin_at_its_own_p_and_leaves_the_net_alone(net, im
 
 
 def test_the_radius_is_that_of_certify(net, images):
-    pushed = perturbing.push(net, images[0], label=1, eps=0.1)
+    pushed = perturbations.push(net, images[0], label=1, eps=0.1)
     certified = lk.certify(net, images[:1], torch.tensor([1])).radius.item()
     assert pushed.radius == pytest.approx(certified)
 
 
 def test_random_signs_move_each_image_by_its_own_size(images):
     sizes = torch.linspace(0, 0.5, 6)
-    moved = (perturbing.random_signs(images, sizes) - images).abs()
+    moved = (perturbations.random_signs(images, sizes) - images).abs()
     assert torch.allclose(moved, sizes.view(-1, 1, 1, 1).expand_as(moved), atol=1e-6)
     assert not torch.equal(
-        perturbing.random_signs(images, 0.1, seed=0), perturbing.random_signs(images, 0.1, seed=1)
+        perturbations.random_signs(images, 0.1, seed=0),
+        perturbations.random_signs(images, 0.1, seed=1),
     )
 
 
 def test_changed_predictions_are_counted(net, images):
     labels = net(images).argmax(dim=1)
     radius = lk.certify(net, images, labels).radius
-    assert perturbing.predictions_changed(net, images, labels, 0.999 * radius) == 0
+    assert perturbations.predictions_changed(net, images, labels, 0.999 * radius) == 0
     others = (labels + 1) % 4
-    assert perturbing.predictions_changed(net, images, others, 0.0 * radius, tries=3) == 5 * 6
+    assert perturbations.predictions_changed(net, images, others, 0.0 * radius, tries=3) == 5 * 6
 
 
 class TestFigures:
@@ -88,7 +89,9 @@ class TestFigures:
         ],
     )
     def test_the_title_gives_the_verdict(self, images, eps, moved, said):
-        pushed = perturbing.Pushed(eps, images[0], 0, torch.tensor([0.9, 0.5]), torch.tensor(moved))
+        pushed = perturbations.Pushed(
+            eps, images[0], 0, torch.tensor([0.9, 0.5]), torch.tensor(moved)
+        )
         figure = figures.logits_under_perturbation(pushed)
         assert figure.layout.title.text == f"Digit 0, ε={eps:g}: {said}"
         _, logits, after = figure.data

@@ -5,9 +5,9 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from torch import Tensor
 
-from linfkit.course.figures.attacked import ATTACKED, PROVED, UNKNOWN
+from linfkit.course.figures.attacks import ATTACKED, PROVED, UNKNOWN
 from linfkit.course.figures.template import COLOURS, new_figure
-from linfkit.course.studies.enclosed import Enclosed
+from linfkit.course.studies.intervals import Enclosed
 
 __all__ = ["proved_true_found"]
 

@@ -11,13 +11,13 @@ import torch
 import linfkit as lk
 from linfkit.course import figures
 from linfkit.course.explorer import Explorer
-from linfkit.course.studies import plane
+from linfkit.course.studies import neurons
 from linfkit.course.studies.blowup import at_exponent
 
 EXPONENTS = [1, 1.5, 2, 8, 64, math.inf]
 W = torch.tensor([0.45, 0.5], dtype=torch.float64)
 
-REGIONS = plane.Regions(
+REGIONS = neurons.Regions(
     p=math.inf,
     classes=torch.tensor([[0, 0], [0, 1]]),  # class 1 around (0.75, 0.75)
     points=torch.tensor([[0.25, 0.5], [0.75, 0.6]]),
@@ -25,7 +25,7 @@ REGIONS = plane.Regions(
     radius=torch.tensor([0.2, -0.1]),
     distance=torch.tensor([0.5, 0.05]),
 )
-LINE = plane.Line(
+LINE = neurons.Line(
     start=torch.zeros(2),
     direction=torch.ones(2),
     sizes=torch.tensor([0.0, 0.1, 0.2]),
@@ -44,7 +44,7 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def data():
-    return plane.spirals(60, 12)
+    return neurons.spirals(60, 12)
 
 
 @pytest.fixture(scope="module")
@@ -55,42 +55,42 @@ def net(data):
 
 @pytest.fixture(scope="module")
 def regions(net, data):
-    return plane.decision_regions(net, math.inf, data, points=9, side=30)
+    return neurons.decision_regions(net, math.inf, data, points=9, side=30)
 
 
 def line_from(regions, net, data, point=0, degrees=30):
     exact = at_exponent(net, math.inf, data.train_x / 255).double()
     x, label = regions.points[point], int(regions.labels[point])
-    return plane.logits_along(exact, x, label, degrees, furthest=0.2, steps=40)
+    return neurons.logits_along(exact, x, label, degrees, furthest=0.2, steps=40)
 
 
 class TestNeuron:
     @pytest.mark.parametrize("p", EXPONENTS)
     def test_level_sets_lie_on_their_level(self, p):
-        around = plane.level_set(W, p, 0.3)
+        around = neurons.level_set(W, p, 0.3)
         assert torch.equal(around[0], around[-1]) or torch.allclose(around[0], around[-1])
         distance = lk.lp_dist(around, W[None], p)
         assert torch.allclose(distance, torch.full_like(distance, 0.3))
 
     def test_at_p_1_and_infinity_the_corners_are_among_the_points(self):
         for p, corner in [(1, W + W.new_tensor([0.3, 0.0])), (math.inf, W + 0.3)]:
-            assert (plane.level_set(W, p, 0.3) - corner).abs().amax(dim=1).min() < 1e-12
+            assert (neurons.level_set(W, p, 0.3) - corner).abs().amax(dim=1).min() < 1e-12
 
     @pytest.mark.parametrize("p", [1.5, 2, 8])
     def test_the_gradient_is_the_formula(self, p):
         x = torch.rand(5, 2, dtype=torch.float64)
         away = x - W
         wanted = away.sign() * (away.abs() / lk.lp_dist(x, W[None], p)) ** (p - 1)
-        assert torch.allclose(plane.neuron_gradient(x, W, p), wanted)
+        assert torch.allclose(neurons.neuron_gradient(x, W, p), wanted)
 
     def test_at_infinity_one_coordinate_has_all_of_the_gradient(self):
-        gradient = plane.neuron_gradient(torch.rand(50, 4).double(), W.repeat(2), math.inf)
+        gradient = neurons.neuron_gradient(torch.rand(50, 4).double(), W.repeat(2), math.inf)
         assert torch.equal(gradient.abs().sum(dim=1), torch.ones(50).double())
         assert torch.equal((gradient != 0).sum(dim=1), torch.ones(50).long())
 
     @pytest.mark.parametrize("p", EXPONENTS)
     def test_difference_quotients_stay_under_the_constant_and_come_near(self, p):
-        worst = plane.difference_quotients(W, p).max()
+        worst = neurons.difference_quotients(W, p).max()
         assert 0.9 * 2 ** (1 / p) < worst <= 2 ** (1 / p) + 1e-9
 
 
@@ -100,8 +100,8 @@ class TestSpirals:
         assert 0 < data.train_x.min() < data.train_x.max() < 255
 
     def test_the_seed_decides(self, data):
-        assert plane.spirals(60, 12).fingerprint == data.fingerprint
-        assert plane.spirals(60, 12, seed=1).fingerprint != data.fingerprint
+        assert neurons.spirals(60, 12).fingerprint == data.fingerprint
+        assert neurons.spirals(60, 12, seed=1).fingerprint != data.fingerprint
 
 
 class TestRegions:
@@ -119,8 +119,8 @@ class TestRegions:
 
     def test_a_square_crosses_where_another_class_is_nearer_than_its_side(self):
         distance = torch.tensor([0.5, 0.05])
-        near = plane.Regions(**{**vars(REGIONS), "radius": 0.9 * distance})
-        far = plane.Regions(**{**vars(REGIONS), "radius": 1.1 * distance})
+        near = neurons.Regions(**{**vars(REGIONS), "radius": 0.9 * distance})
+        far = neurons.Regions(**{**vars(REGIONS), "radius": 1.1 * distance})
         assert not near.crossing.any()
         assert far.crossing.all()
 
@@ -172,7 +172,7 @@ class TestFigures:
         assert all(x2.x[k] == pytest.approx(x2.x[k + 1]) for k in range(0, 24, 3))  # upright
 
     def test_squares_are_counted_in_the_title(self, regions):
-        wrong = plane.Regions(**{**vars(regions), "distance": regions.radius - 0.01})
+        wrong = neurons.Regions(**{**vars(regions), "distance": regions.radius - 0.01})
         right = int((regions.radius > 0).sum())
         title = figures.decision_regions(wrong).layout.title.text
         assert title == f"p=∞: {len(wrong.points)} of {right} squares hold another class"
@@ -201,7 +201,7 @@ class TestFigures:
             "level_sets": lambda: Explorer(lambda p: figures.level_sets(W, p), p=[1, 2, math.inf]),
             "decision_regions": lambda: Explorer(
                 lambda p: figures.decision_regions(
-                    plane.decision_regions(net, p, data, side=10, points=9)
+                    neurons.decision_regions(net, p, data, side=10, points=9)
                 ),
                 p=[8, math.inf],
             ),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from linfkit.course.figures.template import COLOURS, new_figure
-from linfkit.course.studies.perturbing import Pushed, random_signs
+from linfkit.course.studies.perturbations import Pushed, random_signs
 
 __all__ = ["image_at_radius", "logits_under_perturbation"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from linfkit.course.figures.template import COLOURS, as_text, new_figure, translucent
-from linfkit.course.studies.plane import Line, Regions, level_set, neuron_gradient
+from linfkit.course.studies.neurons import Line, Regions, level_set, neuron_gradient
 
 __all__ = [
     "decision_regions",
