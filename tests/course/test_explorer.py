@@ -12,7 +12,6 @@ import pytest
 
 from linfkit.course import explorer as explorer_module
 from linfkit.course.explorer import Explorer
-from linfkit.course.figures.template import new_figure
 from linfkit.course.static_sliders import without_sliders
 from linfkit.reproduce.outputs import PLOTLY_MIME, WIDGET_MIME
 
@@ -58,7 +57,7 @@ def test_a_slider_without_values_is_refused():
 
 def with_extras(p):
     """A figure of which everything but the traces comes and goes with p."""
-    figure = new_figure("extras", f"p={p}", f"At p={p}.", "x", "y")
+    figure = go.Figure(layout=dict(meta=dict(name="extras"), title_text=f"p={p}"))
     figure.add_scatter(y=np.linspace(0, p, 3), name="line")
     if p > 8:
         figure.add_vline(x=1, line_dash="dash")

@@ -13,7 +13,6 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from linfkit.course.explorer import Explorer
-from linfkit.course.figures.template import new_figure
 from linfkit.pages.export import export
 from linfkit.pages.prose import formula, prose_html
 from linfkit.reproduce.outputs import PLOTLY_MIME
@@ -33,7 +32,8 @@ $$d^{1/p}$$
 
 
 def figure(p):
-    return new_figure("bars", f"p={p} </script>", "Bars of p.", "x", "y").add_bar(y=[p, 2])
+    meta = dict(name="bars", description="Bars of p.")
+    return go.Figure(go.Bar(y=[p, 2]), dict(meta=meta, title_text=f"p={p} </script>"))
 
 
 def outputs():

@@ -51,12 +51,7 @@ def image_and_perturbation(study: Attacked, index: int) -> go.Figure:
         known = [radius, end - radius, largest - end]
     figure = new_figure(
         "image-and-perturbation",
-        title,
-        f"Left: a {label}. Right: the change found that alters its class, magnified until the most "
-        f"changed pixel is in full blue (more) or red (less). Below: a bar along ε, proved up to "
-        f"{max(radius, 0):.3f}, then unknown, then attacked ({found}).",
-        "ε (pixels in [0, 1])",
-        "",
+        dict(title=title, label=label, proved=max(radius, 0), found=found),
         barmode="stack",
         hovermode="closest",
         height=440,
@@ -93,12 +88,7 @@ def radius_against_attack(study: Attacked) -> go.Figure:
     shown = study.correct & study.size.isfinite()
     figure = new_figure(
         "radius-against-attack",
-        "What is proved, and what is found",
-        f"The size of the smallest perturbation found against the certified radius: a point for "
-        f"each of {int(shown.sum())} images, of {int(study.correct.sum())} classified correctly. "
-        "No point lies below the diagonal, and most lie on it.",
-        "certified radius (pixels)",
-        "smallest perturbation found (pixels)",
+        dict(shown=int(shown.sum()), correct=int(study.correct.sum())),
         hovermode="closest",
     )
     radius, size = study.radius[shown].tolist(), study.size[shown].tolist()
@@ -125,15 +115,7 @@ def certified_and_attacked(study: Attacked, eps: float, points: int = 120) -> go
         eps: of the recipe, marked by a line.
         points: along the axis.
     """
-    figure = new_figure(
-        "certified-and-attacked",
-        "Accuracy: proved, and under attack",
-        "Against ε: certified accuracy by the margin and by intervals, and, never below them, the "
-        "share of images for which the attack finds nothing within ε.",
-        "ε (pixels in [0, 1])",
-        "share of test images",
-        yaxis_range=[0, 1],
-    )
+    figure = new_figure("certified-and-attacked", yaxis_range=[0, 1])
     sizes = torch.linspace(0, study.largest, points).tolist()
     for name, accuracy, line in [
         ("by the margin", study.certified_accuracy, dict(color=PROVED)),
@@ -149,12 +131,7 @@ def accuracy_after_changes(shares: Mapping[str, float]) -> go.Figure:
     """The share of certified images that are still classified correctly, change by change."""
     figure = new_figure(
         "accuracy-after-changes",
-        "Certified images after other changes",
-        "A bar for each kind of change: the share of certified images still classified correctly. "
-        + "; ".join(f"{name}: {share:.0%}" for name, share in shares.items())
-        + ".",
-        "still classified correctly",
-        "change",
+        dict(shares="; ".join(f"{name}: {share:.0%}" for name, share in shares.items())),
         hovermode="closest",
         xaxis_range=[0, 1.12],
         xaxis_tickformat=".0%",
@@ -190,11 +167,7 @@ def turned_image(
     covered = "within" if largest < radius else "beyond"
     figure = new_figure(
         "turned-image",
-        f"{degrees:g}°: read as {read_as}; changed by {largest:.2f}, r={radius:.2f}",
-        f"Left: the image turned by {degrees:g}°, read as {read_as}. Right: by how much each pixel "
-        f"changed, up to {largest:.2f}, {covered} the certified radius {radius:.2f}.",
-        "turned",
-        "",
+        dict(degrees=degrees, read_as=read_as, largest=largest, radius=radius, covered=covered),
         hovermode="closest",
         margin=dict(l=20, r=20, t=60, b=50),
         title_font_size=15,

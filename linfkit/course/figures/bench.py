@@ -20,11 +20,7 @@ def pairs_per_second(results: Results) -> go.Figure:
     contenders = dict.fromkeys(timing.contender for row in rows for timing in row.timings)
     figure = new_figure(
         "pairs-per-second",
-        f"Distances on {results.processor}",
-        "Bars of the pairs a second, on a logarithmic axis, for each operation: linfkit beside "
-        "what one would use without it.",
-        f"B × I × O = {rows[0].case.shape}",
-        "pairs a second",
+        dict(processor=results.processor, shape=rows[0].case.shape),
         barmode="group",
         width=920,
         margin_b=110,

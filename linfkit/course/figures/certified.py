@@ -17,14 +17,7 @@ def certified_accuracy(
     certificates: Mapping[str, Certificates], eps: float, points: int = 200
 ) -> go.Figure:
     """Certified accuracy of each model against ε; a line marks the ε that the recipe reports."""
-    figure = new_figure(
-        "certified-accuracy",
-        "Certified accuracy against ε",
-        "Certified accuracy of each model falls as ε grows; a dotted line marks the ε of the "
-        "recipe.",
-        "ε (pixels in [0, 1])",
-        "certified accuracy",
-    )
+    figure = new_figure("certified-accuracy")
     sizes = torch.linspace(0, 2 * eps, points).tolist()
     for name, certified in certificates.items():
         figure.add_scatter(x=sizes, y=[certified.accuracy(size) for size in sizes], name=name)

@@ -28,12 +28,7 @@ def weights_moved(paths: Mapping[str, WeightPath]) -> go.Figure:
     every = next(iter(paths.values())).every
     figure = new_figure(
         "weights-moved",
-        f"How far weights move in {every} steps, root mean square",
-        f"Root mean square change of the weights in {every} steps against the epoch, on a "
-        "logarithmic axis: for each run a line for the raw weights and one for their average, "
-        "which lies lower.",
-        "epoch",
-        "change (normalised pixels)",
+        dict(every=every),
         yaxis=dict(type="log", exponentformat="power", dtick=1),
         height=480,
         margin_t=140,
@@ -52,15 +47,7 @@ def weights_moved(paths: Mapping[str, WeightPath]) -> go.Figure:
 
 def weights_in_plane(path: WeightPath) -> go.Figure:
     """The way of raw and averaged weights through a plane, over the last quarter of a run."""
-    figure = new_figure(
-        "weights-in-plane",
-        "The last quarter of the run, seen in a plane",
-        "Path of the raw weights, which zigzags, and of their average, which runs through the "
-        "middle of it, in the plane of the raw weights' two main directions.",
-        "first direction (normalised pixels)",
-        "second direction",
-        hovermode="closest",
-    )
+    figure = new_figure("weights-in-plane", hovermode="closest")
     for name, track, colour, width in [
         ("raw weights", path.raw, RAW, 1),
         ("moving average", path.shadow, SHADOW, 3),
@@ -82,11 +69,7 @@ def ema_curves(run: Run) -> go.Figure:
     recipe = run.recipe
     figure = new_figure(
         "ema-curves",
-        f"Raw and averaged weights, decay {recipe.ema_decay:g}, {recipe.lr_schedule} rate",
-        "Certified accuracy of one run against the epoch: a line for the raw weights, a line for "
-        "their moving average.",
-        "epoch",
-        f"certified accuracy at ε={recipe.eps:.3g}, p=∞",
+        dict(ema_decay=recipe.ema_decay, lr_schedule=recipe.lr_schedule, eps=recipe.eps),
     )
     for name, column, colour in [
         ("raw weights", "certified", RAW),
@@ -100,15 +83,7 @@ def ema_curves(run: Run) -> go.Figure:
 
 def ema_gain_curves(runs: Mapping[str, Sequence[Run]]) -> go.Figure:
     """Gain of the average over the raw weights in certified accuracy, by epoch, for each group."""
-    figure = new_figure(
-        "ema-gain",
-        "What the moving average gains",
-        "Certified accuracy of the moving average less that of the raw weights against the epoch, "
-        "mean over seeds: a line for each way to train.",
-        "epoch",
-        "gain in certified accuracy",
-        margin_t=120,
-    )
+    figure = new_figure("ema-gain", margin_t=120)
     for name, group in runs.items():
         figure.add_scatter(x=group[0].column("epoch"), y=ema_gain(group), name=name)
     return figure.add_hline(y=0, line_color="#444", line_width=1)
@@ -119,11 +94,12 @@ def certified_with_decay(path: WeightPath, decay: float) -> go.Figure:
     track = path.constant[decay]
     figure = new_figure(
         "certified-with-decay",
-        f"β={decay:g}: jumps of {100 * track.jitter:.1f} points (raw {100 * path.raw.jitter:.1f})",
-        f"Certified accuracy against the epoch: a line for the raw weights, and one for their "
-        f"average with decay {decay:g} from the first step on.",
-        "epoch",
-        f"certified accuracy at ε={path.recipe.eps:.3g}, p=∞",
+        dict(
+            decay=decay,
+            jitter=100 * track.jitter,
+            raw_jitter=100 * path.raw.jitter,
+            eps=path.recipe.eps,
+        ),
         yaxis_range=_range_of_certified(path),
     )
     for name, certified, colour, width in [
@@ -144,11 +120,7 @@ def warm_up(path: WeightPath) -> go.Figure:
     decay = path.recipe.ema_decay
     figure = new_figure(
         "warm-up",
-        f"The average with and without warm-up, β={decay:g}",
-        "Certified accuracy against the epoch: the average that was warmed up keeps up with the "
-        "raw weights; the one with the full decay from the first step on trails them.",
-        "epoch",
-        f"certified accuracy at ε={path.recipe.eps:.3g}, p=∞",
+        dict(decay=decay, eps=path.recipe.eps),
         yaxis_range=_range_of_certified(path),
         margin_t=110,
     )

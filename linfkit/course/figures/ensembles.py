@@ -33,12 +33,7 @@ def margins_on_the_way(along: MarginsAlong, image: int) -> go.Figure:
     radius = mean[0].item() / 2
     figure = new_figure(
         "margins-on-the-way",
-        f"Image {image}: margin {mean[0]:.3f}, so r = {radius:.3f}",
-        "Margin against the distance from the image: thin lines for the members, a thick one for "
-        "the mean of their logits, and a dashed one that falls from it by 2 for each unit, below "
-        "which the mean cannot come.",
-        "distance from the image, ℓ∞ (pixels)",
-        "margin (pixels)",
+        dict(image=image, margin=mean[0], radius=radius),
         yaxis_range=(
             min(-0.3, along.members[:, image].min().item() - 0.05),
             along.members[:, image].max().item() + 0.1,
@@ -72,11 +67,7 @@ def fusion_against_voting(results: Mapping[str, Robustness], eps: float) -> go.F
     """Clean, attacked and certified accuracy of each kind of ensemble, as bars."""
     figure = new_figure(
         "fusion-against-voting",
-        f"Fusion and voting of the same nets, ε={eps:.3g}",
-        "Bars of clean accuracy, accuracy under attack and certified accuracy for each kind of "
-        "ensemble; voting has no certified accuracy.",
-        "what is counted",
-        "share of images",
+        dict(eps=eps),
         barmode="group",
         yaxis_range=(0, 1.05),
         xaxis_type="category",
@@ -104,12 +95,7 @@ def voting_margin(row: VotingMargins) -> go.Figure:
     top = max([0.5, *row.flipped_at[found].tolist()])
     figure = new_figure(
         "voting-margin",
-        f"s={row.logit_scale:g}: {share:.0%} flip within half their margin",
-        "A point for each image that the vote gets right: the size of the smallest perturbation "
-        "found that flips it, against half the vote's margin. Points below the diagonal refute "
-        "half the margin as a radius. Images for which none was found are at the top.",
-        "half the margin of the mean probabilities",
-        "smallest perturbation found, ℓ∞ (pixels)",
+        dict(logit_scale=row.logit_scale, share=share),
         hovermode="closest",
         xaxis_range=(0, 0.52),
         yaxis_range=(0, 1.04 * top),
@@ -139,15 +125,7 @@ def voting_margin(row: VotingMargins) -> go.Figure:
 
 def ensemble_sizes(gain: EnsembleGain, eps: float) -> go.Figure:
     """Certified accuracy of the mean of the first K nets against K, beside the nets alone."""
-    figure = new_figure(
-        "ensemble-sizes",
-        "Ensembles of the first K nets, and each net alone",
-        "Certified accuracy against K: a line for the mean of the first K nets, a point for net K "
-        "alone.",
-        "K",
-        f"certified accuracy at ε={eps:.3g}",
-        xaxis_dtick=1,
-    )
+    figure = new_figure("ensemble-sizes", dict(eps=eps), xaxis_dtick=1)
     sizes = list(range(1, len(gain.ensembles) + 1))
     figure.add_scatter(
         x=sizes,
@@ -189,15 +167,7 @@ def ensemble_accuracy(gain: EnsembleGain, size: int, eps: float) -> go.Figure:
 
 def gain_by_width(gains: Mapping[int, EnsembleGain], eps: float) -> go.Figure:
     """Certified accuracy of single nets and of the mean of all, for each width."""
-    figure = new_figure(
-        "gain-by-width",
-        "Nets and their ensemble, by width",
-        "Certified accuracy for each width: a point for every net alone, a line for their "
-        "average, and a line for the ensemble of all, which lies higher.",
-        "width of the hidden layers",
-        f"certified accuracy at ε={eps:.3g}",
-        xaxis_type="category",
-    )
+    figure = new_figure("gain-by-width", dict(eps=eps), xaxis_type="category")
     widths = [str(width) for width in gains]
     alone = [[member.accuracy(eps) for member in gain.members] for gain in gains.values()]
     figure.add_scatter(
@@ -228,12 +198,7 @@ def certified_against_weights(table: Mapping[int, Sequence[AtCost]], eps: float)
     """Certified accuracy against the number of weights: wider nets, and more nets of one width."""
     figure = new_figure(
         "certified-against-weights",
-        "Cost against gain: wider nets, or more of them",
-        "Certified accuracy against the number of weights, on a logarithmic axis: a black line "
-        "for single nets of growing width, and from each width a line for ensembles of 1, 2, … "
-        "nets.",
-        "weights of all members",
-        f"certified accuracy at ε={eps:.3g}",
+        dict(eps=eps),
         xaxis=dict(type="log", tickvals=[500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 10**5]),
         hovermode="closest",
         margin_t=110,

@@ -18,14 +18,7 @@ def accuracy_against_eps(evaluation: Evaluation, points: int = 200) -> go.Figure
     What an attack left is a point at that ε; robust accuracy is between it and the lines.
     """
     eps = format_eps(evaluation.eps)
-    figure = new_figure(
-        "accuracy-against-eps",
-        f"What is proved up to twice ε = {eps}",
-        f"Certified accuracy by each proof falls as ε grows; a dotted line marks ε = {eps}, and a "
-        "point on it the accuracy that an attack left, where there was one.",
-        "ε (pixels in [0, 1])",
-        "accuracy",
-    )
+    figure = new_figure("accuracy-against-eps", dict(eps=eps))
     sizes = torch.linspace(0, min(2 * evaluation.eps, 1.0), points).tolist()
     for name, proof in evaluation.proofs.items():
         certified = [proof.accuracy(size) for size in sizes]

@@ -29,13 +29,7 @@ def proved_true_found(study: Enclosed) -> go.Figure:
     tight, missed = int(study.tight().sum()), int(study.missed().sum())
     figure = new_figure(
         "proved-true-found",
-        "Proved, true and found, image by image",
-        f"A row for each of {len(order)} images of a tiny net, with three marks along ε: the "
-        f"radius proved, the true one, and the smallest perturbation found, in this order from "
-        f"left to right. For {tight} the proved radius is the true one; for {missed} the attack "
-        "found only something farther.",
-        "ε (pixels in [0, 1])",
-        "test image",
+        dict(order=len(order), tight=tight, missed=missed),
         height=170 + 22 * len(order),
         hovermode="closest",
         yaxis=dict(showgrid=False, dtick=1, tickfont_size=11, title_text="test image"),

@@ -38,15 +38,7 @@ def constant_against_p(nets: Mapping[str, Sequence[AtExponent]]) -> go.Figure:
     The nets are of one shape, and so have one bound.
     """
     figure = new_figure(
-        "constant-against-p",
-        "Lipschitz constant against p",
-        "Lipschitz constant in ℓ∞ against p: a line for the worst case measured of each net, and "
-        "a dashed one for the product bound, which falls to 1 at p=∞.",
-        "p",
-        "Lipschitz constant (pixels to logits)",
-        yaxis=_LOG_AXIS,
-        xaxis_type="category",
-        **_LEGEND_BELOW,
+        "constant-against-p", yaxis=_LOG_AXIS, xaxis_type="category", **_LEGEND_BELOW
     )
     for (net, rows), colour in zip(nets.items(), COLOURS, strict=False):
         exponents = [as_text(row.p) for row in rows]
@@ -68,16 +60,7 @@ def constant_against_p(nets: Mapping[str, Sequence[AtExponent]]) -> go.Figure:
 
 def constant_by_layer(nets: Mapping[str, Sequence[LayerConstant]]) -> go.Figure:
     """Worst measured Lipschitz constant of each layer, under its bound, for each net."""
-    figure = new_figure(
-        "constant-by-layer",
-        "Lipschitz constant by layer",
-        "For each layer, a bar for the measured worst case of each net and a line for the bound "
-        "d^(1/p).",
-        "layer",
-        "Lipschitz constant of the layer",
-        barmode="group",
-        **_LEGEND_BELOW,
-    )
+    figure = new_figure("constant-by-layer", barmode="group", **_LEGEND_BELOW)
     for (net, rows), colour in zip(nets.items(), COLOURS, strict=False):
         names = [row.name for row in rows]
         figure.add_bar(
@@ -106,12 +89,7 @@ def constant_through_layers(nets: Mapping[str, Sequence[AtExponent]], p: float) 
     bound = max(row.bound for row in rows.values())
     figure = new_figure(
         "constant-through-layers",
-        f"p={as_text(p)}: layer after layer, a bound of {bound:.3g}",
-        f"At p={as_text(p)}, after each layer: a dashed line for the product of the bounds so far, "
-        "a line for each net's product of measured layer constants, and after the last layer a "
-        "cross for the constant measured of the whole net, which lies lower.",
-        "layers passed",
-        "product so far (pixels to logits)",
+        dict(p=as_text(p), bound=bound),
         yaxis=dict(
             **_LOG_AXIS,
             # the same at every p, so that the figure can slide
@@ -150,11 +128,6 @@ def constant_in_training(history: Sequence[Mapping[str, float]]) -> go.Figure:
     """Lipschitz bound and measured constant epoch by epoch, and the share with zero hinge."""
     figure = new_figure(
         "constant-in-training",
-        "Constant and zero hinge along training",
-        "Against the epoch: the bound and the measured Lipschitz constant, which fall to 1 as p "
-        "rises, and on the right axis the share of samples with zero hinge.",
-        "epoch",
-        "Lipschitz constant",
         yaxis=_LOG_AXIS,
         yaxis2=dict(
             title=dict(text="share with zero hinge"),
@@ -193,14 +166,7 @@ def constant_in_training(history: Sequence[Mapping[str, float]]) -> go.Figure:
 
 def margins_against_p(rows: Sequence[AtExponent], theta: float) -> go.Figure:
     """Median and middle half of the margins against p, for the same weights."""
-    figure = new_figure(
-        "margins-against-p",
-        "Margins of the same weights against p",
-        "Median and quartiles of the margin against p, and the margin θ that training asked for.",
-        "p",
-        "margin f<sub>y</sub> − max f<sub>j</sub> (pixels)",
-        xaxis_type="category",
-    )
+    figure = new_figure("margins-against-p", xaxis_type="category")
     exponents = [as_text(row.p) for row in rows]
     low, middle, high = (
         [row.margins.quantile(share).item() for row in rows] for share in (0.25, 0.5, 0.75)
@@ -246,12 +212,7 @@ def net_at_exponent(
     places, counts = ((margins - theta) / size).floor().unique(return_counts=True)
     figure = new_figure(
         "net-at-exponent",
-        f"p={as_text(p)}: stretch {worst:.2f} (≤ {row.bound:.3g}), {beyond:.0%} > θ",
-        f"The net trained {net}, looked at with p={as_text(p)}. Above, its Lipschitz bound of "
-        f"{row.bound:.3g} and the worst case measured, {worst:.3g}, on their curves against p. "
-        f"Below, a histogram of its margins, of which {beyond:.0%} lie beyond θ.",
-        "margin f<sub>y</sub> − max f<sub>j</sub> (pixels)",
-        "images",
+        dict(p=as_text(p), worst=worst, bound=row.bound, beyond=beyond, net=net),
         height=560,
         hovermode="closest",
         legend=dict(y=1.01),

@@ -45,12 +45,7 @@ def loss_surface(loss: str, lam: float, theta: float, logit_scale: float) -> go.
     """
     figure = new_figure(
         "loss-surface",
-        f"{loss.capitalize()}, θ={theta:.3g}, λ={lam:.3g}",
-        f"Contours of the {loss} loss of one sample over its logit differences to two wrong "
-        f"classes, θ={theta:.3g}, λ={lam:.3g}. It falls towards the upper right; a dotted corner "
-        "marks where both differences reach θ, beyond which the hinge is exactly zero, and white.",
-        "f<sub>y</sub> − f<sub>j</sub> (pixels)",
-        "f<sub>y</sub> − f<sub>k</sub> (pixels)",
+        dict(Loss=loss.capitalize(), theta=theta, lam=lam, loss=loss),
         hovermode="closest",
         height=470,
         margin=dict(t=64),
@@ -100,13 +95,7 @@ def loss_curves(lam: float, theta: float, logit_scale: float) -> go.Figure:
     """
     figure = new_figure(
         "loss-curves",
-        f"Losses and their pull, θ={theta:.3g}, λ={lam:.3g}",
-        "Above, four losses of one sample against its margin; below, the size of their slope, on "
-        f"a logarithmic axis. At θ={theta:.3g} the slopes of the hinges end; that of the "
-        f"cross-entropy, with λ={lam:.3g}, goes on, and it alone is left of the mixed loss there "
-        "and, since the clipped hinge is flat where the margin is negative, on the wrong side.",
-        "margin f<sub>y</sub> − f<sub>j</sub> (pixels)",
-        "slope (per pixel)",
+        dict(theta=theta, lam=lam),
         height=560,
         hovermode="closest",
         legend=dict(y=1.01),

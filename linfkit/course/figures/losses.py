@@ -19,14 +19,7 @@ LOSS_COLOURS = {"hinge": COLOURS[1], "mixed": COLOURS[0], "cross_entropy": COLOU
 
 def certified_against_margin(table: Mapping[str, Sequence[AtMargin]], eps: float) -> go.Figure:
     """Certified accuracy at ε against the margin asked for in training, for each loss."""
-    figure = new_figure(
-        "certified-against-margin",
-        "Certified accuracy against the training margin",
-        "Certified accuracy of each loss against its training margin: a line through the means "
-        "over seeds, bars for their range.",
-        "ε<sub>train</sub> / ε",
-        f"certified accuracy at ε={eps:.3g}",
-    )
+    figure = new_figure("certified-against-margin", dict(eps=eps))
     for loss, rows in table.items():
         figure.add_scatter(
             x=[row.eps_train / eps for row in rows],
@@ -56,12 +49,7 @@ def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
     """
     figure = new_figure(
         "starved-against-p",
-        f"Starved samples along training, ε<sub>train</sub>={eps_train:.3g}",
-        "Share of training samples whose hinge is zero at the p of training but that are not "
-        "certified at p=∞, epoch by epoch as p grows: a thin line for each run and a bold one for "
-        f"the mean over the seeds, coloured by loss, for training with ε_train={eps_train:.3g}.",
-        "p of training",
-        "share of starved samples",
+        dict(eps_train=eps_train),
         xaxis=dict(type="log", tickvals=[8, 16, 32, 64, 128, 256, 512, 1000]),
         yaxis=dict(range=[-0.01, 1.05 * max(max(run.column("starved")) for run in runs)]),
         hovermode="closest",
@@ -97,11 +85,7 @@ def clean_labels(table: Mapping[str, Sequence[AtMargin]], eps: float) -> go.Figu
     """Comparison of the losses on clean labels: bars with every seed's point."""
     figure = new_figure(
         "clean-labels",
-        "Certified accuracy on clean labels",
-        "Certified accuracy of each loss on clean labels at each training margin: a bar for the "
-        "mean, a point for every seed.",
-        "ε<sub>train</sub> / ε",
-        f"certified accuracy at ε={eps:.3g}",
+        dict(eps=eps),
         barmode="group",
         hovermode="closest",
         xaxis_type="category",

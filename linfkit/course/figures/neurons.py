@@ -40,15 +40,7 @@ def level_sets_by_p(w: Tensor, exponents: Sequence[float] = (1, 2, 8, math.inf))
         w: the neuron's weight, (2,), in the unit square.
         exponents: the values of p, one colour each.
     """
-    figure = new_figure(
-        "level-sets-by-p",
-        f"Where ‖x − w‖<sub>p</sub> = {LEVEL:g}",
-        "The set of points at ℓp distance 0.3 from w, for several p: a diamond at p=1, a circle at "
-        "p=2, nearly a square at p=8, a square at p=∞. All meet on the axes through w.",
-        "x₁",
-        "x₂",
-        **_SQUARE_PLOT,
-    )
+    figure = new_figure("level-sets-by-p", dict(level=LEVEL), **_SQUARE_PLOT)
     for p, colour in zip(exponents, COLOURS, strict=False):
         x1, x2 = level_set(w, p, LEVEL).T.tolist()
         figure.add_scatter(x=x1, y=x2, mode="lines", name=f"p={as_text(p)}", line_color=colour)
@@ -67,12 +59,7 @@ def level_sets(w: Tensor, p: float) -> go.Figure:
     constant = 2 ** (1 / p)
     figure = new_figure(
         "level-sets",
-        f"p={as_text(p)}: x moves by ε in ℓ<sub>∞</sub>, u by at most {constant:.3g} ε",
-        f"Level sets of ‖x − w‖ at p={as_text(p)} in the plane, a dashed square of half side "
-        f"{LEVEL:g} around w, and arrows for the gradient. The square's corner lies at distance "
-        f"{LEVEL * constant:.3g}.",
-        "x₁",
-        "x₂",
+        dict(p=as_text(p), constant=constant, level=LEVEL, distance=LEVEL * constant),
         **_SQUARE_PLOT,
     )
     x1, x2 = _joined([level_set(w, p, level) for level in LEVELS])
@@ -129,15 +116,8 @@ def decision_regions(regions: Regions) -> go.Figure:
     A square in which another class is seen is drawn apart: half the margin proves nothing there.
     """
     held, crossing = (regions.radius > 0) & ~regions.crossing, regions.crossing
-    figure = _regions(
-        regions,
-        "decision-regions",
-        f"p={as_text(regions.p)}: {int(crossing.sum())} of {int((regions.radius > 0).sum())} "
-        "squares hold another class",
-        f"Regions of the net's classes in the plane at p={as_text(regions.p)}, test points, and a "
-        f"square of half the margin around each: in {int(crossing.sum())} of them another class "
-        "is seen.",
-    )
+    counts = dict(crossing=int(crossing.sum()), squares=int((regions.radius > 0).sum()))
+    figure = _regions(regions, "decision-regions", p=as_text(regions.p), **counts)
     radius = regions.radius.tolist()
     _add_squares(figure, regions, held, radius, "holds one class", dict(color="#222", width=1.5))
     _add_squares(
@@ -158,15 +138,9 @@ def squares_of_size(regions: Regions, eps: float) -> go.Figure:
     certified = regions.radius > eps
     fallen = (regions.radius <= 0) | (regions.distance < eps)
     stands = ~certified & ~fallen
-    figure = _regions(
-        regions,
-        "squares-of-size",
-        f"ε={eps:g}: certified {int(certified.sum())}, standing without proof {int(stands.sum())}, "
-        f"fallen {int(fallen.sum())}",
-        f"Regions of the net's classes in the plane and a square of half side {eps:g} around each "
-        f"test point: {int(certified.sum())} are certified, {int(stands.sum())} more hold one "
-        f"class only, {int(fallen.sum())} hold another.",
-    )
+    counted = dict(certified=certified, stands=stands, fallen=fallen)
+    counts = {name: int(mask.sum()) for name, mask in counted.items()}
+    figure = _regions(regions, "squares-of-size", eps=eps, **counts)
     sizes = [eps] * len(regions.points)
     for name, rows, line in [
         ("certified", certified, dict(color="#222", width=1.5)),
@@ -192,12 +166,7 @@ def margin_cones(line: Line, regions: Regions) -> go.Figure:
     )
     figure = new_figure(
         "margin-cones",
-        f"Certified up to m/2={radius:.3f}; on this path {change}",
-        "Left: a path from a point through the regions of a net, with the point's certified "
-        "square. Right: the logits of the label and of its strongest rival along the path, each "
-        "inside a cone of slopes −1 and +1; the cones meet at half the margin.",
-        "x₁",
-        "x₂",
+        dict(radius=radius, change=change),
         hovermode="closest",
         height=440,
         xaxis=dict(domain=[0, 0.42], range=[0, 1], dtick=0.2, constrain="domain"),
@@ -277,9 +246,9 @@ def _with_weight(figure: go.Figure, w: Tensor) -> go.Figure:
     )
 
 
-def _regions(regions: Regions, name: str, title: str, description: str) -> go.Figure:
+def _regions(regions: Regions, name: str, **values: object) -> go.Figure:
     """The regions and the points, without any square."""
-    figure = new_figure(name, title, description, "x₁", "x₂", **_SQUARE_PLOT)
+    figure = new_figure(name, values, **_SQUARE_PLOT)
     figure.add_trace(_class_map(regions))
     right = regions.radius > 0
     x1, x2 = regions.points.T.tolist()

@@ -44,11 +44,7 @@ def image_at_radius(image: Tensor, radius: float) -> go.Figure:
     pixels = torch.cat([part for panel in panels.values() for part in (panel[0].cpu(), gap)], dim=1)
     return new_figure(
         "image-at-radius",
-        f"No change below r={radius:.3f} in any pixel can alter the prediction",
-        f"An image four times: less {radius:.3f} in every pixel, as it is, more {radius:.3f} in "
-        "every pixel, and with that change up or down at random in each.",
-        f"perturbations of size r={radius:.3f}",
-        "row of pixels",
+        dict(radius=radius),
         height=300,
         hovermode="closest",
         plot_bgcolor="#ccc",
@@ -75,12 +71,13 @@ def logits_under_perturbation(pushed: Pushed) -> go.Figure:
     outcome = "the prediction stands" if stands else "the prediction is wrong"
     figure = new_figure(
         "logits-under-perturbation",
-        f"Digit {pushed.label}, ε={pushed.eps:g}: {verdict} (r={pushed.radius:.3f}); {outcome}",
-        f"Left: a {pushed.label}, moved by up to ε={pushed.eps:g} in every pixel. Right: for each "
-        "class the logit of the image, an interval of ± ε around it, and the logit of the moved "
-        f"image inside; {verdict}.",
-        "the image, moved",
-        "row of pixels",
+        dict(
+            label=pushed.label,
+            eps=pushed.eps,
+            verdict=verdict,
+            radius=pushed.radius,
+            outcome=outcome,
+        ),
         hovermode="closest",
         xaxis=dict(
             domain=[0, 0.34], showticklabels=False, showgrid=False, ticks="", showline=False

@@ -75,11 +75,7 @@ def training_beside(curve: TrainingCurve, run: Run) -> go.Figure:
     """
     figure = new_figure(
         "training-beside",
-        f"{_name(curve)} (published); {run.recipe.dataset}, {_eps(run.recipe.eps)} (ours)",
-        f"Above: p along the published run on {_name(curve)} and along ours, on a logarithmic "
-        "axis. Below: certified accuracy on test images along both.",
-        "share of the run",
-        "certified accuracy",
+        dict(curve=_name(curve), dataset=run.recipe.dataset, eps=_eps(run.recipe.eps)),
         height=520,
         title_font_size=15,
         xaxis=dict(range=[0, 1], anchor="y"),
@@ -137,11 +133,6 @@ def certified_by_exponent(curves: Sequence[TrainingCurve], run: Run) -> go.Figur
     """
     figure = new_figure(
         "certified-by-exponent",
-        "Certified accuracy while p rises",
-        "Certified accuracy at p=∞ against the p of training on a logarithmic axis: a line for "
-        "each published run and a dotted one for ours, up to the end of the ramp of p.",
-        "p of training",
-        "certified accuracy at p=∞",
         xaxis=dict(type="log", tickvals=[8, 16, 32, 64, 128, 256, 512, 1000]),
         yaxis_range=[0, 1],
         height=520,
@@ -182,12 +173,7 @@ def certified_against_scale(
     """
     figure = new_figure(
         "certified-against-scale",
-        "Certified accuracy against the size of the run",
-        f"Certified accuracy against weights × epochs on a logarithmic axis: points for runs on "
-        f"{dataset}, at most {max(row.scale for row in rows):.2g}; diamonds for published runs on "
-        "other scales.",
-        "weights × epochs",
-        "certified accuracy",
+        dict(dataset=dataset, largest=max(row.scale for row in rows)),
         hovermode="closest",
         xaxis=dict(type="log", exponentformat="power", dtick=1),
         yaxis_range=[0, 1.05],

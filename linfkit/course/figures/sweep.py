@@ -29,10 +29,7 @@ def claims_against(parameter: str, rows: Sequence[Mapping[str, Any]]) -> go.Figu
     height = 1 / len(claims)
     figure = new_figure(
         "sweep",
-        f"Claims against {parameter}",
-        f"The value that each claim measured against {parameter}: a panel for each claim.",
-        parameter,
-        "value",
+        dict(parameter=parameter),
         height=120 + 200 * len(claims),
         hovermode="closest",
     )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
 from typing import Any
 
 import plotly.graph_objects as go
@@ -33,27 +37,31 @@ _TEMPLATE = go.layout.Template(
 )
 
 
-def new_figure(name: str, title: str, description: str, x: str, y: str, **layout: Any) -> go.Figure:
-    """An empty figure in linfkit's template.
+@cache
+def captions() -> dict[str, dict[str, str]]:
+    """Words of all figures, by name: title, description, titles of the axes."""
+    return tomllib.loads((resources.files(__package__) / "captions.toml").read_text("utf-8"))
+
+
+def new_figure(name: str, values: Mapping[str, object] | None = None, **layout: Any) -> go.Figure:
+    """Empty figure in linfkit's template, with the words of its name in captions.toml.
 
     Args:
-        name: what files are called by; lower case and hyphens.
-        title: what the figure shows, for the reader.
-        description: the same for a reader who cannot see it.
-        x: title of the horizontal axis, unit included.
-        y: title of the vertical axis, unit included.
+        name: of the figure, and of its files; lower case and hyphens.
+        values: that the words name in braces.
         layout: anything else of plotly's layout.
 
-    >>> new_figure("a-name", "A title", "Nothing yet.", "x", "y").layout.meta["name"]
-    'a-name'
+    >>> new_figure("ema-gain").layout.title.text
+    'What the moving average gains'
     """
+    words = {key: text.format_map(values or {}) for key, text in captions()[name].items()}
     figure = go.Figure(
         layout=dict(
             template=_TEMPLATE,
-            meta=dict(name=name, description=description),
-            title=dict(text=title),
-            xaxis=dict(title=dict(text=x)),
-            yaxis=dict(title=dict(text=y)),
+            meta=dict(name=name, description=words["description"]),
+            title=dict(text=words["title"]),
+            xaxis=dict(title=dict(text=words["x"])),
+            yaxis=dict(title=dict(text=words["y"])),
         )
     )
     return figure.update_layout(**layout)

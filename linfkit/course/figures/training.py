@@ -27,14 +27,7 @@ def accuracy_in_training(recipe: Recipe, history: History) -> go.Figure:
     """
     eps = format_eps(recipe.eps)
     figure = new_figure(
-        "accuracy-in-training",
-        "Accuracy along the run, at p=∞",
-        f"Against the epoch, on test images at p=∞: clean accuracy, dotted, and certified accuracy "
-        f"at ε = {eps}, solid, of the raw weights and of their moving average.",
-        "epoch",
-        "accuracy",
-        margin_t=110,
-        yaxis_rangemode="tozero",
+        "accuracy-in-training", dict(eps=eps), margin_t=110, yaxis_rangemode="tozero"
     )
     epochs = [row["epoch"] for row in history]
     for name, column, colour, dash in [
@@ -64,11 +57,6 @@ def loss_in_training(history: History) -> go.Figure:
     """The loss, and below it the share of training samples that no hinge moves."""
     figure = new_figure(
         "loss-in-training",
-        "Loss, and who no longer counts in it",
-        "Against the epoch: above, the mean loss of the training samples; below, the share of them "
-        "whose hinge is zero, and of those among them that are not certified.",
-        "epoch",
-        "share",
         height=520,
         xaxis=dict(anchor="y"),
         yaxis=dict(domain=[0, 0.45], rangemode="tozero"),
@@ -94,11 +82,6 @@ def schedules_in_training(history: History) -> go.Figure:
     """The learning rate, λ and p of each epoch's end, on logarithmic axes; at p=∞ its line ends."""
     figure = new_figure(
         "schedules-in-training",
-        "What steered the run",
-        "Against the epoch, on logarithmic axes: above, p, which ends where it is ∞; below, the "
-        "learning rate and λ, the weight of the cross-entropy in the mixed loss.",
-        "epoch",
-        "rate, λ",
         height=520,
         xaxis=dict(anchor="y"),
         yaxis=dict(
