@@ -29,8 +29,16 @@ def project():
 
 @pytest.fixture(scope="module")
 def requirements(project):
-    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
-    return [Requirement(line) for line in lines]
+    def of_extra(name):
+        """The requirements of an extra, and of those that it takes in."""
+        for requirement in map(Requirement, project["optional-dependencies"][name]):
+            if requirement.name == "linfkit":
+                for extra in requirement.extras:
+                    yield from of_extra(extra)
+            else:
+                yield requirement
+
+    return [*map(Requirement, project["dependencies"]), *of_extra("dev")]
 
 
 @pytest.fixture(scope="module")
