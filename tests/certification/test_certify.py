@@ -11,12 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from linfkit.course.studies.attacked import predictions
 from torch import nn
 
 import linfkit as lk
 from linfkit.certification.attacks import smallest_perturbation
 from linfkit.certification.intervals import interval_radius
+from linfkit.course.studies.attacks import predictions
 from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.layers import set_p
 
