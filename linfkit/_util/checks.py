@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from numbers import Real
 from typing import Any, SupportsIndex
@@ -57,23 +57,6 @@ def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bo
     if math.isnan(number) or not holds(number):
         raise ValueError(f"{name} must be {wanted}; got {value}")
     return number
-
-
-def as_python(value: Any) -> Any:
-    """Python numbers and lists for those of NumPy and PyTorch, for ranges, tuples and fractions.
-
-    >>> as_python(torch.arange(3)), as_python(range(2)), as_python("8/255")
-    ([0, 1, 2], [0, 1], '8/255')
-    """
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, list | tuple | range):
-        return [as_python(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: as_python(item) for key, item in value.items()}
-    if isinstance(value, Real) and not isinstance(value, int):
-        return operator.index(value) if hasattr(value, "__index__") else float(value)
-    return value
 
 
 def check_tensor(name: str, tensor: Tensor) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 def expand_user(path: str | Path) -> Path:
     """A path that came in, with `~` and `~somebody` at its beginning for a home folder.
 
-    As in a shell, a name that begins so where nobody is called so stays as it is.
+    As in a shell, a name that begins so where no user is called so stays as it is.
 
     Example:
         >>> assert expand_user("~/runs") == Path.home() / "runs"

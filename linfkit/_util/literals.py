@@ -1,8 +1,11 @@
-"""Literals as people write them: numbers, quotients such as 8 / 255, ∞, text, lists."""
+"""Python values of literals as people write them, and of other libraries' numbers and arrays."""
 
 from __future__ import annotations
 
 import ast
+import operator
+from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 #: Errors that Python may raise for a text that is no literal.
@@ -60,3 +63,21 @@ def value_of(node: ast.expr) -> Any:
             return value_of(left) / value_of(right)
     text = ast.unparse(node)
     return NO_FINITE[text] if text in NO_FINITE else ast.literal_eval(node)
+
+
+def as_python(value: Any) -> Any:
+    """Python numbers and lists for those of NumPy and PyTorch, for ranges, tuples and fractions.
+
+    >>> from fractions import Fraction
+    >>> as_python(Fraction(1, 4)), as_python(range(2)), as_python("8/255")
+    (0.25, [0, 1], '8/255')
+    """
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple | range):
+        return [as_python(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: as_python(item) for key, item in value.items()}
+    if isinstance(value, Real) and not isinstance(value, int):
+        return operator.index(value) if hasattr(value, "__index__") else float(value)
+    return value

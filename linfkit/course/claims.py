@@ -4,7 +4,7 @@ A claim may be made on some data sets only. On others its value is a finding: sh
 
 A notebook states its claims through one `Claims`; `verdicts` prints them in lines that a test
 compares as they stand, and `table` shows the values. The table's output also carries the claims
-as data, so that whoever runs the notebook can read them from the notebook itself.
+as data, so that the batch runner can read them from the notebook itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A figure with sliders of its own, which move without a kernel: a frame for every position."""
+"""Figures whose sliders move without a kernel: a frame for every position."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from linfkit._util.checks import as_python, check_model, check_tensor
+from linfkit._util.checks import check_model, check_tensor
 from linfkit._util.files import expand_user, write_atomically
+from linfkit._util.literals import as_python
 from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
 from linfkit.nn.ensembles import Ensemble, HybridEnsemble, VotingEnsemble
 from linfkit.nn.hybrid import HybridNet

@@ -24,8 +24,8 @@ from pydantic import (
     model_validator,
 )
 
-from linfkit._util.checks import as_python
 from linfkit._util.files import expand_user
+from linfkit._util.literals import as_python
 
 #: The byte-order mark that some editors put before a text.
 MARK = "\ufeff"

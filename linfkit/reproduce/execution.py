@@ -31,7 +31,7 @@ Executed = tuple[NotebookNode, NotebookResult]
 def execute(task: Task, on_progress: ProgressCallback) -> Executed:
     """Run a notebook in a fresh kernel of this Python.
 
-    Whatever becomes of the notebook is told in the answer; only an interrupt is raised. (What
+    However the notebook ends, the result says so; only an interrupt is raised. (What
     papermill notes in the cells is not to be trusted: after a kernel's death, all are "completed".)
 
     Args:

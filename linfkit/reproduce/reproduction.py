@@ -10,9 +10,10 @@ import nbformat
 import torch
 from tqdm.auto import tqdm
 
-from linfkit._util.checks import as_python, check_count
+from linfkit._util.checks import check_count
 from linfkit._util.environment import source_hash
 from linfkit._util.files import expand_user, folder_lock, write_atomically
+from linfkit._util.literals import as_python
 from linfkit._util.text import say
 from linfkit._util.workers import run_tasks, shown_in
 from linfkit.reproduce import sweeps

@@ -22,7 +22,7 @@ class Task:
 
     Attributes:
         name: what its results are filed under: the notebook's name, and at a sweep its point.
-        notebook: the notebook's own text; whoever runs it needs no file.
+        notebook: the notebook's text; the worker needs no file.
         defaults: the values in its parameters cell.
         overrides: the values to put in their place.
         timeout: seconds after which the notebook is given up.
@@ -57,17 +57,19 @@ class Task:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def check_here(self) -> None:
-        """Refuse to run where what it is filed under would not be what it ran with.
+        """Check that linfkit and the data set here are those of the task.
 
         Raises:
             WorkerError: linfkit, or the data set, is another here than where the task was made.
             FileNotFoundError: the data set is not here.
         """
         if source_hash() != self.library:
-            raise WorkerError("linfkit is another on this worker than where the run was started")
+            raise WorkerError(
+                "linfkit on this worker must be the version that the run was started with"
+            )
         if self.dataset and data_hash(self.dataset) != self.data:
             raise WorkerError(
-                f"{self.dataset} has other images on this worker than where the run was started"
+                f"{self.dataset} on this worker must be the data that the run was started with"
             )
 
 

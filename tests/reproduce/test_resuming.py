@@ -295,8 +295,8 @@ def test_a_notebook_whose_worker_is_killed_runs_again_on_another(cluster_run):
 @pytest.mark.parametrize(
     ("elsewhere", "refusal"),
     [
-        ({"library": "another"}, "linfkit is another on this worker"),
-        ({"dataset": "digits", "data": "another"}, "digits has other images on this worker"),
+        ({"library": "another"}, "linfkit on this worker must be"),
+        ({"dataset": "digits", "data": "another"}, "digits on this worker must be the data"),
     ],
 )
 def test_a_worker_with_another_library_or_data_set_runs_nothing(elsewhere, refusal, notebooks):

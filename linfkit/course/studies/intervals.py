@@ -19,7 +19,7 @@ class Enclosed:
     Attributes:
         place: where each stands among the images that were given, (B,).
         labels: (B,).
-        proved: half the margin, with rounding taken off, (B,).
+        proved: half the margin, with rounding subtracted, (B,).
         true: size of the smallest perturbation that there is, to the solver's 1e-6, (B,), float64.
         found: size of the smallest that an attack found, (B,); inf where it found none.
     """

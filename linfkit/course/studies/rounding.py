@@ -22,7 +22,7 @@ class Rounding:
     Attributes:
         half_margin: half the margin of the logits as they were computed, (B,), float64.
         radius: the certified radius, (B,).
-        taken_off: what was taken off half the margin, (B,): 2δ and the rounding of the margin.
+        taken_off: subtracted from half the margin, (B,): 2δ and the rounding of the margin.
         seen: the most that any of an image's logits differs between the net as it is executed and
             the same net in float64, (B,), float64.
     """
@@ -34,7 +34,7 @@ class Rounding:
 
     @property
     def allowed(self) -> Tensor:
-        """Half of what was taken off: the δ that bounds each logit's error, (B,)."""
+        """Half of what was subtracted: the δ that bounds each logit's error, (B,)."""
         return self.taken_off / 2
 
     def lost(self, eps: float) -> int:
