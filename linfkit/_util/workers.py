@@ -180,7 +180,8 @@ def cluster_at(address: str) -> Iterator[Client]:
     try:
         client = Client(address, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError) as error:
-        raise ConnectionError(f"scheduler: no Dask scheduler answers at {address}") from error
+        wanted = "scheduler must be the address of a running Dask scheduler"
+        raise ConnectionError(f"{wanted}; got {address}") from error
     with client:
         yield client
 

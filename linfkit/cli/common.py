@@ -55,7 +55,7 @@ def settings_of(words: list[str] | None, values: bool = False) -> dict[str, Any]
     for word in words or []:
         name, equals, text = word.partition("=")
         if not equals:
-            raise ValueError(f"wanted a name and a value, got {word!r} alone")
+            raise ValueError(f"a setting must be NAME=VALUE; got {word!r}")
         found[name] = parse(text)
     return found
 

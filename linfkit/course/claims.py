@@ -126,15 +126,15 @@ class Claims:
         margins-shrink: found
         """
         if not _ID.fullmatch(id):
-            raise ValueError(f"id: wanted lower-case words joined by hyphens, got {id!r}")
+            raise ValueError(f"id must be lower-case words joined by hyphens; got {id!r}")
         if id in self._claims and self._claims[id].text != text:
-            raise ValueError(f"id: {id!r} is already the claim that {self._claims[id].text!r}")
+            raise ValueError(f"id must be new; got {id!r}: {self._claims[id].text!r}")
         bounds = zip(_COMPARISONS, (at_least, at_most, above, below), strict=True)
         needs = [(sign, float(bound)) for sign, bound in bounds if bound is not None]
         if not needs:
-            raise ValueError(f"{id}: wanted a bound: at_least, at_most, above or below")
+            raise ValueError(f"{id} must have a bound: at_least, at_most, above or below")
         if any(math.isnan(bound) for _, bound in needs):
-            raise ValueError(f"{id}: a bound is NaN, which nothing can meet")
+            raise ValueError(f"{id} must have bounds that are numbers; got NaN")
         if on is not None and self.dataset is None:
             raise ValueError(f"dataset must be given to Claims, since {id} is claimed on some only")
 
@@ -195,7 +195,7 @@ def _one_number(value: SupportsFloat) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"value: wanted one number, got {type(value).__name__}") from None
+        raise TypeError(f"value must be one number; got {type(value).__name__}") from None
 
 
 def _in_a_notebook() -> bool:

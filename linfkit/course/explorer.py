@@ -229,6 +229,6 @@ def _as_wide_as_there_is_room(drawn: go.Figure) -> go.Figure:
 def _require_same_traces(first: Drawing, drawing: Drawing) -> None:
     if drawing.kinds != first.kinds:
         raise ValueError(
-            f"draw: wanted the same traces wherever the sliders are; "
+            f"draw must give the same traces wherever the sliders are; "
             f"got {drawing.kinds} and {first.kinds}"
         )

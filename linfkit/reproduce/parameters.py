@@ -50,7 +50,7 @@ def check_parameters(notebook: str, known: Mapping[str, Any], given: Mapping[str
             raise ValueError(f"{notebook} has no parameter {name!r}; did you mean {nearest!r}?")
         if not _may_replace(known[name], value):
             wanted, came = type(known[name]).__name__, type(value).__name__
-            raise ValueError(f"{notebook}: {name} wants {wanted}, got {came} {value!r}")
+            raise ValueError(f"{notebook}: {name} must be {wanted}; got {came} {value!r}")
         _refuse_nan(f"{notebook}: {name}", value)
 
 
@@ -106,7 +106,7 @@ def _literals(source: str, notebook: str) -> dict[str, Any]:
         except NO_LITERAL:
             line = ast.unparse(statement)
             raise ValueError(
-                f"{notebook}: the parameters cell wants a name and a literal on each line, "
+                f"{notebook}: the parameters cell must have a name and a literal on each line; "
                 f"got {line!r}"
             ) from None
         _refuse_nan(f"{notebook}: the parameters cell", values)

@@ -58,9 +58,9 @@ def load_profile(name: str) -> Profile:
 
     >>> load_profile("quik")
     Traceback (most recent call last):
-    ValueError: profile: 'quik' is none of ours: quick, mnist, cifar10, paper
+    ValueError: profile must be one of quick, mnist, cifar10, paper; got 'quik'
     """
     profiles = load_profiles()
     if name not in profiles:
-        raise ValueError(f"profile: {name!r} is none of ours: {', '.join(profiles)}")
+        raise ValueError(f"profile must be one of {', '.join(profiles)}; got {name!r}")
     return profiles[name]

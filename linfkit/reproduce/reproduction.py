@@ -177,10 +177,10 @@ def _rows(profile: Profile, notebooks: Path | None) -> dict[str, Row]:
     if notebooks is None:
         return profile.rows
     if not notebooks.is_dir():
-        raise FileNotFoundError(f"notebooks: there is no folder {notebooks}")
+        raise FileNotFoundError(f"notebooks must be a folder; there is no {notebooks}")
     names = sorted(file.stem for file in notebooks.glob("*.ipynb"))
     if not names:
-        raise FileNotFoundError(f"notebooks: there is no .ipynb file in {notebooks}")
+        raise FileNotFoundError(f"notebooks must hold .ipynb files; there is none in {notebooks}")
     return {name: profile.rows.get(name, Row()) for name in names}
 
 
@@ -188,7 +188,7 @@ def _chosen(rows: dict[str, Row], only: Collection[str]) -> dict[str, Row]:
     for beginning in only:
         if not any(name.startswith(beginning) for name in rows):
             names = ", ".join(rows)
-            raise ValueError(f"only: no notebook begins with {beginning!r}; there are {names}")
+            raise ValueError(f"only must be beginnings of {names}; got {beginning!r}")
     return {name: row for name, row in rows.items() if not only or name.startswith(tuple(only))}
 
 
@@ -231,11 +231,12 @@ def _plan(
     check_parameters(everyone, known_to_any, unknown)
     for name, values in sweep.items():
         if not values:
-            raise ValueError(f"{name}: a sweep wants at least one value")
+            raise ValueError(f"{name} must have at least one value to sweep")
         for value in values:
             check_parameters(everyone, known_to_any, {name: value})
     if not tasks:
-        raise ValueError(f"sweep: no notebook has all of the parameters {', '.join(sweep)}")
+        names = ", ".join(sweep)
+        raise ValueError(f"sweep must name parameters of one notebook; none has all of {names}")
     return tasks
 
 

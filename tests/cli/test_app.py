@@ -56,9 +56,9 @@ def test_a_run_with_a_failure_is_1(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["reproduce", "--profile", "quikc"], "error: profile: 'quikc'"),
-        (["reproduce", "--notebooks", "no-such-folder"], "error: notebooks: there is no folder"),
-        (["reproduce", "-p", "epochs"], "error: wanted a name and a value, got 'epochs' alone"),
+        (["reproduce", "--profile", "quikc"], "error: profile must be one of quick"),
+        (["reproduce", "--notebooks", "no-such-folder"], "error: notebooks must be a folder"),
+        (["reproduce", "-p", "epochs"], "error: a setting must be NAME=VALUE; got 'epochs'"),
         (["train", "no-such-recipe"], "error: recipe must be the name"),
         (["train", "digits-small", "--set", "epoch=3"], "did you mean 'epochs'?"),
         (["certify", "no-such-net"], "error: no checkpoint at no-such-net"),

@@ -85,12 +85,12 @@ def test_kernel_times_are_positive_and_named():
 
 @pytest.mark.parametrize("name", ["cifar10_eps9of255", "mnist"])
 def test_a_run_that_is_not_there_is_refused_and_the_nearest_named(name):
-    with pytest.raises(ValueError, match=f"no published run '{name}'; did you mean"):
+    with pytest.raises(ValueError, match=f"published run; got '{name}': did you mean"):
         published.training_curve(name)
 
 
 def test_a_setting_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match=r"^setting: 'cifar9' is none of"):
+    with pytest.raises(ValueError, match=r"^setting must be one of .*; got 'cifar9'"):
         published.sortnet_seeds("cifar9")
 
 

@@ -293,7 +293,7 @@ class TestRefused:
             reproduce(profile, tmp_path, notebooks=notebooks, only=["06"])
 
     def test_a_value_of_another_type(self, notebooks, tmp_path):
-        with pytest.raises(ValueError, match="epochs wants int, got float"):
+        with pytest.raises(ValueError, match="epochs must be int; got float"):
             reproduce(out=tmp_path, notebooks=notebooks, parameters={"epochs": 2.5})
 
     @pytest.mark.parametrize(
@@ -301,11 +301,11 @@ class TestRefused:
     )
     def test_a_value_that_is_nan(self, value, notebooks, tmp_path):
         profile = Profile(name="small", rows={"01_good": Row()})
-        with pytest.raises(ValueError, match=r"01_good: top (must hold no NaN|wants float)"):
+        with pytest.raises(ValueError, match=r"01_good: top must (hold no NaN|be float)"):
             reproduce(
                 profile, tmp_path, notebooks=notebooks, only=["01"], parameters={"top": value}
             )
-        with pytest.raises(ValueError, match=r"01_good: top (must hold no NaN|wants float)"):
+        with pytest.raises(ValueError, match=r"01_good: top must (hold no NaN|be float)"):
             reproduce(profile, tmp_path, notebooks=notebooks, only=["01"], sweep={"top": [value]})
 
     def test_a_number_of_workers_that_is_none(self, notebooks, tmp_path):
@@ -313,11 +313,11 @@ class TestRefused:
             reproduce(out=tmp_path, notebooks=notebooks, workers=0)
 
     def test_an_unknown_profile(self):
-        with pytest.raises(ValueError, match=r"'quikc' is none of ours: quick, mnist"):
+        with pytest.raises(ValueError, match=r"profile must be one of quick, mnist.*; got 'quikc'"):
             reproduce("quikc")
 
     def test_an_unknown_notebook(self, notebooks, tmp_path):
-        with pytest.raises(ValueError, match="begins with '07'; there are 01_good"):
+        with pytest.raises(ValueError, match="only must be beginnings of 01_good.*; got '07'"):
             reproduce(out=tmp_path, notebooks=notebooks, only=["01", "07"])
 
     def test_a_missing_data_set(self, notebooks, tmp_path, monkeypatch):
@@ -327,9 +327,9 @@ class TestRefused:
             reproduce(profile, tmp_path, notebooks=notebooks, only=["01"])
 
     def test_a_folder_without_notebooks(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"no \.ipynb file"):
+        with pytest.raises(FileNotFoundError, match=r"must hold \.ipynb files"):
             reproduce(out=tmp_path, notebooks=tmp_path)
-        with pytest.raises(FileNotFoundError, match="no folder"):
+        with pytest.raises(FileNotFoundError, match="must be a folder"):
             reproduce(out=tmp_path, notebooks=tmp_path / "none")
 
 
@@ -339,12 +339,12 @@ class TestRefused:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("eps: float = 8 / levels", "wants a name and a literal on each line, got 'eps"),
-        ("eps = 8 / 0", "wants a name and a literal on each line, got 'eps"),
-        ("seeds = {**{1: 2}}", "wants a name and a literal on each line, got 'seeds"),
+        ("eps: float = 8 / levels", "must have a name and a literal on each line; got 'eps"),
+        ("eps = 8 / 0", "must have a name and a literal on each line; got 'eps"),
+        ("seeds = {**{1: 2}}", "must have a name and a literal on each line; got 'seeds"),
         ("p = math.nan", "the parameters cell must hold no NaN"),
-        ("f'no docstring'", "wants a name and a literal on each line"),
-        ("import math", "wants a name and a literal on each line, got 'import math'"),
+        ("f'no docstring'", "must have a name and a literal on each line"),
+        ("import math", "must have a name and a literal on each line; got 'import math'"),
         ("eps = = 1", "is not Python"),
     ],
 )
@@ -424,7 +424,7 @@ def test_a_value_fits_where_its_kind_stood(default, value, fits):
     if fits:
         check_parameters("a", {"name": default}, {"name": value})
     else:
-        with pytest.raises(ValueError, match="a: name wants"):
+        with pytest.raises(ValueError, match="a: name must be"):
             check_parameters("a", {"name": default}, {"name": value})
 
 

@@ -232,8 +232,8 @@ def test_a_sweep_leaves_out_notebooks_without_its_parameters(notebooks, ran):
     ("sweep", "message"),
     [
         ({"tops": [1]}, r"no parameter 'tops'; did you mean 'top'\?"),
-        ({"epochs": [1, 2.5]}, "epochs wants int, got float 2.5"),
-        ({"top": []}, "top: a sweep wants at least one value"),
+        ({"epochs": [1, 2.5]}, "epochs must be int; got float 2.5"),
+        ({"top": []}, "top must have at least one value to sweep"),
     ],
 )
 def test_a_sweep_over_what_is_no_parameter_is_refused(notebooks, ran, sweep, message):
@@ -309,7 +309,7 @@ def test_a_worker_with_another_library_or_data_set_runs_nothing(elsewhere, refus
 
 def test_no_scheduler_is_an_error_of_one_line(notebooks, monkeypatch):
     monkeypatch.setattr(workers, "SECONDS_TO_CONNECT", 1)
-    with pytest.raises(ConnectionError, match=r"no Dask scheduler answers at tcp://"):
+    with pytest.raises(ConnectionError, match=r"running Dask scheduler; got tcp://"):
         run(notebooks, scheduler="tcp://127.0.0.1:9")
 
 

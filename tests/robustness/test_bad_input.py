@@ -124,19 +124,19 @@ ARGUMENTS = [
         "Claims",
         lambda: lk.Claims("a").check("Not An Id", "text", 1, at_least=1),
         ValueError,
-        "^id: wanted lower-case words",
+        "^id must be lower-case words",
     ),
     Case(
         "Claims",
         lambda: lk.Claims("a").check("id", "text", [1, 2], at_least=1),
         TypeError,
-        "^value: wanted one number, got list",
+        "^value must be one number; got list",
     ),
     Case(
         "Claims",
         lambda: lk.Claims("a").check("id", "text", 1, at_least=math.nan),
         ValueError,
-        "a bound is NaN",
+        "must have bounds that are numbers",
     ),
     Case("Dataset", lambda: data_set(train_x=[0]), TypeError, "^train_x must be .*; got list"),
     Case("Dataset", lambda: data_set(PIXELS - 0.5), ValueError, "^train_x must be uint8 pixels, o"),
@@ -813,7 +813,7 @@ FILES = [
     ),
     read_notebook(
         "with a call",
-        "a name and a literal on each line, got .p = open",
+        "a name and a literal on each line; got .p = open",
         notebook("p = open('a', 'w')"),
     ),
     read_notebook("with no Python", "is not Python", notebook("p = = 3")),
@@ -859,7 +859,7 @@ COMMANDS = [
     Command(
         "train digits-small --set epochs=many", "error: epochs must be a valid integer; got 'many'"
     ),
-    Command("train digits-small --set epochs", "error: wanted a name and a value"),
+    Command("train digits-small --set epochs", "error: a setting must be NAME=VALUE"),
     Command(
         "train digits-small --set epochs=[[[[", "error: epochs must be a valid integer; got '[[[['"
     ),
@@ -880,10 +880,10 @@ COMMANDS = [
     Command("certify a --figure a.gif", "error: figure must be a file that ends in .html or .png"),
     Command("recipes digits-smal", "did you mean 'digits-small'?"),
     Command("bench --device tpu9", "error: device must be 'cpu' or 'cuda'; got 'tpu9'"),
-    Command("reproduce --profile quikc", "error: profile: 'quikc' is none of ours"),
+    Command("reproduce --profile quikc", "error: profile must be one of quick"),
     Command("reproduce --workers 0", "Invalid value for '--workers'"),
     Command("ensemble digits-small --workers 0", "Invalid value for '--workers'"),
-    Command("reproduce --notebooks none", "error: notebooks: there is no folder none"),
+    Command("reproduce --notebooks none", "error: notebooks must be a folder; there is no none"),
     Command(
         "reproduce --notebooks notebooks", "is no notebook", {"notebooks/mine.ipynb": b"no JSON"}
     ),
@@ -894,7 +894,7 @@ COMMANDS = [
     ),
     Command(
         "reproduce --notebooks notebooks -p epochs ../../3",
-        "epochs wants int, got str",
+        "epochs must be int; got str",
         notebook("epochs = 3"),
     ),
 ]

@@ -132,7 +132,7 @@ def training_curve(name: str) -> TrainingCurve:
     """
     if name not in training_curves():
         near = difflib.get_close_matches(name, training_curves(), n=1, cutoff=0)[0]
-        raise ValueError(f"name: there is no published run {name!r}; did you mean {near!r}?")
+        raise ValueError(f"name must be a published run; got {name!r}: did you mean {near!r}?")
     rows = _rows(_folder() / "training_curves" / f"{name}.csv")
     trained = [row for row in rows if row["p"]]
     dataset, eps = name.split("_eps")
@@ -175,7 +175,7 @@ def sortnet_seeds(setting: str) -> list[SeedResult]:
     rows = _rows(_folder() / "sortnet_seeds.csv")
     settings = sorted({row["setting"] for row in rows})
     if setting not in settings:
-        raise ValueError(f"setting: {setting!r} is none of {', '.join(settings)}")
+        raise ValueError(f"setting must be one of {', '.join(settings)}; got {setting!r}")
     return [
         SeedResult(
             setting=setting,
