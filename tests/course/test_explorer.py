@@ -57,7 +57,9 @@ def test_a_slider_without_values_is_refused():
 
 def with_extras(p):
     """A figure of which everything but the traces comes and goes with p."""
-    figure = go.Figure(layout=dict(meta=dict(name="extras"), title_text=f"p={p}"))
+    figure = go.Figure(
+        layout=dict(meta=dict(name="extras", description=f"At p={p}."), title_text=f"p={p}")
+    )
     figure.add_scatter(y=np.linspace(0, p, 3), name="line")
     if p > 8:
         figure.add_vline(x=1, line_dash="dash")
