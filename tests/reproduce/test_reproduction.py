@@ -317,7 +317,7 @@ class TestRefused:
             reproduce("quikc")
 
     def test_an_unknown_notebook(self, notebooks, tmp_path):
-        with pytest.raises(ValueError, match="only must be beginnings of 01_good.*; got '07'"):
+        with pytest.raises(ValueError, match=r"only must be beginnings of 01_good.*; got '07'"):
             reproduce(out=tmp_path, notebooks=notebooks, only=["01", "07"])
 
     def test_a_missing_data_set(self, notebooks, tmp_path, monkeypatch):
