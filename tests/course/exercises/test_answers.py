@@ -1,0 +1,92 @@
+"""Tested: right answers are right, and wrong ones get the hint that fits, not the answer.
+Not tested: that the notebooks ask (test_notebooks)."""
+
+import math
+
+import pytest
+import torch
+
+from linfkit.course.exercises import all_exercises
+from tests.course.exercises.answers import (
+    blowup,
+    certificates,
+    ema,
+    ensembles,
+    losses,
+    neurons,
+    start_here,
+    tables,
+)
+
+ANSWERS = (start_here, neurons, blowup, losses, ema, ensembles, certificates, tables)
+RIGHT = [row for notebook in ANSWERS for row in notebook.RIGHT]
+WRONG = [row for notebook in ANSWERS for row in notebook.WRONG]
+EXERCISES = all_exercises()
+
+#: The right number, as no hint may show it.
+GIVEN_AWAY = {
+    "00-radius": "0.11",
+    "00-certified-accuracy": "0.4",
+    "00-grey-steps": "1.6",
+    "01-neuron": "0.6",
+    "01-constant": "0.15",
+    "01-nearest": "0.12",
+    "01-uneven": "0.2",
+    "02-bound": "23.",
+    "02-wider": "1.3",
+    "03-hinge": "0.41",
+    "04-lag": "99 ",
+    "04-noise": "0.07",
+    "05-voting": "4",
+    "05-cost": "1.9",
+    "06-radius": "0.12",
+    "06-l2": "0.12",
+    "07-gain": "0.11",
+    "07-weights": "82",
+    "07-noise": "0.49",
+}
+
+
+@pytest.mark.parametrize(("name", "answer"), RIGHT)
+def test_a_right_answer_is_right(name, answer):
+    assert EXERCISES[name].verdict(answer) == "right"
+
+
+@pytest.mark.parametrize(("name", "answer", "hint"), WRONG)
+def test_a_wrong_answer_gets_the_hint_that_fits_and_not_the_right_one(name, answer, hint):
+    verdict = EXERCISES[name].verdict(answer)
+    assert verdict.startswith("not yet: ")
+    assert any(part in verdict for part in hint.split("|"))
+    assert GIVEN_AWAY.get(name, verdict + "…") not in f"{verdict} "
+    if name == "03-pull":  # names all three, or none
+        assert ("hinge" in verdict) == ("clipped hinge" in verdict) or "a set" in verdict
+
+
+@pytest.mark.parametrize("name", GIVEN_AWAY)
+@pytest.mark.parametrize("number", [-5, 0, 0.01, 0.3, 0.525, 1, 2, 3, 7.62, 8, 14.1, 69, 100, 500])
+def test_no_hint_to_a_number_gives_the_right_one_away(name, number):
+    verdict = EXERCISES[name].verdict(number)
+    assert verdict == "right" or GIVEN_AWAY[name] not in f"{verdict} "
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_no_answer_and_nonsense(name):
+    assert EXERCISES[name].verdict(...) == "no answer yet"
+    assert EXERCISES[name].verdict("soon").startswith("not yet: ")
+
+
+def test_every_exercise_is_tried():
+    assert {name for name, *_ in RIGHT} == {name for name, *_ in WRONG} == set(EXERCISES)
+
+
+def test_each_notebook_has_a_few_exercises_of_its_number():
+    for number, notebook in enumerate(ANSWERS):
+        names = {name for name, *_ in notebook.RIGHT}
+        assert all(name.startswith(f"{number:02}-") for name in names)
+        assert 3 <= len(names) <= 5
+
+
+def test_the_l2_answer_is_the_shortest_change_that_leaves_the_box():
+    one_pixel = torch.zeros(64).index_fill(0, torch.tensor([0]), 0.12 + 1e-6)
+    assert one_pixel.abs().max() > 0.12
+    assert math.isclose(one_pixel.norm().item(), 0.12, rel_tol=1e-3)
