@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch._ops import OpOverload
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
-from linfkit._util.checks import check_count
+from linfkit._util.checks import check_count, check_real, check_tensor
 from linfkit.kernels import kernel_for, reference, sorting_kernel_for
 
 
@@ -133,32 +132,21 @@ def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
 
 
 def check_p(p: float) -> float:
-    """P as a float, refused where it is no number from 1 up to infinity.
+    """Check p, a number from 1 up to infinity, and return it as a float.
 
     >>> check_p(8)
     8.0
     """
-    return _number("p", p, "from 1 up to math.inf", lambda p: p >= 1)
+    return check_real("p", p, "a number from 1 up to math.inf", lambda p: p >= 1)
 
 
 def check_rho(rho: float) -> float:
-    """ρ as a float, refused where it is no number from 0 up to but without 1.
+    """Check ρ, a number from 0 up to but without 1, and return it as a float.
 
     >>> check_rho(0)
     0.0
     """
-    return _number("rho", rho, "from 0 up to but without 1", lambda rho: 0 <= rho < 1)
-
-
-def _number(name: str, value: float, range_: str, within: Callable[[float], bool]) -> float:
-    """A float of which `within` is true, as it is not of NaN."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(
-            f"{name} must be a number {range_}; got {value!r} of type {type(value).__name__}"
-        )
-    if not within(value):
-        raise ValueError(f"{name} must be a number {range_}; got {value}")
-    return float(value)
+    return check_real("rho", rho, "a number from 0 up to but without 1", lambda rho: 0 <= rho < 1)
 
 
 def _drop_coefficients(rho: float, terms: int, x: Tensor) -> list[float]:
@@ -180,25 +168,21 @@ def _in_float32_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _check_matrix(name: str, tensor: Tensor) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor; got {type(tensor).__name__}")
-    if not tensor.is_floating_point():
-        raise TypeError(f"{name} must hold floating-point numbers; its dtype is {tensor.dtype}")
+    check_tensor(name, tensor)
     if tensor.dim() != 2 or 0 in tensor.shape:
         raise ValueError(
-            f"{name} must be a non-empty matrix (rows, features); "
-            f"its shape is {tuple(tensor.shape)}"
+            f"{name} must be a non-empty matrix (rows, features); got shape {tuple(tensor.shape)}"
         )
 
 
 def _check_alike(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
     if tensor.dtype != like.dtype:
         raise TypeError(
-            f"{name} must have the dtype of {like_name}, {like.dtype}; it has {tensor.dtype}"
+            f"{name} must have the dtype of {like_name}, {like.dtype}; got {tensor.dtype}"
         )
     if tensor.device != like.device:
         raise ValueError(
-            f"{name} must be on the device of {like_name}, {like.device}; it is on {tensor.device}"
+            f"{name} must be on the device of {like_name}, {like.device}; got {tensor.device}"
         )
 
 
@@ -206,7 +190,7 @@ def _check_columns(name: str, tensor: Tensor, like_name: str, like: Tensor) -> N
     if tensor.shape[1] != like.shape[1]:
         raise ValueError(
             f"{name} must have as many columns as {like_name}, {like.shape[1]}; "
-            f"its shape is {tuple(tensor.shape)}"
+            f"got shape {tuple(tensor.shape)}"
         )
 
 

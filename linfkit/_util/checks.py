@@ -54,7 +54,7 @@ def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bo
         number = float(value)
     except OverflowError:  # an integer beyond all floating-point numbers
         number = math.nan
-    if math.isnan(number) or not holds(number):
+    if not number == number or not holds(number):  # NaN; torch.compile traces no math.isnan
         raise ValueError(f"{name} must be {wanted}; got {value}")
     return number
 
