@@ -15,6 +15,7 @@ from torch import nn
 
 import linfkit as lk
 from linfkit.certification.attacks import smallest_perturbation
+from linfkit.certification.certify import has_own_proof
 from linfkit.certification.intervals import interval_radius
 from linfkit.course.studies.attacks import predictions
 from linfkit.nn.evaluation_mode import evaluating_at
@@ -591,3 +592,14 @@ def test_a_net_that_is_changed_while_it_is_certified_is_no_net_of_the_certificat
     net.change = lambda: change(net)
     with pytest.raises(RuntimeError, match=r"^model must be left alone .*, certify a copy$"):
         lk.certify(net, images(5), torch.zeros(5).long())
+
+
+def test_a_net_is_certified_by_its_margin_unless_it_has_another_proof():
+    class Proved(lk.LpDistNet):
+        def certified_radius(self, x, labels):
+            return x.new_zeros(len(x))
+
+    net = lk.LpDistNet(4, width=8, depth=2, classes=3)
+    hybrid = lk.HybridNet(net, hidden=4)
+    proved = (hybrid, lk.HybridEnsemble([hybrid, hybrid]), Proved(4, 8, 2, 3))
+    assert [has_own_proof(model) for model in (net, *proved)] == [False, True, True, True]

@@ -33,6 +33,8 @@ NO_FAULTS = {
     r"replace\(Rounded\.of\(x\), (reach=1\.0)?\)": "likewise, of what is within reach",
     r"times\((1 \*|2 /) unit_of\(net": "likewise, in the net's units",
     r"math\.inf, (dtype=None, )?device=value": "a batch's own type decides where there is a batch",
+    r"\.to\(None\)|labels\.to\(torch\.int64\)": "a move to where it is; test_devices moves",
+    r"check_eps\(eps\), (dtype=x\.dtype, (device=None|)\))": "likewise",
     r"rounding <= others": "the two are never equal to the last bit",
     r"^return$": "as `break` there, it leads to None",
     r"math\.inf, (dtype=dtype, )?(device=None)?\)": "a number on the CPU would do beside tensors",

@@ -13,7 +13,7 @@ from linfkit.nn.hybrid import HybridNet
 from linfkit.training.building import build_model
 from linfkit.training.objective import logits_worst_and_loss, within_reach, worst_within
 from linfkit.training.optimizers import LpAdamW, Madam, apply_schedules, optimizer_of
-from linfkit.training.schedules import ScheduleState, schedule_at
+from linfkit.training.schedules import ScheduleState
 
 INF = math.inf
 SMALL = lk.load_recipe("digits-small").replace(width=8, depth=3)
@@ -145,30 +145,6 @@ def test_distances_decay_by_the_p_of_training_and_the_mlp_by_the_usual_norm():
     assert (mlp["p"], mlp["weight_decay"]) == (2.0, 0.2)
     assert (scalar["lr"], scalar["weight_decay"]) == (pytest.approx(0.002), 0.0)
     assert distances["lr"] == mlp["lr"] == 0.01
-
-
-# --- moments
-
-
-def test_eps_rises_along_its_ramp_and_p_along_its_own():
-    recipe = HYBRID.replace(
-        eps_ramp=[0.0, 0.5], eps_train=0.2, p_ramp=[0.5, 0.75], lr_hold=0.5, lr=1.0
-    )
-    moments = [schedule_at(recipe, progress) for progress in (0.0, 0.25, 0.5, 0.625, 0.75)]
-    assert [schedule.eps for schedule in moments] == pytest.approx([0, 0.1, 0.2, 0.2, 0.2])
-    assert [schedule.p for schedule in moments] == pytest.approx([8, 8, 8, math.sqrt(8000), INF])
-    rates = [1, 1, 1, (1 + math.cos(math.pi / 4)) / 2, 0.5]
-    assert [schedule.learning_rate for schedule in moments] == pytest.approx(rates)
-
-
-def test_without_a_ramp_eps_is_that_of_training_throughout():
-    assert schedule_at(SMALL, 0.0).eps == SMALL.eps_train
-
-
-def test_a_learning_rate_takes_its_steps():
-    recipe = SMALL.replace(lr_schedule="steps", lr_steps=[0.5, 0.75], lr_factor=0.1, lr=1.0)
-    rates = [schedule_at(recipe, progress).learning_rate for progress in (0.4, 0.5, 0.8)]
-    assert rates == pytest.approx([1, 0.1, 0.01])
 
 
 # --- all together

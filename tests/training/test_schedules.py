@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linfkit.training.schedules import cosine_rate, geometric, p_at, ramp, smooth_start, step_rate
+import linfkit as lk
+from linfkit.training.schedules import (
+    cosine_rate,
+    geometric,
+    p_at,
+    ramp,
+    schedule_at,
+    smooth_start,
+    step_rate,
+)
 
 INF = math.inf
+RECIPE = lk.load_recipe("digits-small")
 
 
 @pytest.mark.parametrize(
@@ -141,3 +151,51 @@ def test_a_start_that_is_smooth_throughout_is_a_quartic(ratio):
 @given(ratio=st.floats(0, 1), share=st.floats(0, 1))
 def test_a_smooth_start_stays_within_its_ramp(ratio, share):
     assert -1e-9 <= smooth_start(ratio, share) <= 1 + 1e-9
+
+
+# --- all of a recipe
+
+
+def test_eps_rises_along_its_ramp_and_p_along_its_own():
+    recipe = RECIPE.replace(
+        mlp_hidden=4,
+        loss="cross_entropy",
+        worst_share=0.5,
+        eps_ramp=[0.0, 0.5],
+        eps_train=0.2,
+        p_ramp=[0.5, 0.75],
+        lr_hold=0.5,
+        lr=1.0,
+    )
+    moments = [schedule_at(recipe, progress) for progress in (0.0, 0.25, 0.5, 0.625, 0.75)]
+    assert [schedule.eps for schedule in moments] == pytest.approx([0, 0.1, 0.2, 0.2, 0.2])
+    assert [schedule.p for schedule in moments] == pytest.approx([8, 8, 8, math.sqrt(8000), INF])
+    ends = recipe.lam_start, recipe.lam_end
+    lams = [ends[0], ends[0], ends[0], math.sqrt(ends[0] * ends[1]), ends[1]]
+    assert [schedule.lam for schedule in moments] == pytest.approx(lams)
+    rates = [1, 1, 1, (1 + math.cos(math.pi / 4)) / 2, 0.5]
+    assert [schedule.learning_rate for schedule in moments] == pytest.approx(rates)
+
+
+def test_without_a_ramp_eps_is_that_of_training_throughout():
+    assert schedule_at(RECIPE, 0.0).eps == RECIPE.eps_train
+
+
+def test_a_learning_rate_takes_its_steps():
+    recipe = RECIPE.replace(lr_schedule="steps", lr_steps=[0.5, 0.75], lr_factor=0.1, lr=1.0)
+    rates = [schedule_at(recipe, progress).learning_rate for progress in (0.4, 0.5, 0.8)]
+    assert rates == pytest.approx([1, 0.1, 0.01])
+
+
+def test_a_constant_learning_rate_stays():
+    recipe = RECIPE.replace(lr_schedule="constant", lr=0.25)
+    assert {schedule_at(recipe, progress).learning_rate for progress in (0.0, 0.5, 1.0)} == {0.25}
+
+
+def test_a_smooth_start_of_eps_is_that_of_the_recipe():
+    recipe = RECIPE.replace(
+        mlp_hidden=4, loss="cross_entropy", worst_share=0.5, eps_ramp=[0.25, 0.75], eps_train=0.2,
+        eps_smooth_start=0.5,
+    )  # fmt: skip
+    found = [schedule_at(recipe, progress).eps for progress in (0.25, 0.375, 0.5, 0.75)]
+    assert found == pytest.approx([0.2 * smooth_start(ratio, 0.5) for ratio in (0, 0.25, 0.5, 1)])
