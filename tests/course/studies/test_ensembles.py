@@ -62,16 +62,6 @@ FIGURES = {
 }
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return lk.load_dataset("digits").subset(train_images=200, test_images=60)
-
-
-@pytest.fixture(scope="module")
-def runs(digits):
-    return lk.fit_all([(TINY, seed) for seed in TINY.seeds], data=digits)
-
-
 @pytest.fixture
 def nets(runs):
     for run in runs:

@@ -22,16 +22,6 @@ from linfkit.course.studies.losses import by_margin, compare_losses, early_starv
 TINY = lk.load_recipe("digits-small").replace(width=8, epochs=2, train_images=200, seeds=[0, 1])
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return lk.load_dataset("digits").subset(train_images=200, test_images=60)
-
-
-@pytest.fixture(scope="module")
-def runs(digits):
-    return lk.fit_all([(TINY, seed) for seed in TINY.seeds], data=digits)
-
-
 @pytest.fixture
 def x(digits):
     return digits.test_x / 255
