@@ -216,22 +216,19 @@ def _minimum_norm(
         eps = (eps * (1 - change)).minimum(smallest).where(fooled, wider).minimum(farthest)
         norm = gradient.flatten(1).norm(dim=1).clamp(min=1e-12)
         moved = points - x + length * gradient / _for_each(norm, x)
-        reach = _for_each(eps, x)
-        points = (x + moved.clamp(-reach, reach)).clamp(0, 1)
+        points = _moved_within(x, moved, eps)
     return nearest
 
 
 def _pulled_in(model: nn.Module, x: Tensor, labels: Tensor, points: Tensor) -> Tensor:
     """Points brought closer to x, misclassified as before: perturbations clipped by bisection."""
     perturbation = points - x
-    size = _distance(points, x)
+    whole = size = _distance(points, x)
     for halving in range(1, HALVINGS + 1):
-        tried = size - _distance(points, x) * 0.5**halving
-        reach = _for_each(tried, x)
-        closer = (x + perturbation.clamp(-reach, reach)).clamp(0, 1)
+        tried = size - whole * 0.5**halving
+        closer = _moved_within(x, perturbation, tried)
         size = size.where(_is_correct(model, closer, labels), tried)
-    reach = _for_each(size, x)
-    return (x + perturbation.clamp(-reach, reach)).clamp(0, 1)
+    return _moved_within(x, perturbation, size)
 
 
 def _check_attack(
@@ -258,6 +255,12 @@ def _is_correct(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     """True where an image is classified as its label, (B,)."""
     logits = check_not_nan(model(x))
     return logits.argmax(dim=1) == check_logits(logits, labels)
+
+
+def _moved_within(x: Tensor, perturbation: Tensor, eps: Tensor) -> Tensor:
+    """Images moved by perturbations clipped to eps, (B,), and to the range of a pixel."""
+    reach = _for_each(eps, x)
+    return (x + perturbation.clamp(-reach, reach)).clamp(0, 1)
 
 
 def _distance(points: Tensor, x: Tensor) -> Tensor:
