@@ -137,8 +137,8 @@ class Recipe(BaseModel):
     """ε at which certified accuracy is reported."""
     eps_train: Positive
     """ε for which the loss asks a margin: θ = 2·ε_train."""
-    loss: Literal["mixed", "hinge", "cross_entropy"] = "mixed"
-    """Loss to minimise; all but the cross-entropy ask for the margin θ."""
+    loss: Literal["mixed", "hinge", "cross_entropy", "own"] = "mixed"
+    """Loss to minimise; hinge and mixed ask for the margin θ. "own" is one that `fit` is given."""
     kappa: FromZeroToOne = 0.25
     """Hinge alone: the share of the mean over the classes, beside that of the worst class."""
     worst_share: FromZeroToOne = 0.0
@@ -148,10 +148,11 @@ class Recipe(BaseModel):
     `eps_train`; None: it is `eps_train` from the start."""
     eps_smooth_start: FromZeroToOne = 0.0
     """Fraction of that ramp over which ε rises as a quartic, before it rises as a line."""
-    lam_start: Positive = 0.1
-    """Mixed loss alone: the weight λ of the cross-entropy before the ramp."""
-    lam_end: Positive = 0.0005
-    """Mixed loss alone: λ after the ramp."""
+    lam_start: NotNegative = 0.1
+    """Mixed loss alone: the weight λ of the cross-entropy before the ramp; 0: the clipped hinge
+    alone."""
+    lam_end: NotNegative = 0.0005
+    """Mixed loss alone: λ after the ramp; 0 where `lam_start` is 0."""
 
     model: Literal["mlp", "lenet", "alexnet", "vgg", "sortnet"] = "mlp"
     """Kind of net."""
@@ -223,6 +224,11 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"p_end must be at least p_start = {self.p_start}, or p_ramp = [1.0, 1.0]; "
                 f"got {self.p_end}"
+            )
+        if (self.lam_start == 0) != (self.lam_end == 0):
+            raise ValueError(
+                "lam_start and lam_end must both be 0, or both above, since λ changes by equal "
+                f"factors; got {self.lam_start} and {self.lam_end}"
             )
         least = 1 if self.mlp_hidden is None else 2  # an MLP stands for the last
         if self.layered and self.depth < least:

@@ -25,6 +25,7 @@ from linfkit.nn.checkpoints import RAW
 from linfkit.recipes.recipe import Recipe, load_recipe
 from linfkit.training.building import initial_model
 from linfkit.training.loop import Training
+from linfkit.training.objective import Loss
 from linfkit.training.runs import Run, RunFolder, run_key
 
 IN_USE = "is being trained in by another process; wait for it, or choose another folder"
@@ -42,6 +43,7 @@ def fit(
     progress: bool = True,
     checkpoint_every: float = 60.0,
     after_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
+    loss: Loss | None = None,
 ) -> Run:
     """Train a net as a recipe says.
 
@@ -55,7 +57,7 @@ def fit(
         model: a net of your own to train, in place of the recipe's; `linfkit.certify` must take it.
         out: folder for the nets, the history and the checkpoint. By default a folder in the cache,
             named by a hash of recipe, seed, data and linfkit's training code, so that the same call
-            trains once; a model of your own is then kept nowhere.
+            trains once; with a model or a loss of your own, nothing is kept then.
         resume: go on from the folder's checkpoint, or return its finished run, if it is of this
             very recipe, seed and data. False trains anew.
         device: "auto" takes a GPU where there is one.
@@ -65,6 +67,12 @@ def fit(
             epoch, unless the last is younger than a second. 0 writes one after every step. Ctrl-C
             waits for the step to end, writes one too, and the same call goes on from it.
         after_epoch: called after each epoch with its row of the history, to log it somewhere.
+        loss: a loss of your own in place of the recipe's, whose `loss` becomes "own". It is called
+            with a batch's logits, (B, C); its worst logits, (B, C), the largest that f_j − f_y can
+            be within the ε of training (`linfkit.training.losses.worst_logits`), 0 at the label;
+            and its labels, (B,). It gives a mean over the batch, a tensor of shape (). A run in
+            `out` is another one if the loss has another name or source text; what it reads besides
+            its arguments is not looked at.
 
     Returns:
         A `Run`. Each row of its history has epoch, loss, accuracy (training images, at the p of
@@ -85,6 +93,12 @@ def fit(
         FileNotFoundError: the recipe or its data set is not there.
         FloatingPointError: the loss is no longer finite.
         BlockingIOError: another process is training in `out`.
+
+    >>> def hinge(logits, worst, labels):
+    ...     return worst.amax(dim=1).mean()
+    >>> tiny = load_recipe("digits-small").replace(epochs=1, width=8)
+    >>> fit(tiny, loss=hinge, progress=False).recipe.loss
+    'own'
     """
     if isinstance(recipe, str | Path):
         recipe = load_recipe(recipe)
@@ -99,6 +113,10 @@ def fit(
         check_model("model", model)
     if not isinstance(out, str | Path | None):
         raise TypeError(f"out must be the path of a folder; got {out!r}")
+    if loss is not None:
+        recipe = recipe.replace(loss="own", worst_share=0.0)
+    if recipe.loss == "own" and not callable(loss):
+        raise TypeError(f"loss must be a function of logits, worst logits and labels; got {loss!r}")
     device = usable_device(device)
     data = load_dataset(recipe.dataset) if data is None else data
     data = apply_recipe(data, recipe)
@@ -107,11 +125,11 @@ def fit(
     join(device)
     if not is_first():
         progress, after_epoch = False, lambda row: None
-    training = Training(recipe, seed, data, model, device)
-    if out is None and own_model is not None:
+    training = Training(recipe, seed, data, model, device, loss)
+    if out is None and (own_model is not None or loss is not None):
         training.run(progress, after_epoch=after_epoch)
         return training.finished(folder=None)
-    folder = RunFolder.of(run_key(recipe, seed, data, own_model), out)
+    folder = RunFolder.of(run_key(recipe, seed, data, own_model, loss), out)
     if resume and any_rank((folder.path / RAW).is_file()):
         with suppress(FileNotFoundError):  # another process starts it again at this moment
             # read without a lock, since that is a file to be written

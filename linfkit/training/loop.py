@@ -42,7 +42,7 @@ from linfkit.nn.nets import common_p
 from linfkit.nn.recompute_means import preserve_running_means, recentre, recentred
 from linfkit.nn.sortnet import SortDist
 from linfkit.recipes.recipe import Recipe
-from linfkit.training.objective import Objective, within_reach, worst_within
+from linfkit.training.objective import Loss, Objective, within_reach, worst_within
 from linfkit.training.optimizers import apply_schedules, optimizer_of
 from linfkit.training.runs import Run, results_of
 from linfkit.training.schedules import schedule_at
@@ -66,6 +66,7 @@ class Training:
     data: Dataset
     model: nn.Module
     device: torch.device
+    own_loss: Loss | None = None
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -79,7 +80,9 @@ class Training:
         beside = nn.Parameter(torch.ones((), device=self.device))
         self.logit_scale: nn.Parameter = of_model[0] if of_model else beside
         # before the average copies the weights: from here on they are the first process's
-        self.objective = exchanging_gradients(Objective(self.model, self.recipe, self.logit_scale))
+        self.objective = exchanging_gradients(
+            Objective(self.model, self.recipe, self.logit_scale, self.own_loss)
+        )
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.0))
         self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
         self.schedule = schedule_at(self.recipe, progress=0.0)

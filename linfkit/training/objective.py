@@ -7,6 +7,7 @@ f_j − f_y + 2ε, a hybrid's come from interval arithmetic.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -23,6 +24,9 @@ from linfkit.training.losses import (
 )
 from linfkit.training.schedules import ScheduleState
 
+#: Loss of a batch, a scalar, of its logits and worst logits, (B, C) each, and labels, (B,).
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
 
 class Objective(nn.Module):
     """Loss of a step, as one module: `logits_worst_and_loss` of its batch.
@@ -34,18 +38,26 @@ class Objective(nn.Module):
         model: a hybrid, or a net that is 1-Lipschitz at p=∞.
         recipe: says which loss.
         logit_scale: the factor by which a cross-entropy sees the logits, the model's or beside it.
+        own_loss: the loss of a recipe whose loss is "own".
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, logit_scale: nn.Parameter) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        logit_scale: nn.Parameter,
+        own_loss: Loss | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.recipe, self.logit_scale = model, recipe, logit_scale
+        self.own_loss = own_loss
 
     def forward(
         self, x: Tensor, labels: Tensor, schedule: ScheduleState
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits and worst logits, (B, C), without gradients, and the loss, with them."""
         logits, worst, loss = logits_worst_and_loss(
-            self.model, x, labels, self.recipe, schedule, self.logit_scale
+            self.model, x, labels, self.recipe, schedule, self.logit_scale, self.own_loss
         )
         return logits.detach(), worst.detach(), mean_over_processes(loss, rows=len(x))
 
@@ -57,6 +69,7 @@ def logits_worst_and_loss(
     recipe: Recipe,
     schedule: ScheduleState,
     logit_scale: Tensor,
+    own_loss: Loss | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, worst logits and loss of a batch, from one pass through the distance layers.
 
@@ -67,10 +80,14 @@ def logits_worst_and_loss(
         recipe: says which loss.
         schedule: λ and ε at this step.
         logit_scale: the factor by which a cross-entropy sees the logits.
+        own_loss: the loss of a recipe whose loss is "own".
 
     Returns:
         (B, C), (B, C) and a scalar. The ε of the worst logits is the schedule's, or that of the
         hinge's margin θ.
+
+    Raises:
+        TypeError, ValueError: a loss of the user's own gives no scalar with a gradient.
     """
     if isinstance(model, HybridNet | HybridEnsemble):
         logits, worst = model.logits_and_worst(x, labels, schedule.eps)
@@ -87,7 +104,21 @@ def logits_worst_and_loss(
             loss = mixed_loss(logits, labels, recipe.theta, schedule.lam, logit_scale)
         case "cross_entropy":
             loss = worst_cross_entropy(logits, worst, labels, recipe.worst_share, logit_scale)
+        case "own":
+            assert own_loss is not None
+            loss = _checked(own_loss(logits, worst, labels))
     return logits, worst, loss
+
+
+def _checked(loss: Tensor) -> Tensor:
+    """The value of a user's own loss, which can be anything."""
+    wanted = "loss must give a tensor of shape () that has a gradient"
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"{wanted}; got a {type(loss).__name__}")
+    if loss.dim() or not loss.requires_grad:
+        without = "" if loss.requires_grad else " without a gradient"
+        raise ValueError(f"{wanted}; got one of shape {tuple(loss.shape)}{without}")
+    return loss
 
 
 def worst_within(model: nn.Module, x: Tensor, labels: Tensor, eps: float) -> Tensor:

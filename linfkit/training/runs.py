@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -248,7 +250,13 @@ def provenance(recipe: Recipe, data: Dataset, results: Mapping[str, float]) -> d
     }
 
 
-def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | None = None) -> str:
+def run_key(
+    recipe: Recipe,
+    seed: int,
+    data: Dataset,
+    own_model: nn.Module | None = None,
+    own_loss: Callable[..., Tensor] | None = None,
+) -> str:
     """Hash of everything that decides a run, the code that trains included.
 
     Args:
@@ -256,6 +264,7 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
         seed: of the run.
         data: what it is trained on, as the recipe asks.
         own_model: the net in place of the recipe's, if any.
+        own_loss: the loss in place of the recipe's, if any; known by its name and source text.
     """
     dtype = str(torch.get_default_dtype())  # of a new net
     parts = [recipe.fingerprint, str(seed), data.fingerprint, source_hash(*DECIDING), dtype]
@@ -265,6 +274,10 @@ def run_key(recipe: Recipe, seed: int, data: Dataset, own_model: nn.Module | Non
             hashlib.sha256(tensor.detach().cpu().numpy().tobytes()).hexdigest()
             for tensor in own_model.state_dict().values()
         ]
+    if own_loss is not None:
+        parts.append(getattr(own_loss, "__qualname__", type(own_loss).__qualname__))
+        with suppress(TypeError, OSError):  # a built-in one, or one whose file is gone
+            parts.append(inspect.getsource(own_loss))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 

@@ -77,10 +77,10 @@ def ramp(progress: float, start: float, end: float) -> float:
 def geometric(ratio: float, start: float, end: float) -> float:
     """From start to end by equal factors: start · (end / start)^ρ; for λ and, below its end, p.
 
-    >>> geometric(0.5, 1.0, 100.0)
-    10.0
+    >>> geometric(0.5, 1.0, 100.0), geometric(0.5, 0.0, 0.0)
+    (10.0, 0.0)
     """
-    return start * (end / start) ** ratio
+    return start if start == end else start * (end / start) ** ratio
 
 
 def p_at(ratio: float, start: float, end: float) -> float:

@@ -499,7 +499,7 @@ class TestValidation:
             ("eps_train", math.inf),
             ("loss", "mixd"),
             ("kappa", 2),
-            ("lam_start", 0),
+            ("lam_start", -0.1),
             ("lam_end", -1),
             ("width", 0),
             ("width", True),
@@ -576,6 +576,7 @@ class TestValidation:
             ({"weight_decay": 0.005}, r"^weight_decay must .* 'lp_adamw'; got 0\.005"),
             ({"mlp_weight_decay": 0.02}, r"^mlp_weight_decay must .* 'lp_adamw'; got 0\.02"),
             ({"lr_schedule": "constant", "lr_hold": 0.1}, r"^lr_hold must .* 'cosine'; got 0\.1"),
+            ({"lam_start": 0}, r"^lam_start and lam_end must both be 0, .*; got 0\.0 and 0\.0005"),
             ({"lr_steps": [0.5]}, r"^lr_steps must .* 'steps'; got \(0\.5,\)"),
         ],
     )

@@ -647,6 +647,57 @@ def test_a_net_of_your_own_is_read_again_from_its_folder(tmp_path, monkeypatch):
     assert torch.equal(again.ema_model(x), run.ema_model(x))
 
 
+# --- a loss of your own
+
+
+def worst_case_hinge(logits, worst, labels):
+    """The hinge loss with kappa = 0, from worst logits: r_j = (worst_j + θ − 2ε) / θ, θ = 2ε."""
+    return (worst / TINY.theta).scatter(1, labels[:, None], 0).amax(dim=1).mean()
+
+
+def test_a_loss_of_your_own_trains_as_the_recipe_s_own_does(cache):
+    own = fit(TINY, loss=worst_case_hinge)
+    same = fit(TINY.replace(loss="hinge", kappa=0.0))
+    assert (own.recipe.loss, own.folder) == ("own", None)
+    assert own.column("loss") == pytest.approx(same.column("loss"), rel=1e-5)
+    assert own.column("loss")[0] != fit(TINY).column("loss")[0]
+    assert len(list(cache.rglob("model.safetensors"))) == 2  # of the two without one's own
+
+
+def test_a_folder_knows_its_loss_by_name_and_source(tmp_path, monkeypatch):
+    run = fit(TINY, loss=worst_case_hinge, out=tmp_path)
+    no_training(monkeypatch)
+    assert_same_run(fit(TINY, loss=worst_case_hinge, out=tmp_path), run)
+    with pytest.raises(ValueError, match="another recipe, seed or data set"):
+        fit(TINY, loss=lambda logits, worst, labels: worst.mean(), out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (5, TypeError, "^loss must be a function"),
+        (lambda logits, worst, labels: 1.0, TypeError, "^loss must give .* got a float"),
+        (lambda logits, worst, labels: worst, ValueError, r"^loss must give .* \(32, 10\)"),
+        (lambda logits, worst, labels: worst.detach().mean(), ValueError, "without a gradient"),
+    ],
+    ids=["no function", "no tensor", "no scalar", "no gradient"],
+)
+def test_a_loss_that_is_none_is_refused(loss, error, message):
+    with pytest.raises(error, match=message):
+        fit(TINY, loss=loss)
+
+
+def test_a_recipe_whose_loss_is_one_s_own_wants_it():
+    with pytest.raises(TypeError, match=r"^loss must be a function"):
+        fit(TINY.replace(loss="own"))
+
+
+def test_without_cross_entropy_the_clipped_hinge_alone_is_minimised(tmp_path):
+    run = fit(TINY.replace(lam_start=0, lam_end=0), out=tmp_path)
+    assert set(run.column("lam")) == {0.0}
+    assert max(run.column("loss")) <= 1
+
+
 def test_a_net_without_distance_layers_is_refused():
     with pytest.raises(ValueError, match=r"^model must hold ℓp-distance layers"):
         fit(TINY, model=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
