@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from linfkit.cli.common import (
     interruptible,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    from linfkit import Recipe
 
 
 def train(
@@ -36,16 +39,22 @@ def train(
 
     On N GPUs: torchrun --nproc-per-node N -m linfkit train RECIPE.
     """
-    from linfkit import fit, load_recipe
+    from linfkit import load_recipe
+
+    chosen = load_recipe(recipe).replace(**settings_of(settings))
+    _train(chosen, out or Path("runs") / chosen.name, seed, tensorboard)
+
+
+def _train(recipe: Recipe, out: Path, seed: int | None = None, tensorboard: bool = False) -> None:
+    """Train one net into a folder, and print what it reaches."""
+    from linfkit import fit
     from linfkit._util.distributed import is_first
     from linfkit.training.tensorboard import logging_scalars
 
-    chosen = load_recipe(recipe).replace(**settings_of(settings))
-    out = out or Path("runs") / chosen.name
     logs = tensorboard and is_first()
     logged = logging_scalars(out / "tensorboard") if logs else nullcontext(lambda row: None)
     with interruptible(f"the same command goes on from {out}"), logged as log:
-        run = fit(chosen, out=out, seed=seed, after_epoch=log)
+        run = fit(recipe, out=out, seed=seed, after_epoch=log)
     if not is_first():
         return
     for name, value in run.results.items():
@@ -58,6 +67,10 @@ def ensemble(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the nets.", show_default="runs/RECIPE-ensemble")
     ] = None,
+    joint: Annotated[
+        bool,
+        typer.Option("--joint", help="Train them as one net, by one loss of their mean logits."),
+    ] = False,
     settings: Settings = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -71,6 +84,18 @@ def ensemble(
     from linfkit import fit_ensemble, load_recipe
 
     chosen = load_recipe(recipe).replace(**settings_of(settings))
+    if joint:
+        if workers is not None or scheduler is not None:
+            raise ValueError("workers and scheduler must be left out with --joint, one net's run")
+        if len(chosen.seeds) < 2 or chosen.members > 1:
+            raise ValueError(
+                "recipe must have two seeds or more and one member, to be trained jointly; "
+                f"{chosen.name} has seeds {list(chosen.seeds)}, members {chosen.members}"
+            )
+        name = f"{chosen.name}-joint"
+        together = chosen.replace(name=name, members=len(chosen.seeds), seeds=chosen.seeds[:1])
+        _train(together, out or Path("runs") / name)
+        return
     out = out or Path("runs") / f"{chosen.name}-ensemble"
     with interruptible(f"the same command goes on from {out}"):
         run = fit_ensemble(chosen, out=out, workers=workers, scheduler=scheduler)

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 from typer.testing import CliRunner
 
+import linfkit as lk
 from linfkit.cli.app import app
 from linfkit.recipes.recipe import Recipe, load_recipe
 from tests.helpers.small_notebooks import write_good_notebook, write_notebook
@@ -62,6 +63,11 @@ def test_a_run_with_a_failure_is_1(tmp_path):
         (["train", "no-such-recipe"], "error: recipe must be the name"),
         (["train", "digits-small", "--set", "epoch=3"], "did you mean 'epochs'?"),
         (["certify", "no-such-net"], "error: no checkpoint at no-such-net"),
+        (["ensemble", "digits-small", "--joint", "--workers", "2"], "error: workers and scheduler"),
+        (
+            ["ensemble", "digits-ema", "--joint", "--set", "seeds=[1]"],
+            "error: recipe must have two",
+        ),
         (["certify", "no-such-net", "--figure", "a.gif"], "error: figure must be a file"),
         (["recipes", "digits-smal"], "did you mean 'digits-small'?"),
     ],
@@ -92,6 +98,19 @@ def test_list_shows_every_profile_and_runs_nothing():
     ran = linfkit("reproduce", "--list")
     assert ran.exit_code == 0
     assert "quick" in ran.output
+
+
+def test_a_joint_ensemble_is_one_net_of_as_many_members_as_seeds(tmp_path):
+    settings = [f"--set={key}" for key in ("epochs=1", "width=8", "seeds=[3,4]")]
+    out = tmp_path / "joint"
+    ran = linfkit("ensemble", "digits-small", "--joint", "--out", out, *settings)
+    assert ran.exit_code == 0, ran.output
+    assert "ema_certified" in ran.output
+    net = lk.load_model(out)
+    assert isinstance(net, lk.Ensemble)
+    recipe = lk.load_recipe(out / "recipe.toml")
+    assert (recipe.name, recipe.members, recipe.seeds) == ("digits-small-joint", 2, (3,))
+    assert len(net.models) == 2
 
 
 def test_ensemble_trains_a_net_a_seed_and_keeps_their_mean(tmp_path):
