@@ -307,8 +307,12 @@ FIRST_CELLS = {
     "04_ema": {"overrides": LITTLE | {"seeds": [0]}, "few_seeds": 1},
     "05_ensembles": {
         "overrides": LITTLE | {"epochs": 2, "seeds": [0, 1]},
+        "repetitions": 1,
         "widths": [8, 16],
         "few": 2,
+        "sizes": [2],
+        "size_width": 8,
+        "joint_widths": [8, 16],
         "images": 20,
         "shown_images": 4,
     },

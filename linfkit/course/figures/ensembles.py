@@ -1,15 +1,16 @@
-"""Figures of ensembles: margins, fusion against voting, sizes, widths, cost."""
+"""Figures of ensembles: margins, fusion against voting, sizes, training apart and jointly."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 
 import plotly.graph_objects as go
 
 from linfkit.course.figures.certified import certified_accuracy
 from linfkit.course.figures.template import COLOURS, new_figure
 from linfkit.course.studies.ensembles import (
-    AtCost,
+    Comparison,
     EnsembleGain,
     MarginsAlong,
     Robustness,
@@ -17,23 +18,32 @@ from linfkit.course.studies.ensembles import (
 )
 
 __all__ = [
-    "certified_against_weights",
     "ensemble_accuracy",
     "ensemble_sizes",
+    "ensembles_by_size",
+    "ensembles_by_width",
     "fusion_against_voting",
-    "gain_by_width",
+    "joint_gain",
     "margins_on_the_way",
     "voting_margin",
 ]
 
+#: Names of the kinds of `Comparison.certified`.
+KINDS = {
+    "single": "one net, on average",
+    "apart": "mean, trained apart",
+    "joint": "mean, trained jointly",
+    "wider": "one wider net, equal cost",
+}
+
 
 def margins_on_the_way(along: MarginsAlong, image: int) -> go.Figure:
     """Margins of members and of their mean on the way out from one image, with the mean's cone."""
-    mean = along.ensemble[image]
-    radius = mean[0].item() / 2
+    fused = along.ensemble[image]
+    radius = fused[0].item() / 2
     figure = new_figure(
         "margins-on-the-way",
-        dict(image=image, margin=mean[0], radius=radius),
+        dict(image=image, margin=fused[0], radius=radius),
         yaxis_range=(
             min(-0.3, along.members[:, image].min().item() - 0.05),
             along.members[:, image].max().item() + 0.1,
@@ -52,11 +62,11 @@ def margins_on_the_way(along: MarginsAlong, image: int) -> go.Figure:
             hovertemplate=f"member {number}: %{{y:.3f}}<extra></extra>",
         )
     figure.add_scatter(
-        x=distances, y=mean.tolist(), name="mean", line=dict(color=COLOURS[0], width=3)
+        x=distances, y=fused.tolist(), name="mean", line=dict(color=COLOURS[0], width=3)
     )
     figure.add_scatter(
         x=distances,
-        y=[mean[0].item() - 2 * distance for distance in distances],
+        y=[fused[0].item() - 2 * distance for distance in distances],
         name="lowest it can be",
         line=dict(color=COLOURS[0], width=1.5, dash="dash"),
     )
@@ -165,63 +175,62 @@ def ensemble_accuracy(gain: EnsembleGain, size: int, eps: float) -> go.Figure:
     )
 
 
-def gain_by_width(gains: Mapping[int, EnsembleGain], eps: float) -> go.Figure:
-    """Certified accuracy of single nets and of the mean of all, for each width."""
-    figure = new_figure("gain-by-width", dict(eps=eps), xaxis_type="category")
-    widths = [str(width) for width in gains]
-    alone = [[member.accuracy(eps) for member in gain.members] for gain in gains.values()]
-    figure.add_scatter(
-        x=widths,
-        y=[gain.ensembles[-1].accuracy(eps) for gain in gains.values()],
-        name="ensemble of all",
-        mode="lines+markers",
-        line_color=COLOURS[0],
-    )
-    figure.add_scatter(
-        x=widths,
-        y=[sum(each) / len(each) for each in alone],
-        name="net, on average",
-        mode="lines+markers",
-        line_color=COLOURS[1],
-    )
-    return figure.add_scatter(
-        x=[width for width, each in zip(widths, alone, strict=True) for _ in each],
-        y=[accuracy for each in alone for accuracy in each],
-        name="one net",
-        mode="markers",
-        marker=dict(color=COLOURS[1], size=6, symbol="circle-open"),
-        hovertemplate="%{y:.3f}",
-    )
+def ensembles_by_width(compared: Sequence[Comparison], eps: float) -> go.Figure:
+    """Certified accuracy of nets alone, apart, jointly trained and wider, against the width.
+
+    Points are means over the repetitions; bars reach from the lowest of them to the highest.
+
+    Args:
+        compared: of one number of members, K.
+        eps: that is certified.
+    """
+    fixed, widths = dict(size=compared[0].size), [str(each.width) for each in compared]
+    return _by_kind(new_figure("ensembles-by-width", dict(eps=eps, **fixed)), widths, compared)
 
 
-def certified_against_weights(table: Mapping[int, Sequence[AtCost]], eps: float) -> go.Figure:
-    """Certified accuracy against the number of weights: wider nets, and more nets of one width."""
-    figure = new_figure(
-        "certified-against-weights",
-        dict(eps=eps),
-        xaxis=dict(type="log", tickvals=[500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 10**5]),
-        hovermode="closest",
-        margin_t=110,
-    )
-    singles = [rows[0] for rows in table.values()]
-    figure.add_scatter(
-        x=[row.weights for row in singles],
-        y=[row.certified for row in singles],
-        name="one net",
-        mode="lines+markers",
-        line=dict(color=COLOURS[-1], dash="dash"),
-        customdata=[row.width for row in singles],
-        hovertemplate="width %{customdata}: %{y:.3f}<extra></extra>",
-    )
-    several = [rows for rows in table.values() if len(rows) > 1]
-    for rows, colour in zip(several, COLOURS, strict=False):
+def ensembles_by_size(compared: Sequence[Comparison], eps: float) -> go.Figure:
+    """Certified accuracy of nets alone, apart, jointly trained and wider, against their number K.
+
+    Points and bars are as in `ensembles_by_width`.
+
+    Args:
+        compared: of one width.
+        eps: that is certified.
+    """
+    fixed, sizes = dict(width=compared[0].width), [str(each.size) for each in compared]
+    return _by_kind(new_figure("ensembles-by-size", dict(eps=eps, **fixed)), sizes, compared)
+
+
+def _by_kind(figure: go.Figure, x: list[str], compared: Sequence[Comparison]) -> go.Figure:
+    """Add a line for each kind, with the spread over repetitions."""
+    for (kind, name), colour in zip(KINDS.items(), COLOURS, strict=False):
+        turns = [each.certified[kind] for each in compared]
         figure.add_scatter(
-            x=[row.weights for row in rows],
-            y=[row.certified for row in rows],
-            name=f"K × width {rows[0].width}",
-            mode="lines+markers",
-            line_color=colour,
-            customdata=[row.size for row in rows],
-            hovertemplate="K=%{customdata}: %{y:.3f}<extra></extra>",
+            x=x,
+            y=[mean(each) for each in turns],
+            error_y=dict(
+                array=[max(each) - mean(each) for each in turns],
+                arrayminus=[mean(each) - min(each) for each in turns],
+                thickness=1,
+            ),
+            name=name,
+            line=dict(color=colour, dash="dash" if kind == "wider" else "solid"),
         )
+    return figure.update_xaxes(type="category")
+
+
+def joint_gain(compared: Sequence[Comparison], eps: float) -> go.Figure:
+    """Gain of joint training over each other way to spend the cost, for each width, as bars."""
+    figure = new_figure(
+        "joint-gain",
+        dict(eps=eps, size=compared[0].size),
+        barmode="group",
+        xaxis_type="category",
+        hovermode="closest",
+    )
+    widths = [str(each.width) for each in compared]
+    for (kind, name), colour in zip(KINDS.items(), COLOURS, strict=False):
+        if kind != "joint":
+            gains = [each.gain(kind) for each in compared]
+            figure.add_bar(x=widths, y=gains, name=f"over {name}", marker_color=colour)
     return figure

@@ -1,4 +1,4 @@
-"""Studies of ensembles on small nets: margins, fusion and voting, sizes, cost, and their figures.
+"""Studies of ensembles on small nets, and their figures: margins, voting, joint training.
 
 Not here: that ensembles gain anything; the notebook measures and asserts that.
 """
@@ -12,7 +12,7 @@ import linfkit as lk
 from linfkit.course import figures
 from linfkit.course.studies import ensembles
 from linfkit.course.studies.ensembles import (
-    AtCost,
+    Comparison,
     EnsembleGain,
     MarginsAlong,
     Robustness,
@@ -43,10 +43,17 @@ VOTING = VotingMargins(
     radius=torch.tensor([0.2, 0.1, 0.1, -0.1]),
     flipped_at=torch.tensor([0.25, 0.2, math.inf, 0.0]),
 )
-COST = {
-    8: [AtCost(8, 1, 600, 0.6), AtCost(8, 2, 1200, 0.65)],
-    16: [AtCost(16, 1, 1300, 0.7)],
-}
+COMPARED = Comparison(
+    width=16,
+    size=3,
+    wider=38,
+    certified={
+        "single": [0.5, 0.6],
+        "apart": [0.6, 0.7],
+        "joint": [0.75, 0.85],
+        "wider": [0.9, 0.9],
+    },
+)
 
 #: Each public figure of ensembles, by the name it gives itself.
 FIGURES = {
@@ -57,8 +64,9 @@ FIGURES = {
     "voting-margin": lambda: figures.voting_margin(VOTING),
     "ensemble-sizes": lambda: figures.ensemble_sizes(GAIN, eps=0.1),
     "ensemble-accuracy": lambda: figures.ensemble_accuracy(GAIN, size=2, eps=0.1),
-    "gain-by-width": lambda: figures.gain_by_width({8: GAIN, 16: GAIN}, eps=0.1),
-    "certified-against-weights": lambda: figures.certified_against_weights(COST, eps=0.1),
+    "ensembles-by-width": lambda: figures.ensembles_by_width([COMPARED], eps=0.1),
+    "ensembles-by-size": lambda: figures.ensembles_by_size([COMPARED], eps=0.1),
+    "joint-gain": lambda: figures.joint_gain([COMPARED], eps=0.1),
 }
 
 
@@ -159,21 +167,60 @@ def test_half_the_margin_over_half_the_scale_is_not_refuted(nets, x, digits):
     assert (row.flipped_at >= row.half_margins / 4).all()
 
 
-# --- cost
+# --- trained apart and jointly
 
 
-def test_weights_are_counted_without_biases():
+@pytest.fixture(scope="module")
+def compared(digits):
+    return ensembles.compare_training(TINY, digits, [(6, 2), (6, 3)], repetitions=2)
+
+
+def test_each_repetition_is_what_its_own_nets_certify(compared, digits):
+    x, labels = digits.test_x / 255, digits.test_y
+
+    def certified(seed, **overrides):
+        run = lk.fit(TINY.replace(**overrides), data=digits, seed=seed)
+        return lk.certify(run.ema_model, x, labels).accuracy(TINY.eps), run.ema_model
+
+    found = compared[6, 2].certified
+    for turn in range(2):
+        alone = [certified(3 * turn + place, width=6) for place in range(2)]
+        apart = lk.certify(lk.Ensemble([net for _, net in alone]), x, labels)
+        assert found["single"][turn] == pytest.approx((alone[0][0] + alone[1][0]) / 2)
+        assert found["apart"][turn] == apart.accuracy(TINY.eps)
+        assert found["joint"][turn] == certified(6 + turn, width=6, members=2)[0]
+        assert found["wider"][turn] == certified(8 + turn, width=12)[0]
+
+
+def test_repetitions_share_no_net_and_sizes_do(digits, monkeypatch):
+    trained = []
+
+    def recorded(pairs, data):
+        trained.extend(pairs)
+        return lk.fit_all(pairs, data=data)
+
+    monkeypatch.setattr(ensembles, "fit_all", recorded)
+    ensembles.compare_training(TINY, digits, [(6, 2), (6, 3)], repetitions=2)
+    assert len(trained) == len(set(trained)) == 6 + 2 * 2 + 2 * 2
+    assert len({(recipe.members, recipe.width, seed) for recipe, seed in trained}) == 14
+
+
+@pytest.mark.parametrize(("width", "size"), [(8, 3), (16, 5), (7, 1)])
+def test_the_wider_net_is_the_smallest_that_costs_no_less(width, size, digits):
+    def weights(width):
+        return 64 * width + width**2 + 10 * width
+
+    wider = ensembles.equal_width(TINY.replace(width=width, depth=3), digits, size)
+    assert weights(wider - 1) < size * weights(width) <= weights(wider)
+
+
+def test_a_gain_is_of_the_means():
+    assert COMPARED.gain("single") == pytest.approx(0.25)
+    assert COMPARED.gain("wider") == pytest.approx(-0.1)
+
+
+def test_weights_are_those_of_all_layers():
     assert ensembles.weight_count(lk.LpDistNet(64, width=8, depth=2, classes=10)) == 592
-
-
-def test_cost_is_a_mean_over_a_ring_of_choices(runs, x, digits):
-    rows = ensembles.by_cost({8: runs}, x, digits.test_y, eps=0.02)[8]
-    gain = ensembles.ensemble_gain(runs, x, digits.test_y)
-    assert [row.size for row in rows] == [1, 2, 3]
-    assert [row.weights for row in rows] == [592, 1184, 1776]
-    members = [member.accuracy(0.02) for member in gain.members]
-    assert rows[0].certified == pytest.approx(sum(members) / 3)
-    assert rows[2].certified == pytest.approx(gain.ensembles[-1].accuracy(0.02), abs=0.02)
 
 
 # --- figures
@@ -198,7 +245,11 @@ def test_points_below_the_diagonal_are_told_apart():
     assert "33%" in FIGURES["voting-margin"]().layout.title.text  # of what is rightly classified
 
 
-def test_single_nets_are_one_line_and_ensembles_one_for_each_width():
-    single, eights = FIGURES["certified-against-weights"]().data
-    assert single.x == (600, 1300)
-    assert eights.x == (600, 1200)
+def test_bars_reach_from_the_lowest_repetition_to_the_highest():
+    joint = next(line for line in FIGURES["ensembles-by-width"]().data if "jointly" in line.name)
+    assert joint.x == ("16",)
+    assert joint.y == pytest.approx((0.8,))
+    assert joint.error_y.array == pytest.approx((0.05,))
+    assert joint.error_y.arrayminus == pytest.approx((0.05,))
+    gains = [bar.y[0] for bar in FIGURES["joint-gain"]().data]
+    assert gains == pytest.approx([0.25, 0.15, -0.1])
