@@ -6,7 +6,6 @@ from linfkit.course.figures.bench import *
 from linfkit.course.figures.certified import *
 from linfkit.course.figures.ema import *
 from linfkit.course.figures.ensembles import *
-from linfkit.course.figures.evaluated import *
 from linfkit.course.figures.intervals import *
 from linfkit.course.figures.lipschitz import *
 from linfkit.course.figures.loss_surfaces import *

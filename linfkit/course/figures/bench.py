@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from linfkit.course.figures.template import COLOURS, new_figure
+from linfkit.course.figures.template import COLOURS, DECADES, add_bars, new_figure
 
 if TYPE_CHECKING:
     from linfkit.bench import Results
@@ -24,19 +24,15 @@ def pairs_per_second(results: Results) -> go.Figure:
         barmode="group",
         width=920,
         margin_b=110,
-        yaxis=dict(type="log", exponentformat="power", dtick=1),
+        yaxis=DECADES,
     )
     for contender, colour in zip(contenders, COLOURS, strict=False):
         timings = [
             (row, timing) for row in rows for timing in row.timings if timing.contender == contender
         ]
-        figure.add_bar(
-            x=[_in_lines(row.case.name) for row, _ in timings],
-            y=[row.rate(timing) for row, timing in timings],
-            name=contender,
-            marker_color=colour,
-            hovertemplate="%{y:.3s}",
-        )
+        names = [_in_lines(row.case.name) for row, _ in timings]
+        rates = [row.rate(timing) for row, timing in timings]
+        add_bars(figure, names, rates, contender, colour, hovertemplate="%{y:.3s}")
     return figure
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
-from torch import Tensor
 
 from linfkit.course.figures.attacks import ATTACKED, PROVED, UNKNOWN
-from linfkit.course.figures.template import COLOURS, new_figure
+from linfkit.course.figures.template import COLOURS, SILENT, Style, add_line, add_points, new_figure
 from linfkit.course.studies.intervals import Enclosed
 
 __all__ = ["proved_true_found"]
 
-#: Marks that can be told apart where they lie on one another.
+#: Marks of a study's three sizes, which can be told apart where they lie on one another.
 MARKS = {
-    "proved": dict(symbol="line-ns", size=13, line=dict(color=PROVED, width=4)),
-    "true": dict(symbol="circle-open", size=12, color=COLOURS[0], line_width=2.5),
-    "found": dict(symbol="x-thin", size=7, line=dict(color=ATTACKED, width=2.5)),
+    "proved": Style(symbol="line-ns", size=13, marker_line=dict(color=PROVED, width=4)),
+    "true": Style(symbol="circle-open", size=12, colour=COLOURS[0], marker_line_width=2.5),
+    "found": Style(symbol="x-thin", size=7, marker_line=dict(color=ATTACKED, width=2.5)),
 }
 
 
@@ -32,37 +31,18 @@ def proved_true_found(study: Enclosed) -> go.Figure:
         dict(order=len(order), tight=tight, missed=missed),
         height=170 + 22 * len(order),
         hovermode="closest",
-        yaxis=dict(showgrid=False, dtick=1, tickfont_size=11, title_text="test image"),
+        yaxis=dict(showgrid=False, dtick=1, tickfont_size=11),
         xaxis_rangemode="tozero",
     )
-    rows = [
-        f"{place}, a {label}"
-        for place, label in zip(
-            study.place[order].tolist(), study.labels[order].tolist(), strict=True
-        )
-    ]
-    figure.add_scatter(**_between(study, order, rows))
-    for name, sizes in zip(MARKS, (study.proved, study.true, study.found), strict=True):
-        figure.add_scatter(
-            x=[size if size < 1 else None for size in sizes[order].tolist()],
-            y=rows,
-            mode="markers",
-            name=name,
-            marker=MARKS[name],
-            hovertemplate=f"%{{y}}: {name} %{{x:.4f}}<extra></extra>",
-        )
+    rows = [f"{study.place[image]}, a {study.labels[image]}" for image in order]
+    sizes = {name: getattr(study, name)[order].tolist() for name in MARKS}
+    # one trace of a line for each image, from what is proved to what is found
+    ends = zip(sizes["proved"], sizes["found"], strict=True)
+    along = [end for proved, found in ends for end in (proved, min(found, 1.0), None)]
+    beside = [row for row in rows for _ in range(3)]
+    add_line(figure, along, beside, None, UNKNOWN, width=5, mode="lines", **SILENT)
+    for name, look in MARKS.items():
+        drawn = [size if size < 1 else None for size in sizes[name]]
+        hover = f"%{{y}}: {name} %{{x:.4f}}<extra></extra>"
+        add_points(figure, drawn, rows, name, **look, hovertemplate=hover)
     return figure
-
-
-def _between(study: Enclosed, order: Tensor, rows: list[str]) -> dict[str, object]:
-    """One trace of a line for each image, from what is proved to what is found."""
-    ends = zip(study.proved[order].tolist(), study.found[order].tolist(), rows, strict=True)
-    lines = [[(proved, row), (min(found, 1.0), row), (None, row)] for proved, found, row in ends]
-    return dict(
-        x=[size for line in lines for size, _ in line],
-        y=[row for line in lines for _, row in line],
-        mode="lines",
-        line=dict(color=UNKNOWN, width=5),
-        showlegend=False,
-        hoverinfo="skip",
-    )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import plotly.graph_objects as go
 import torch
 
-from linfkit.course.figures.template import COLOURS, new_figure
+from linfkit.course.figures.template import COLOURS, PANEL_2, SILENT, Style, add_line, new_figure
 from linfkit.course.studies.losses import losses_of_a_sample
 
 __all__ = ["loss_curves", "loss_surface"]
@@ -16,18 +14,12 @@ __all__ = ["loss_curves", "loss_surface"]
 _LOWEST, _HIGHEST = -0.6, 1.0
 #: A wrong class so far away that no loss minds it.
 _FAR = 4.0
-_COLOUR = {
-    "hinge": COLOURS[1],
-    "clipped hinge": COLOURS[4],
-    "λ·cross-entropy": COLOURS[2],
-    "mixed": COLOURS[0],
-}
 #: Mixed is drawn first and widest, so that what it coincides with shows on top of it.
-_LINE: Mapping[str, Mapping[str, object]] = {
-    "mixed": dict(width=6),
-    "hinge": dict(width=2.5),
-    "clipped hinge": dict(width=2.5, dash="dash"),
-    "λ·cross-entropy": dict(width=2.5, dash="dot"),
+_LINES = {
+    "mixed": Style(colour=COLOURS[0], width=6),
+    "hinge": Style(colour=COLOURS[1], width=2.5),
+    "clipped hinge": Style(colour=COLOURS[4], width=2.5, dash="dash"),
+    "λ·cross-entropy": Style(colour=COLOURS[2], width=2.5, dash="dot"),
 }
 
 
@@ -69,17 +61,9 @@ def loss_surface(loss: str, lam: float, theta: float, logit_scale: float) -> go.
         colorbar=dict(title=dict(text="loss", side="top"), dtick=1, thickness=14),
         hovertemplate="to j %{x:.2f}, to k %{y:.2f}: loss %{z:.2g}<extra></extra>",
     )
-    return figure.add_scatter(
-        x=[theta, theta, _HIGHEST],
-        y=[_HIGHEST, theta, theta],
-        mode="lines+text",
-        line=dict(color="black", dash="dot", width=2),
-        text=["", "", "θ"],
-        textposition="top left",
-        textfont=dict(size=16),
-        showlegend=False,
-        hoverinfo="skip",
-    )
+    corner = Style(text=["", "", "θ"], textposition="top left", textfont_size=16, mode="lines+text")
+    x, y = [theta, theta, _HIGHEST], [_HIGHEST, theta, theta]
+    return add_line(figure, x, y, None, "black", "dot", 2, **corner, **SILENT)
 
 
 def loss_curves(lam: float, theta: float, logit_scale: float) -> go.Figure:
@@ -93,46 +77,28 @@ def loss_curves(lam: float, theta: float, logit_scale: float) -> go.Figure:
         theta: the margin that the hinge asks for, in pixels.
         logit_scale: the learned scalar by which the cross-entropy sees the logits.
     """
+    ticks = dict(tickvals=[1e-4, 0.01, 1], ticktext=["10⁻⁴", "0.01", "1"])
+    across = [_LOWEST, _HIGHEST]
     figure = new_figure(
         "loss-curves",
         dict(theta=theta, lam=lam),
         height=560,
         hovermode="closest",
-        legend=dict(y=1.01),
+        legend_y=1.01,
         margin=dict(l=80, t=104),
-        xaxis=dict(range=[_LOWEST, _HIGHEST], anchor="y"),
-        yaxis=dict(
-            domain=[0, 0.47],
-            type="log",
-            range=[-5, 1.2],
-            tickvals=[1e-4, 0.01, 1],
-            ticktext=["10⁻⁴", "0.01", "1"],
-        ),
-        xaxis2=dict(range=[_LOWEST, _HIGHEST], anchor="y2", matches="x", showticklabels=False),
-        yaxis2=dict(title=dict(text="loss"), domain=[0.55, 1], range=[-0.1, 3], anchor="x2"),
+        xaxis_range=across,
+        yaxis=dict(domain=[0, 0.47], type="log", range=[-5, 1.2], **ticks),
+        xaxis2=dict(range=across, anchor="y2", matches="x", showticklabels=False),
+        yaxis2=dict(title_text="loss", domain=[0.55, 1], range=[-0.1, 3], anchor="x2"),
     )
     margin = torch.linspace(_LOWEST, _HIGHEST, 161, dtype=torch.float64).requires_grad_()
     differences = torch.stack([margin, torch.full_like(margin, _FAR)], dim=-1)
     losses = losses_of_a_sample(differences, theta, lam, logit_scale)
     places = [round(place, 4) for place in margin.tolist()]
-    for name, style in _LINE.items():
+    for name, look in _LINES.items():
         (slope,) = torch.autograd.grad(losses[name].sum(), margin, retain_graph=True)
-        line = dict(color=_COLOUR[name], **style)
-        figure.add_scatter(
-            x=places,
-            y=losses[name].tolist(),
-            name=name,
-            legendgroup=name,
-            line=line,
-            xaxis="x2",
-            yaxis="y2",
-        )
-        figure.add_scatter(
-            x=places,
-            y=[size or None for size in slope.abs().tolist()],  # a logarithm has no zero
-            name=f"{name}, slope",
-            legendgroup=name,
-            showlegend=False,
-            line=line,
-        )
+        pull = [size or None for size in slope.abs().tolist()]  # a logarithm has no zero
+        add_line(figure, places, losses[name], name, **look, legendgroup=name, **PANEL_2)
+        hidden = Style(legendgroup=name, showlegend=False)
+        add_line(figure, places, pull, f"{name}, slope", **look, **hidden)
     return figure

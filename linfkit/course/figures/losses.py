@@ -7,7 +7,19 @@ from statistics import mean
 
 import plotly.graph_objects as go
 
-from linfkit.course.figures.template import COLOURS, as_text, new_figure, translucent
+from linfkit.course.figures.template import (
+    COLOURS,
+    INK,
+    P_OF_TRAINING,
+    SILENT,
+    Style,
+    add_bars,
+    add_line,
+    add_points,
+    as_text,
+    new_figure,
+    translucent,
+)
 from linfkit.course.studies.losses import AtMargin
 from linfkit.training.runs import Run
 
@@ -21,19 +33,15 @@ def certified_against_margin(table: Mapping[str, Sequence[AtMargin]], eps: float
     """Certified accuracy at ε against the margin asked for in training, for each loss."""
     figure = new_figure("certified-against-margin", dict(eps=eps))
     for loss, rows in table.items():
-        figure.add_scatter(
-            x=[row.eps_train / eps for row in rows],
-            y=[row.mean for row in rows],
-            error_y=dict(
-                type="data",
-                symmetric=False,
-                array=[max(row.certified) - row.mean for row in rows],
-                arrayminus=[row.mean - min(row.certified) for row in rows],
-            ),
-            name=loss,
-            mode="lines+markers",
-            line_color=LOSS_COLOURS[loss],
+        margins = [row.eps_train / eps for row in rows]
+        seeds = dict(
+            type="data",
+            symmetric=False,
+            array=[max(row.certified) - row.mean for row in rows],
+            arrayminus=[row.mean - min(row.certified) for row in rows],
         )
+        look = Style(colour=LOSS_COLOURS[loss], mode="lines+markers", error_y=seeds)
+        add_line(figure, margins, [row.mean for row in rows], loss, **look)
     return figure
 
 
@@ -50,8 +58,8 @@ def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
     figure = new_figure(
         "starved-against-p",
         dict(eps_train=eps_train),
-        xaxis=dict(type="log", tickvals=[8, 16, 32, 64, 128, 256, 512, 1000]),
-        yaxis=dict(range=[-0.01, 1.05 * max(max(run.column("starved")) for run in runs)]),
+        xaxis=P_OF_TRAINING,
+        yaxis_range=[-0.01, 1.05 * max(max(run.column("starved")) for run in runs)],
         hovermode="closest",
     )
     for loss in sorted({run.recipe.loss for run in runs}):
@@ -62,22 +70,13 @@ def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
         ]
         p = [row["p"] for row in histories[0]]
         starved = [[row["starved"] for row in history] for history in histories]
+        colour = LOSS_COLOURS[loss]
+        thin = Style(colour=translucent(colour, 0.35), width=1, **SILENT)
         for one in starved:
-            figure.add_scatter(
-                x=p,
-                y=one,
-                name=f"{loss}, one seed",
-                showlegend=False,
-                hoverinfo="skip",
-                line=dict(color=translucent(LOSS_COLOURS[loss], 0.35), width=1),
-            )
-        figure.add_scatter(
-            x=p,
-            y=[mean(at_p) for at_p in zip(*starved, strict=True)],
-            name=loss,
-            line=dict(color=LOSS_COLOURS[loss], width=3),
-            hovertemplate=f"{loss}, p=%{{x:.3g}}: %{{y:.1%}}<extra></extra>",
-        )
+            add_line(figure, p, one, f"{loss}, one seed", **thin)
+        hover = f"{loss}, p=%{{x:.3g}}: %{{y:.1%}}<extra></extra>"
+        means = [mean(at_p) for at_p in zip(*starved, strict=True)]
+        add_line(figure, p, means, loss, colour, width=3, hovertemplate=hover)
     return figure
 
 
@@ -93,21 +92,10 @@ def clean_labels(table: Mapping[str, Sequence[AtMargin]], eps: float) -> go.Figu
     )
     for loss, rows in table.items():
         at = [as_text(row.eps_train / eps) for row in rows]
-        figure.add_bar(
-            x=at,
-            y=[row.mean for row in rows],
-            name=loss,
-            marker_color=LOSS_COLOURS[loss],
-            opacity=0.6,
-            offsetgroup=loss,
-        )
-        figure.add_scatter(
-            x=[place for place, row in zip(at, rows, strict=True) for _ in row.certified],
-            y=[value for row in rows for value in row.certified],
-            mode="markers",
-            marker=dict(color="#222", size=6),
-            offsetgroup=loss,
-            showlegend=False,
-            name=f"{loss}, one seed",
-        )
+        means, colour = [row.mean for row in rows], LOSS_COLOURS[loss]
+        add_bars(figure, at, means, loss, colour, opacity=0.6, offsetgroup=loss)
+        places = [place for place, row in zip(at, rows, strict=True) for _ in row.certified]
+        values = [value for row in rows for value in row.certified]
+        beside = Style(offsetgroup=loss, showlegend=False)
+        add_points(figure, places, values, f"{loss}, one seed", INK, 6, **beside)
     return figure

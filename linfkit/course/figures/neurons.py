@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
-from linfkit.course.figures.template import COLOURS, as_text, new_figure, translucent
+from linfkit.course.figures.template import (
+    COLOURS,
+    INK,
+    PANEL_2,
+    SILENT,
+    Style,
+    add_line,
+    add_points,
+    as_text,
+    new_figure,
+    translucent,
+)
 from linfkit.course.studies.neurons import Line, Regions, level_set, neuron_gradient
 
 __all__ = [
@@ -24,13 +36,12 @@ __all__ = [
 LEVEL = 0.3
 LEVELS = (0.1, 0.2, 0.4)
 
-_SQUARE_PLOT = dict(
-    width=560,
-    height=600,
-    hovermode="closest",
-    xaxis=dict(range=[0, 1], dtick=0.2, constrain="domain"),
-    yaxis=dict(range=[0, 1], dtick=0.2, scaleanchor="x", constrain="domain"),
-)
+#: The axis of one pixel; the plane's other one is as long.
+_PIXEL = Style(range=[0, 1], dtick=0.2, constrain="domain")
+_OTHER_PIXEL = Style(**_PIXEL, scaleanchor="x")
+_SQUARE_PLOT = Style(width=560, height=600, hovermode="closest", xaxis=_PIXEL, yaxis=_OTHER_PIXEL)
+#: A mark with a word beside it, in place of a line in the legend.
+_LABELLED = Style(mode="markers+text", showlegend=False)
 
 
 def level_sets_by_p(w: Tensor, exponents: Sequence[float] = (1, 2, 8, math.inf)) -> go.Figure:
@@ -42,8 +53,7 @@ def level_sets_by_p(w: Tensor, exponents: Sequence[float] = (1, 2, 8, math.inf))
     """
     figure = new_figure("level-sets-by-p", dict(level=LEVEL), **_SQUARE_PLOT)
     for p, colour in zip(exponents, COLOURS, strict=False):
-        x1, x2 = level_set(w, p, LEVEL).T.tolist()
-        figure.add_scatter(x=x1, y=x2, mode="lines", name=f"p={as_text(p)}", line_color=colour)
+        _add_paths(figure, [level_set(w, p, LEVEL)], f"p={as_text(p)}", colour=colour)
     return _with_weight(figure, w)
 
 
@@ -62,23 +72,11 @@ def level_sets(w: Tensor, p: float) -> go.Figure:
         dict(p=as_text(p), constant=constant, level=LEVEL, distance=LEVEL * constant),
         **_SQUARE_PLOT,
     )
-    x1, x2 = _joined([level_set(w, p, level) for level in LEVELS])
-    figure.add_scatter(
-        x=x1,
-        y=x2,
-        mode="lines",
-        line=dict(color="#bbb", width=1),
-        name="other levels",
-        showlegend=False,
-    )
-    x1, x2 = level_set(w, p, LEVEL).T.tolist()
-    figure.add_scatter(
-        x=x1, y=x2, mode="lines", line=dict(color="#222", width=3), name=f"u={LEVEL:g}"
-    )
-    x1, x2 = level_set(w, math.inf, LEVEL).T.tolist()
-    figure.add_scatter(
-        x=x1, y=x2, mode="lines", line=dict(color="#222", dash="dot"), name="square of that size"
-    )
+    others = [level_set(w, p, level) for level in LEVELS]
+    _add_paths(figure, others, "other levels", colour="#bbb", width=1, showlegend=False)
+    _add_paths(figure, [level_set(w, p, LEVEL)], f"u={LEVEL:g}", colour=INK, width=3)
+    square = level_set(w, math.inf, LEVEL)
+    _add_paths(figure, [square], "square of that size", colour=INK, dash="dot")
     # 16 points a little off the axes and diagonals, where neither coordinate is ahead
     tails = level_set(w, p, LEVEL, points=32)[1:-1:2]
     heads = tails + 0.1 * neuron_gradient(tails, w, p)
@@ -87,26 +85,11 @@ def level_sets(w: Tensor, p: float) -> go.Figure:
         ("gradient, x₁ is further", x1_is_further, COLOURS[0]),
         ("gradient, x₂ is further", ~x1_is_further, COLOURS[1]),
     ]:
-        x1, x2 = _joined(list(torch.stack([tails[rows], heads[rows]], dim=1)))
-        figure.add_scatter(
-            x=x1,
-            y=x2,
-            mode="lines+markers",
-            line_color=colour,
-            marker=dict(symbol="arrow", angleref="previous", size=[0, 11, 0] * int(rows.sum())),
-            name=name,
-        )
-    corner = (w + LEVEL).tolist()
-    figure.add_scatter(
-        x=corner[:1],
-        y=corner[1:],
-        mode="markers+text",
-        text=[f"u={LEVEL * constant:.3g}"],
-        textposition="top right",
-        marker=dict(color="#222", size=8),
-        showlegend=False,
-        name="corner",
-    )
+        arrows = list(torch.stack([tails[rows], heads[rows]], dim=1))
+        _add_paths(figure, arrows, name, colour=colour, **_arrows([0, 11, 0] * len(arrows)))
+    corner = w + LEVEL
+    look = Style(text=[f"u={LEVEL * constant:.3g}"], textposition="top right", **_LABELLED)
+    add_points(figure, corner[:1], corner[1:], "corner", INK, 8, **look)
     return _with_weight(figure, w)
 
 
@@ -118,11 +101,11 @@ def decision_regions(regions: Regions) -> go.Figure:
     held, crossing = (regions.radius > 0) & ~regions.crossing, regions.crossing
     counts = dict(crossing=int(crossing.sum()), squares=int((regions.radius > 0).sum()))
     figure = _regions(regions, "decision-regions", p=as_text(regions.p), **counts)
-    radius = regions.radius.tolist()
-    _add_squares(figure, regions, held, radius, "holds one class", dict(color="#222", width=1.5))
-    _add_squares(
-        figure, regions, crossing, radius, "holds another too", dict(color=COLOURS[3], width=3)
-    )
+    for rows, name, look in [
+        (held, "holds one class", Style(colour=INK, width=1.5)),
+        (crossing, "holds another too", Style(colour=COLOURS[3], width=3)),
+    ]:
+        _add_squares(figure, regions.points[rows], regions.radius[rows], name, **look)
     return figure
 
 
@@ -141,13 +124,13 @@ def squares_of_size(regions: Regions, eps: float) -> go.Figure:
     counted = dict(certified=certified, stands=stands, fallen=fallen)
     counts = {name: int(mask.sum()) for name, mask in counted.items()}
     figure = _regions(regions, "squares-of-size", eps=eps, **counts)
-    sizes = [eps] * len(regions.points)
-    for name, rows, line in [
-        ("certified", certified, dict(color="#222", width=1.5)),
-        ("one class, no proof", stands, dict(color="#222", width=1.5, dash="dot")),
-        ("another class", fallen, dict(color=COLOURS[3], width=2.5)),
+    sizes = torch.full_like(regions.points[:, 0], eps)
+    for rows, name, look in [
+        (certified, "certified", Style(colour=INK, width=1.5)),
+        (stands, "one class, no proof", Style(colour=INK, width=1.5, dash="dot")),
+        (fallen, "another class", Style(colour=COLOURS[3], width=2.5)),
     ]:
-        _add_squares(figure, regions, rows, sizes, name, line)
+        _add_squares(figure, regions.points[rows], sizes[rows], name, **look)
     return figure
 
 
@@ -160,109 +143,56 @@ def margin_cones(line: Line, regions: Regions) -> go.Figure:
         line: logits along a path from a point, at p=∞.
         regions: of the same net.
     """
-    radius, changes_at = line.radius, line.changes_at
-    change = (
-        f"class changes at t={changes_at:.3f}" if math.isfinite(changes_at) else "no class change"
-    )
+    found = math.isfinite(line.changes_at)
+    change = f"class changes at t={line.changes_at:.3f}" if found else "no class change"
+    t_of_v = "t = ‖v‖<sub>∞</sub> (pixels in [0, 1])"
     figure = new_figure(
         "margin-cones",
-        dict(radius=radius, change=change),
+        dict(radius=line.radius, change=change),
         hovermode="closest",
         height=440,
-        xaxis=dict(domain=[0, 0.42], range=[0, 1], dtick=0.2, constrain="domain"),
-        yaxis=dict(range=[0, 1], dtick=0.2, scaleanchor="x", constrain="domain"),
-        xaxis2=dict(
-            title=dict(text="t = ‖v‖<sub>∞</sub> (pixels in [0, 1])"),
-            domain=[0.58, 1],
-            anchor="y2",
-            zeroline=False,
-        ),
-        yaxis2=dict(title=dict(text="logit (pixels)"), anchor="x2"),
+        xaxis=dict(domain=[0, 0.42], **_PIXEL),
+        yaxis=_OTHER_PIXEL,
+        xaxis2=dict(title_text=t_of_v, domain=[0.58, 1], anchor="y2", zeroline=False),
+        yaxis2=dict(title_text="logit (pixels)", anchor="x2"),
     )
     figure.add_trace(_class_map(regions))
-    x1, x2 = _square(line.start, radius).T.tolist()
-    figure.add_scatter(
-        x=x1, y=x2, mode="lines", line=dict(color="#222", width=1.5), name="certified square"
-    )
-    ends = torch.stack([line.start, line.start + line.sizes[-1] * line.direction])
-    x1, x2 = ends.T.tolist()
-    figure.add_scatter(
-        x=x1,
-        y=x2,
-        mode="lines+markers",
-        line=dict(color="#222", width=3),
-        marker=dict(symbol="arrow", angleref="previous", size=[0, 13]),
-        name="path x + v",
-    )
-    sizes = line.sizes.tolist()
+    square = _square(line.start, line.radius)
+    _add_paths(figure, [square], "certified square", colour=INK, width=1.5)
+    furthest = line.sizes[-1].item()
+    path = torch.stack([line.start, line.start + furthest * line.direction])
+    _add_paths(figure, [path], "path x + v", colour=INK, width=3, **_arrows([0, 13]))
     for name, logit, colour in [
         ("f<sub>y</sub>", line.own, COLOURS[0]),
         ("max f<sub>j</sub>", line.rival, COLOURS[1]),
     ]:
         start = logit[0].item()
-        figure.add_scatter(
-            x=[0, sizes[-1], sizes[-1]],
-            y=[start, start + sizes[-1], start - sizes[-1]],
-            mode="lines",
-            fill="toself",
-            line_width=0,
-            fillcolor=translucent(colour, 0.2),
-            hoverinfo="skip",
-            showlegend=False,
-            name=f"cone of {name}",
-            xaxis="x2",
-            yaxis="y2",
-        )
-        figure.add_scatter(
-            x=sizes,
-            y=logit.tolist(),
-            mode="lines",
-            line=dict(color=colour, width=3),
-            name=name,
-            xaxis="x2",
-            yaxis="y2",
-        )
-    return figure.add_scatter(
-        x=[radius, radius],
-        y=[line.rival[0].item() - sizes[-1], line.own[0].item() + sizes[-1]],
-        mode="lines",
-        line=dict(color="#222", dash="dot"),
-        name="m/2",
-        xaxis="x2",
-        yaxis="y2",
-    )
+        x, y = [0, furthest, furthest], [start, start + furthest, start - furthest]
+        filled = Style(mode="lines", width=0, fill="toself", fillcolor=translucent(colour, 0.2))
+        add_line(figure, x, y, f"cone of {name}", **filled, **SILENT, **PANEL_2)
+        add_line(figure, line.sizes, logit, name, colour, width=3, mode="lines", **PANEL_2)
+    ends = [line.rival[0].item() - furthest, line.own[0].item() + furthest]
+    return add_line(figure, [line.radius] * 2, ends, "m/2", INK, "dot", mode="lines", **PANEL_2)
 
 
 def _with_weight(figure: go.Figure, w: Tensor) -> go.Figure:
-    return figure.add_scatter(
-        x=[w[0].item()],
-        y=[w[1].item()],
-        mode="markers+text",
-        text=["w"],
-        textposition="bottom right",
-        marker=dict(color="#222", symbol="cross", size=10),
-        showlegend=False,
-        name="w",
-    )
+    look = Style(text=["w"], textposition="bottom right", **_LABELLED)
+    return add_points(figure, w[:1], w[1:], "w", INK, 10, "cross", **look)
 
 
 def _regions(regions: Regions, name: str, **values: object) -> go.Figure:
     """The regions and the points, without any square."""
     figure = new_figure(name, values, **_SQUARE_PLOT)
     figure.add_trace(_class_map(regions))
-    right = regions.radius > 0
-    x1, x2 = regions.points.T.tolist()
-    return figure.add_scatter(
-        x=x1,
-        y=x2,
-        mode="markers",
-        marker=dict(
-            color=[COLOURS[label] for label in regions.labels.tolist()],
-            symbol=["circle" if is_right else "x" for is_right in right.tolist()],
-            size=8,
-            line=dict(color="white", width=1),
-        ),
-        name="test point (× wrong)",
+    return add_points(
+        figure,
+        regions.points[:, 0],
+        regions.points[:, 1],
+        "test point (× wrong)",
+        [COLOURS[label] for label in regions.labels.tolist()],
+        8,
+        ["circle" if radius > 0 else "x" for radius in regions.radius.tolist()],
+        marker_line=dict(color="white", width=1),
         text=[f"half the margin: {radius:.3f}" for radius in regions.radius.tolist()],
         hoverinfo="text",
         showlegend=False,
@@ -289,30 +219,18 @@ def _class_map(regions: Regions) -> go.Heatmap:
     )
 
 
-def _add_squares(
-    figure: go.Figure,
-    regions: Regions,
-    rows: Tensor,
-    sizes: Sequence[float],
-    name: str,
-    line: dict[str, object],
-) -> None:
-    squares = [
-        _square(point, size)
-        for point, size, drawn in zip(regions.points, sizes, rows.tolist(), strict=True)
-        if drawn
-    ]
-    x1, x2 = _joined(squares)
-    figure.add_scatter(x=x1, y=x2, mode="lines", line=line, name=name, hoverinfo="skip")
+def _add_squares(figure: go.Figure, centres: Tensor, sizes: Tensor, name: str, **look: Any) -> None:
+    """Squares around points, half a side long as `sizes` says of each."""
+    _add_paths(figure, list(map(_square, centres, sizes)), name, hoverinfo="skip", **look)
 
 
-def _square(centre: Tensor, size: float) -> Tensor:
+def _square(centre: Tensor, size: Tensor | float) -> Tensor:
     """The corners of {x : ‖x − centre‖_∞ = size}, once around and back, (5, 2)."""
     corners = [[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]]
     return centre + size * torch.tensor(corners, dtype=centre.dtype)
 
 
-def _joined(paths: Sequence[Tensor]) -> tuple[list[float | None], list[float | None]]:
+def _add_paths(figure: go.Figure, paths: Sequence[Tensor], name: str, **look: Any) -> None:
     """Several paths as one line of plotly's, which breaks where a coordinate is None.
 
     It ends with such a break, so that it is never empty: there is always something to redraw.
@@ -322,4 +240,10 @@ def _joined(paths: Sequence[Tensor]) -> tuple[list[float | None], list[float | N
     for path in paths:
         x1 += [*path[:, 0].tolist(), None]
         x2 += [*path[:, 1].tolist(), None]
-    return x1 or [None], x2 or [None]
+    add_line(figure, x1 or [None], x2 or [None], name, **Style(mode="lines") | look)
+
+
+def _arrows(sizes: list[int]) -> Style:
+    """The look of paths of two points as arrows: the size of the mark at each point and break."""
+    marker = dict(symbol="arrow", angleref="previous", size=sizes)
+    return dict(mode="lines+markers", marker=marker)

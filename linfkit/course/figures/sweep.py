@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from linfkit.course.figures.template import COLOURS, new_figure
+from linfkit.course.figures.template import COLOURS, Style, add_line, new_figure
 
 __all__ = ["claims_against"]
 
@@ -26,26 +26,18 @@ def claims_against(parameter: str, rows: Sequence[Mapping[str, Any]]) -> go.Figu
     """
     numbers = all(isinstance(row[parameter], int | float) for row in rows)  # ∞ is a word
     claims = list(dict.fromkeys(row["claim"] for row in rows))
-    height = 1 / len(claims)
+    share = 1 / len(claims)
     figure = new_figure(
-        "sweep",
-        dict(parameter=parameter),
-        height=120 + 200 * len(claims),
-        hovermode="closest",
+        "sweep", dict(parameter=parameter), height=120 + 200 * len(claims), hovermode="closest"
     )
     for number, claim in enumerate(claims):
         axis = "" if number == 0 else str(number + 1)
         measured = [row for row in rows if row["claim"] == claim]
-        figure.add_scatter(
-            x=[row[parameter] if numbers else str(row[parameter]) for row in measured],
-            y=[row["value"] for row in measured],
-            mode="lines+markers",
-            name=claim,
-            line_color=COLOURS[number % len(COLOURS)],
-            yaxis=f"y{axis}",
-        )
-        below = 1 - (number + 1) * height
-        panel = dict(domain=[below + 0.2 * height, below + height], title=dict(text="value"))
+        at = [row[parameter] if numbers else str(row[parameter]) for row in measured]
+        look = Style(colour=COLOURS[number % len(COLOURS)], mode="lines+markers")
+        add_line(figure, at, [row["value"] for row in measured], claim, yaxis=f"y{axis}", **look)
+        below = 1 - (number + 1) * share
+        panel = dict(domain=[below + 0.2 * share, below + share], title_text="value")
         figure.update_layout({f"yaxis{axis}": panel})
     kind = "-" if numbers else "category"
-    return figure.update_layout(xaxis_anchor="free", xaxis_position=0.0, xaxis_type=kind)
+    return figure.update_layout(xaxis=dict(anchor="free", position=0.0, type=kind))

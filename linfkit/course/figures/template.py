@@ -1,26 +1,62 @@
-"""The one look of all figures: palette, fonts, axes, and a name and description for each."""
+"""The one look of all figures: palette, fonts, axes, traces; name and description of each."""
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import plotly.graph_objects as go
+from torch import Tensor
 
-__all__ = ["COLOURS", "as_text", "new_figure", "translucent"]
+__all__ = [
+    "BOUND",
+    "COLOURS",
+    "DECADES",
+    "INK",
+    "PANEL_2",
+    "P_OF_TRAINING",
+    "SILENT",
+    "Style",
+    "add_bars",
+    "add_line",
+    "add_picture",
+    "add_points",
+    "as_text",
+    "new_figure",
+    "translucent",
+]
+
+Values = Sequence[Any] | Tensor
+#: Looks of traces or axes, to be spread into a call: `add_line(…, **BOUND)`.
+Style = dict[str, Any]
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Of lines and marks that are no data, such as axes and squares.
+INK = "#222"
+
+#: A line that no data can cross.
+BOUND = Style(mode="lines", colour=COLOURS[-1], dash="dash")
+#: The place of a trace in the second panel.
+PANEL_2 = Style(xaxis="x2", yaxis="y2")
+#: A trace beside the data: neither in the legend nor under the mouse.
+SILENT = Style(showlegend=False, hoverinfo="skip")
+#: An axis with a tick at each power of ten.
+DECADES = Style(type="log", exponentformat="power", dtick=1)
+#: The axis of the exponent along a run, from the papers' start to the end of their ramp.
+P_OF_TRAINING = Style(type="log", tickvals=[8, 16, 32, 64, 128, 256, 512, 1000])
+#: An axis of which nothing shows but its title.
+_BARE = Style(showticklabels=False, showgrid=False, showline=False, zeroline=False, ticks="")
 
 _TEMPLATE = go.layout.Template(
     layout=go.Layout(
         colorway=COLOURS,
         autotypenumbers="strict",  # "8" beside "∞" is a category, also after a slider has moved
-        font=dict(family="Helvetica, Arial, sans-serif", size=14, color="#222"),
+        font=dict(family="Helvetica, Arial, sans-serif", size=14, color=INK),
         title=dict(font=dict(size=17), x=0.02, xanchor="left", y=0.97, yanchor="top"),
         paper_bgcolor="white",
         plot_bgcolor="white",
@@ -65,6 +101,92 @@ def new_figure(name: str, values: Mapping[str, object] | None = None, **layout: 
         )
     )
     return figure.update_layout(**layout)
+
+
+def add_line(
+    figure: go.Figure,
+    x: Values,
+    y: Values,
+    name: str | None,
+    colour: str | None = None,
+    dash: str | None = None,
+    width: float | None = None,
+    **more: Any,
+) -> go.Figure:
+    """Draw a line; without a `mode` it has marks where its points are few, as plotly decides.
+
+    >>> figure = add_line(new_figure("ema-gain"), [1, 2], [3, 4], "ours", "#222", "dot")
+    >>> figure.data[0].line.dash
+    'dot'
+    """
+    line = dict(color=colour, dash=dash, width=width)
+    return figure.add_scatter(x=_listed(x), y=_listed(y), name=name, line=line, **more)
+
+
+def add_points(
+    figure: go.Figure,
+    x: Values,
+    y: Values,
+    name: str,
+    colour: str | Sequence[str] | None = None,
+    size: float | None = None,
+    symbol: str | Sequence[str] | None = None,
+    **more: Any,
+) -> go.Figure:
+    """Draw a mark at each point."""
+    style = Style(mode="markers", marker=dict(color=colour, size=size, symbol=symbol)) | more
+    return figure.add_scatter(x=_listed(x), y=_listed(y), name=name, **style)
+
+
+def add_bars(
+    figure: go.Figure,
+    x: Values,
+    y: Values,
+    name: str | None,
+    colour: str | Sequence[str],
+    **more: Any,
+) -> go.Figure:
+    """Draw bars."""
+    return figure.add_bar(x=_listed(x), y=_listed(y), name=name, marker_color=colour, **more)
+
+
+def add_picture(
+    figure: go.Figure,
+    pixels: Tensor,
+    name: str,
+    axis: str = "",
+    across: Sequence[float] = (0, 1),
+    up: Sequence[float] = (0, 1),
+    **more: Any,
+) -> go.Figure:
+    """Draw an image in a panel of its own: ink dark, pixels square, rows from the top, bare axes.
+
+    Args:
+        figure: that gets it.
+        pixels: grey, (H, W), in [0, 1] unless `more` says otherwise.
+        name: of the trace.
+        axis: number of the panel's axes, none for the first.
+        across: the panel's share of the figure's width, from and to.
+        up: likewise of its height.
+        more: anything else of plotly's heatmap.
+    """
+    x, y = f"x{axis}", f"y{axis}"
+    columns = dict(domain=across, anchor=y, constrain="domain", **_BARE)
+    rows = dict(domain=up, anchor=x, scaleanchor=x, autorange="reversed", constrain="domain")
+    figure.update_layout({f"xaxis{axis}": columns, f"yaxis{axis}": rows | _BARE})
+    style = Style(
+        zmin=0,
+        zmax=1,
+        colorscale="Greys",
+        showscale=False,
+        hovertemplate="%{z:.2f}<extra></extra>",
+    )
+    places, shades = list(range(pixels.shape[1])), pixels.numpy(force=True).round(3)
+    return figure.add_heatmap(x=places, z=shades, name=name, xaxis=x, yaxis=y, **style | more)
+
+
+def _listed(values: Values) -> Sequence[Any]:
+    return values.tolist() if isinstance(values, Tensor) else values
 
 
 def as_text(p: float) -> str:
