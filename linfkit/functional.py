@@ -78,16 +78,7 @@ def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tens
     (2.0, 3.0)
     """
     lower, upper, w = _in_float32_under_autocast(lower, upper, w)
-    _check_matrix("lower", lower)
-    _check_matrix("upper", upper)
-    _check_matrix("w", w)
-    if upper.shape != lower.shape:
-        raise ValueError(
-            f"upper must have the shape of lower, {tuple(lower.shape)}; it has {tuple(upper.shape)}"
-        )
-    _check_alike("upper", upper, "lower", lower)
-    _check_alike("w", w, "lower", lower)
-    _check_columns("w", w, "lower", lower)
+    _check_box(lower, upper, w)
     return _linf_interval(lower, upper, w)
 
 
@@ -131,6 +122,38 @@ def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
     return _sorted_dist(x, w, _drop_coefficients(rho, terms, x))
 
 
+def sorted_interval(
+    lower: Tensor, upper: Tensor, w: Tensor, rho: float, terms: int = 10
+) -> tuple[Tensor, Tensor]:
+    """The range of `sorted_dist` over every x in the box [lower, upper], exact for one neuron.
+
+    It rises with each |xᵢ − wᵢ|, which ranges from max(lᵢ − wᵢ, wᵢ − hᵢ, 0) to
+    max(|lᵢ − wᵢ|, |hᵢ − wᵢ|), so that the bounds are the sorted sums of these. In plain PyTorch.
+
+    Args:
+        lower: the boxes' lower corners, (B, I).
+        upper: the boxes' upper corners, (B, I); nowhere below `lower`.
+        w: weights, (O, I).
+        rho: ρ, as for `sorted_dist`.
+        terms: how many differences count.
+
+    Returns:
+        Lower and upper bounds, (B, O) each.
+
+    Raises:
+        TypeError, ValueError: as for `linf_interval` and `sorted_dist`.
+
+    >>> unit_box = torch.zeros(1, 2), torch.ones(1, 2)
+    >>> low, high = sorted_interval(*unit_box, torch.tensor([[3.0, 0.5]]), rho=0.5, terms=2)
+    >>> (round(low.item(), 4), round(high.item(), 4))  # 2 and 0, or 3 and 0.5, with weights 2:1
+    (1.3333, 2.1667)
+    """
+    lower, upper, w = _in_float32_under_autocast(lower, upper, w)
+    _check_box(lower, upper, w)
+    coefficients = _drop_coefficients(check_rho(rho), check_count("terms", terms), lower)
+    return reference.sorted_interval(lower, upper, w, coefficients)
+
+
 def check_p(p: float) -> float:
     """Check p, a number from 1 up to infinity, and return it as a float.
 
@@ -165,6 +188,19 @@ def _in_float32_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
         tensor.float() if isinstance(tensor, Tensor) and tensor.dtype in halves else tensor
         for tensor in tensors
     )
+
+
+def _check_box(lower: Tensor, upper: Tensor, w: Tensor) -> None:
+    _check_matrix("lower", lower)
+    _check_matrix("upper", upper)
+    _check_matrix("w", w)
+    if upper.shape != lower.shape:
+        raise ValueError(
+            f"upper must have the shape of lower, {tuple(lower.shape)}; it has {tuple(upper.shape)}"
+        )
+    _check_alike("upper", upper, "lower", lower)
+    _check_alike("w", w, "lower", lower)
+    _check_columns("w", w, "lower", lower)
 
 
 def _check_matrix(name: str, tensor: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ from tqdm.auto import tqdm
 from linfkit._util.checks import check_count, check_eps, check_model
 from linfkit.certification.attacks import survives_pgd
 from linfkit.certification.certify import certify, has_own_proof
-from linfkit.certification.intervals import interval_radius
+from linfkit.certification.intervals import interval_proof, widest_intervals
 from linfkit.certification.margins import Certificates, join
 from linfkit.data.dataset import Dataset
 from linfkit.nn.known_layers import unwrapped
-from linfkit.nn.nets import LpDistNet
 
 #: Images that are certified or attacked at once.
 BATCH = 500
@@ -62,9 +62,10 @@ class Evaluation:
 
     Attributes:
         eps: size of the perturbations, in pixels.
-        proofs: certificates, by proof: "margin", "intervals" and "either", the better of the two
-            for each image; "margin" alone of a net without interval bounds; "own" of a hybrid, or a
-            model with a method `certified_radius`. The last is the strongest.
+        proofs: certificates, by proof: "margin" (of a hybrid "features", bounds that start there),
+            "intervals" from the pixels on, and "either", the better of the two for each image; the
+            first alone of a net without interval bounds; "own" of a model with a method
+            `certified_radius`. The last is the strongest.
         attack: settings of the attack; None if there was none.
         survives: True where an image is classified correctly at every point tried, bool, (B,); None
             without an attack.
@@ -103,6 +104,20 @@ class Evaluation:
         """The fraction that is certified at eps: a lower bound of robust accuracy."""
         return self.strongest.accuracy(self.eps)
 
+    @property
+    def spread(self) -> float:
+        """Standard error of the certified accuracy, from the number of images; see `spread_of`."""
+        return spread_of(self.certified_accuracy, self.images)
+
+
+def spread_of(accuracy: float, images: int) -> float:
+    """Standard error of an accuracy that was measured on so many images: √(a(1 − a)/n).
+
+    >>> round(spread_of(0.4, images=10_000), 4)
+    0.0049
+    """
+    return math.sqrt(accuracy * (1 - accuracy) / images)
+
 
 def evaluate(
     model: nn.Module,
@@ -132,6 +147,7 @@ def evaluate(
         RuntimeError: the attack broke a certified image, so that a proof is wrong.
 
     >>> from linfkit.data.loading import load_dataset
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(64, width=16, depth=2, classes=10)
     >>> found = evaluate(net, load_dataset("digits"), 0.01, PGD(steps=5), images=50, progress=False)
     >>> found.certified_accuracy <= found.attacked_accuracy <= found.clean_accuracy
@@ -161,15 +177,20 @@ def _proofs(model: nn.Module, x: Tensor, labels: Tensor, progress: bool) -> dict
     """Certificates by each proof that fits the model, the strongest last."""
     batches = list(zip(x.split(BATCH), labels.split(BATCH), strict=True))
     bar = partial(tqdm, batches, leave=False, disable=not progress)
-    certified = join([certify(model, *batch) for batch in bar(desc="certifying")])
-    if has_own_proof(model):
-        return {"own": certified}
-    if not isinstance(model, LpDistNet):
-        return {"margin": certified}
-    bounds = torch.cat([interval_radius(model, *batch) for batch in bar(desc="interval bounds")])
-    intervals = Certificates(bounds, certified.correct)
-    either = Certificates(certified.radius.maximum(bounds), certified.correct)
-    return {"margin": certified, "intervals": intervals, "either": either}
+    parts = [certify(model, *batch) for batch in bar(desc="certifying")]
+    certified, holds = join(parts), interval_proof(model)
+    if holds is None:
+        return {"own" if has_own_proof(model) else "margin": certified}
+    with bar(desc="interval bounds") as shown:
+        intervals = join(
+            [
+                widest_intervals(model, holds, images, classes, part)
+                for (images, classes), part in zip(shown, parts, strict=True)
+            ]
+        )
+    either = Certificates(certified.radius.maximum(intervals.radius), certified.correct)
+    first = "features" if has_own_proof(model) else "margin"
+    return {first: certified, "intervals": intervals, "either": either}
 
 
 def _survivors(

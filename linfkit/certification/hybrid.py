@@ -122,16 +122,18 @@ def worst_rounding(mlp: IntervalMLP, u: Tensor, radius: Tensor) -> Tensor:
     the unit of rounding. So a tanh's argument is off by (in_features + 8)·v·A, where A is
     |W||u| + |b| + r·Σ|W|, and what follows, S being the largest Σ|W_j − W_y|, by S·(that + 8v) and
     (hidden + 8)·v·(S + |b_j − b_y|). The bound is twice as much, which covers products of such
-    terms; weights so small that products underflow are left out.
+    terms and two roundings of u and r; weights so small that products underflow are left out.
 
     Args:
         mlp: the MLP.
         u: features, (B, in_features).
-        radius: half-width of each sample's box, (B,) or a scalar; the bound holds for smaller ones.
+        radius: half-width of each sample's box, (B,) or a scalar, or of each feature,
+            (B, in_features); the bound holds for smaller ones.
     """
     weights, unit = mlp.hidden.scaled_weight.abs(), torch.finfo(u.dtype).eps / 2
     inside = F.linear(u.abs(), weights, mlp.hidden.bias.abs())
-    inside = (inside + radius.view(-1, 1) * weights.sum(dim=1)).amax(dim=1)
+    of_box = radius if radius.dim() == 2 else radius.view(-1, 1).expand(-1, weights.shape[1])
+    inside = (inside + F.linear(of_box, weights)).amax(dim=1)
     of_rows = 2 * mlp.last.scaled_weight.abs().sum(dim=1).max()
     of_biases = 2 * mlp.last.bias.abs().max()
     terms = mlp.hidden.in_features + mlp.hidden.out_features + 24

@@ -49,7 +49,7 @@ depends on the order of computation. 2δ is the `rounding` of `linfkit.Certifica
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -121,7 +121,20 @@ class Rounded:
         return Rounded(value, error.where(fits, math.inf), self.reach)
 
 
-def propagate(module: nn.Module, at: Rounded, roundings: Mapping[nn.Module, int]) -> Rounded:
+#: How a layer, or a function between layers, is applied to the values that come in.
+Apply = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+
+
+def _called(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
+    return function(value)
+
+
+def propagate(
+    module: nn.Module,
+    at: Rounded,
+    roundings: Mapping[nn.Module, int],
+    apply: Apply = _called,
+) -> Rounded:
     """Values that a module computes, with the error that its layers add.
 
     Args:
@@ -129,6 +142,7 @@ def propagate(module: nn.Module, at: Rounded, roundings: Mapping[nn.Module, int]
         at: what comes in: images for a net, values for a layer.
         roundings: how often each layer rounds, known of all of them
             (`linfkit.certification.layer_checks.layer_roundings`).
+        apply: how layers are applied; by default they are called.
 
     >>> from linfkit.certification.layer_checks import layer_roundings
     >>> from linfkit.nn.nets import LpDistNet
@@ -142,35 +156,28 @@ def propagate(module: nn.Module, at: Rounded, roundings: Mapping[nn.Module, int]
     """
     if is_plain(module, nn.Sequential):
         for layer in module:
-            at = propagate(layer, at, roundings)
+            at = propagate(layer, at, roundings, apply)
         return at
     if is_plain(module, DistanceNet):
-        inside = propagate(module.layers, normalised(module, at), roundings)
-        logits = -module.scale * inside.value
+        inside = propagate(module.layers, normalised(module, at, apply), roundings, apply)
+        logits = apply(lambda u: -module.scale * u, inside.value)
         return inside.times(unit_of(module)).after(logits, roundings=1)
     if is_plain(module, Ensemble):
-        return _mean([propagate(member, at, roundings) for member in module.models])
+        return _mean([propagate(member, at, roundings, apply) for member in module.models])
     if (wrapped := unwrapped(module)) is not module:
-        return propagate(wrapped, at, roundings)
-    return after_layer(module, at, module(at.value), roundings[module])
+        return propagate(wrapped, at, roundings, apply)
+    return _after_layer(module, at, apply(module, at.value), roundings[module])
 
 
-def after_layer(layer: nn.Module, at: Rounded, value: Tensor, roundings: int) -> Rounded:
-    """Values that one layer computed, with the error that it adds.
-
-    Args:
-        layer: a layer, not a net.
-        at: what came in.
-        value: what came out; where bounds of the values came in, their bounds.
-        roundings: of the layer.
-    """
+def _after_layer(layer: nn.Module, at: Rounded, value: Tensor, roundings: int) -> Rounded:
+    """Values that one layer computed, with the error that it adds."""
     own = chain(layer.parameters(), layer.buffers())
     dtypes = {tensor.dtype for tensor in own if tensor.is_floating_point()}
     size = _rounded_size(layer, at.value, value)
     return at.after(value, roundings, size, dtypes | {at.value.dtype})
 
 
-def normalised(net: Normalization, at: Rounded) -> Rounded:
+def normalised(net: Normalization, at: Rounded, apply: Apply = _called) -> Rounded:
     """(x − mean) / scale of images, with its error, in the units inside.
 
     >>> from linfkit.nn.nets import LpDistNet
@@ -179,7 +186,8 @@ def normalised(net: Normalization, at: Rounded) -> Rounded:
     >>> torch.equal(inside.value, net.normalise(x)), inside.reach
     (True, 2.0)
     """
-    return at.times(1 / unit_of(net)).after(net.normalise(at.value), roundings=3)
+    inside = apply(net.normalise, at.value)
+    return at.times(1 / unit_of(net)).after(inside, roundings=3)
 
 
 def unit_of(net: Normalization) -> float:

@@ -89,15 +89,16 @@ def accuracies_table(record: Record) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for title in columns:
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_row(*(f"{100 * share:.2f}" for share in columns.values()))
+    *others, strongest = (f"{100 * share:.2f}" for share in columns.values())
+    table.add_row(*others, f"{strongest} ± {100 * record.spread:.2f}")
     return table
 
 
 def explanation(record: Record) -> str:
     """Meaning of the columns, and the net and data that they are of."""
     lines = [
-        f"Percent of {record.images:,} test images at p=∞, ε in pixels of [0, 1]. At ε, robust "
-        "accuracy is at least what is certified.",
+        f"Percent of {record.images:,} test images at p=∞, ε in pixels of [0, 1]; ± is a standard "
+        "error, from their number. At ε, robust accuracy is at least what is certified.",
     ]
     if record.attack is not None:
         starts = record.attack.restarts
@@ -107,6 +108,8 @@ def explanation(record: Record) -> str:
         )
     if "either" in record.certified:
         lines.append("Either: by the margin or by intervals, whichever proves more of an image.")
+    if "features" in record.certified:
+        lines.append("Features: by the bounds of a hybrid's MLP around its features.")
     if "own" in record.certified:
         lines.append("Own: by the bounds that the net brings itself.")
     if record.on_other_data:

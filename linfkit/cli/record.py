@@ -27,6 +27,7 @@ class Record(BaseModel, ser_json_inf_nan="strings"):
         clean: accuracy without perturbations.
         attacked: accuracy under the attack; None without one.
         certified: certified accuracy, by what proves it; see `Evaluation`.
+        spread: standard error of the last of them, from the number of images.
         attack: how the images were attacked; None if they were not.
         versions: of linfkit, Python and what else decides a result.
         platform: operating system and kind of processor.
@@ -45,6 +46,7 @@ class Record(BaseModel, ser_json_inf_nan="strings"):
     clean: float
     attacked: float | None
     certified: dict[str, float]
+    spread: float
     attack: PGD | None
     versions: dict[str, str] = Field(default_factory=environment.versions)
     platform: str = Field(default_factory=environment.operating_system)
@@ -67,6 +69,7 @@ class Record(BaseModel, ser_json_inf_nan="strings"):
             certified={
                 name: proof.accuracy(evaluation.eps) for name, proof in evaluation.proofs.items()
             },
+            spread=evaluation.spread,
             attack=evaluation.attack,
             seconds=evaluation.seconds,
         )

@@ -92,6 +92,24 @@ def sorted_dist(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
     return out
 
 
+def sorted_interval(
+    lower: Tensor, upper: Tensor, w: Tensor, coefficients: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Range of `sorted_dist` over boxes: (B, I), (B, I), (O, I) -> (B, O) and (B, O).
+
+    Of each |x_i − w_i| the least and the largest, each sorted and weighed like a distance.
+    """
+    bounds = lower.new_empty(2, len(lower), len(w))
+    for rows in _batches(lower, w):
+        from_lower, from_upper = lower[rows, None] - w, upper[rows, None] - w
+        least = torch.maximum(from_lower, -from_upper).clamp(min=0)
+        largest = torch.maximum(from_lower.abs(), from_upper.abs())
+        for out, each in zip(bounds, (least, largest), strict=True):
+            top = each.topk(len(coefficients)).values
+            out[rows] = (top * each.new_tensor(coefficients)).sum(-1)
+    return bounds[0], bounds[1]
+
+
 def sorted_dist_backward(
     grad: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float], need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:

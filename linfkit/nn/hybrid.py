@@ -78,14 +78,17 @@ class IntervalMLP(nn.Module):
         Args:
             u: features, (B, in_features).
             labels: whole numbers, (B,).
-            radius: half-width of each sample's box, (B,) or a scalar.
+            radius: half-width of each sample's box, (B,) or a scalar; or of each feature,
+                (B, in_features).
 
         Returns:
             Upper bounds, (B, classes); 0 at the label.
         """
-        centre = self.hidden(u)
-        # every feature has the same half-width, so |W| r is r times the sum of |W| along a row
-        reach = radius.view(-1, 1) * self.hidden.scaled_weight.abs().sum(dim=1)
+        centre, weights = self.hidden(u), self.hidden.scaled_weight.abs()
+        if radius.dim() == 2:
+            reach = F.linear(radius, weights)
+        else:  # every feature has the same half-width
+            reach = radius.view(-1, 1) * weights.sum(dim=1)
         low, high = (centre - reach).tanh(), (centre + reach).tanh()
         rows = self.last.scaled_weight
         differences = rows - rows[labels].unsqueeze(1)  # (B, classes, hidden)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from linfkit._util.checks import check_count, check_model, check_real, check_tensor
 from linfkit._util.distributed import mean_over_processes
-from linfkit.functional import check_p, lp_dist
+from linfkit.functional import check_p, linf_interval, lp_dist
 
 #: One weight of each neuron, far from every input, makes a new layer close to a shift of its input.
 IDENTITY_WEIGHT = -10.0
@@ -81,6 +81,11 @@ class LpDist(DistanceLayer):
         """Distances of x, (B, in_features), to the weights: (B, out_features)."""
         distance = lp_dist(x, self.weight, self.p)
         return distance if self.bias is None else distance + self.bias
+
+    def interval(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds at p=∞, (B, out_features) each, where inputs lie between two, (B, in_features)."""
+        bounds = linf_interval(lower, upper, self.weight)
+        return bounds if self.bias is None else (bounds[0] + self.bias, bounds[1] + self.bias)
 
     @property
     def roundings(self) -> int:
@@ -159,13 +164,22 @@ class LpDistConv2d(DistanceLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Distances of the patches of x, (B, in_channels, H, W): (B, out_channels, H', W')."""
         patches = self._patches(x)
-        rows = patches.flatten(1, 3).flatten(2)  # (groups, B·H'·W', fan_in)
+        pairs = zip(_as_rows(patches), self.weight.flatten(1).chunk(self.groups), strict=True)
+        return self._images([lp_dist(rows, kernels, self.p) for rows, kernels in pairs], patches)
+
+    def interval(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds at p=∞, (B, out_channels, H', W') each, where images lie between two."""
+        patches = self._patches(lower)
         kernels = self.weight.flatten(1).chunk(self.groups)
-        distance = torch.cat(
-            [lp_dist(seen, kernel, self.p) for seen, kernel in zip(rows, kernels, strict=True)],
-            dim=1,
-        )
-        images = distance.unflatten(0, patches.shape[1:4]).permute(0, 3, 1, 2)
+        boxes = zip(_as_rows(patches), _as_rows(self._patches(upper)), kernels, strict=True)
+        bounds = [linf_interval(*box) for box in boxes]
+        low, high = (self._images(side, patches) for side in zip(*bounds, strict=True))
+        return low, high
+
+    def _images(self, distances: Sequence[Tensor], patches: Tensor) -> Tensor:
+        """Distances of each group, (B·H'·W', kernels), as images, with the bias."""
+        rows = torch.cat(list(distances), dim=1)
+        images = rows.unflatten(0, patches.shape[1:4]).permute(0, 3, 1, 2)
         return images if self.bias is None else images + self.bias[:, None, None]
 
     def _patches(self, x: Tensor) -> Tensor:
@@ -200,6 +214,11 @@ class LpDistConv2d(DistanceLayer):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}{spread}{split}, p={self.p:g}"
         )
+
+
+def _as_rows(patches: Tensor) -> Tensor:
+    """Patches as rows for each group: (groups, B·H'·W', fan_in)."""
+    return patches.flatten(1, 3).flatten(2)
 
 
 class MeanShift(nn.Module):

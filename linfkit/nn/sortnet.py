@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from linfkit._util.checks import check_count, check_tensor
-from linfkit.functional import check_rho, lp_dist, sorted_dist
+from linfkit.functional import check_rho, lp_dist, sorted_dist, sorted_interval
 from linfkit.nn.layers import DistanceLayer, LpDist
 from linfkit.nn.nets import DistanceNet, with_mean_shifts
 
@@ -72,6 +72,11 @@ class SortDist(DistanceLayer):
             )
         distance = self._drawn(x) if self.training else self._expected(x)
         return distance if self.bias is None else distance + self.bias
+
+    def interval(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds in evaluation, (B, out_features) each, where inputs lie between two."""
+        bounds = sorted_interval(lower, upper, self.weight, self.rho, TERMS)
+        return bounds if self.bias is None else (bounds[0] + self.bias, bounds[1] + self.bias)
 
     def _expected(self, x: Tensor) -> Tensor:
         return sorted_dist(x, self.weight, self.rho, TERMS)

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from linfkit._util.files import expand_user, write_atomically
 from linfkit._util.text import format_duration, format_eps
-from linfkit.certification.certify import certify
+from linfkit.certification.evaluation import evaluate
 from linfkit.certification.margins import Certificates
 from linfkit.course.figures.certified import certified_accuracy
 from linfkit.course.figures.lipschitz import constant_in_training
@@ -81,7 +81,7 @@ def report_html(nets: dict[str, SavedNet]) -> str:
 
 
 def certificates(nets: dict[str, SavedNet]) -> dict[str, Certificates]:
-    """Certificates of a run's nets, by their weights, on all test images.
+    """Certificates of a run's nets, by their weights, on all test images; the best proof of each.
 
     Raises:
         LookupError: nets or test images are not available here; the message says why.
@@ -99,23 +99,26 @@ def certificates(nets: dict[str, SavedNet]) -> dict[str, Certificates]:
         data = run.load_data()
     except ValueError:
         raise LookupError(f"{name} on this machine is not what it was trained on") from None
-    images = data.test_x / 255
-    return {weights: certify(model, images, data.test_y) for weights, model in models.items()}
+    evaluated = {
+        weights: evaluate(model, data, run.eps, progress=False) for weights, model in models.items()
+    }
+    return {weights: found.strongest for weights, found in evaluated.items()}
 
 
 def results_table(run: SavedNet) -> Table:
     """Clean and certified accuracy of raw and averaged weights, and what was published."""
     assert run.recipe is not None
     results, published = run.results, run.recipe.published
-    rows = [
-        ["raw weights", _percent(results["accuracy"]), _percent(results["certified"])],
-        ["moving average", _percent(results["ema_accuracy"]), _percent(results["ema_certified"])],
-    ]
+    rows = []
+    for weights, prefix in [("raw weights", ""), ("moving average", "ema_")]:
+        names = ("accuracy", "certified_by_margin", "certified")
+        shares = [results.get(f"{prefix}{name}") for name in names]
+        rows.append([weights, *("" if share is None else _percent(share) for share in shares)])
     if published is not None:
-        rows.append(["published", "", _percent(published / 100)])
+        rows.append(["published", "", "", _percent(published / 100)])
     return Table(
         "Accuracy on all test images, at p=∞.",
-        ["", "clean", f"certified at ε = {format_eps(run.recipe.eps)}"],
+        ["", "clean", "by margin", f"certified at ε = {format_eps(run.recipe.eps)}"],
         rows,
     )
 

@@ -79,7 +79,8 @@ def fit(
         training), zero_hinge (share of training samples whose hinge is zero), starved (see below),
         p, lam, learning_rate, lipschitz (measured at the p of training, worst over 16 test images),
         lipschitz_bound, and accuracy_linf and certified (the first 2,000 test images, at p=∞ and
-        the recipe's eps), the last two also as ema_accuracy_linf and ema_certified; seconds.
+        the recipe's eps, by margin or interval bounds), the last two also as ema_accuracy_linf and
+        ema_certified; seconds.
 
         A training sample is starved if its hinge is zero at the p of training though it is not
         certified: satisfied now, its margin would be no more than 2·eps at p=∞. Both margins are of

@@ -31,9 +31,7 @@ from linfkit._util.distributed import (
     processes,
     rank,
 )
-from linfkit.certification.certify import certify
 from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_estimate
-from linfkit.certification.margins import Certificates
 from linfkit.data.augmentations import random_crop, random_flip
 from linfkit.data.dataset import Dataset
 from linfkit.nn.evaluation_mode import evaluating_at
@@ -44,7 +42,7 @@ from linfkit.nn.sortnet import SortDist
 from linfkit.recipes.recipe import Recipe
 from linfkit.training.objective import Loss, Objective, within_reach, worst_within
 from linfkit.training.optimizers import apply_schedules, optimizer_of
-from linfkit.training.runs import Run, results_of
+from linfkit.training.runs import Run, accuracies, results_of
 from linfkit.training.schedules import schedule_at
 
 #: Test images on which the history follows certified accuracy; the end of a run takes all.
@@ -203,8 +201,8 @@ class Training:
                 f"learning rate {self.schedule.learning_rate:g}): try a lower lr"
             )
         with self._recentred():
-            raw = self._certified(self.model, HISTORY_IMAGES)
-            averaged = self._certified(self.ema.module, HISTORY_IMAGES)
+            raw = self._accuracies(self.model, HISTORY_IMAGES)
+            averaged = self._accuracies(self.ema.module, HISTORY_IMAGES)
         with evaluating_at(self.model, self.schedule.p):
             around, _ = self._test_images(LIPSCHITZ_IMAGES)
             measured = lipschitz_estimate(self.model, around, steps=2).max().item()
@@ -221,18 +219,18 @@ class Training:
                 "learning_rate": self.schedule.learning_rate,
                 "lipschitz": measured,
                 "lipschitz_bound": bound,
-                "accuracy_linf": raw.clean_accuracy,
-                "certified": raw.accuracy(self.recipe.eps),
-                "ema_accuracy_linf": averaged.clean_accuracy,
-                "ema_certified": averaged.accuracy(self.recipe.eps),
+                "accuracy_linf": raw["accuracy"],
+                "certified": raw["certified"],
+                "ema_accuracy_linf": averaged["accuracy"],
+                "ema_certified": averaged["certified"],
                 "seconds": time.monotonic() - self.started,
             }
         )
         self._start_epoch()
 
-    def _certified(self, model: nn.Module, images: int | None = None) -> Certificates:
+    def _accuracies(self, model: nn.Module, images: int | None = None) -> dict[str, float]:
         with evaluating_at(model, math.inf):  # certify refuses a net whose dropout is active
-            return certify(model, *self._test_images(images))
+            return accuracies(model, *self._test_images(images), self.recipe.eps)
 
     def _test_images(self, count: int | None) -> tuple[Tensor, Tensor]:
         """First test images, in [0, 1], and their labels, on the device."""
@@ -259,8 +257,7 @@ class Training:
         if self.drops_inputs:
             for net in (self.model, self.ema.module):
                 recentre(net, self._pixels(self.data.train_x[:RECENTRING_IMAGES]))
-        raw, averaged = self._certified(self.model), self._certified(self.ema.module)
-        results = results_of(raw, averaged, self.recipe.eps)
+        results = results_of(self._accuracies(self.model), self._accuracies(self.ema.module))
         return Run(
             recipe=self.recipe,
             seed=self.seed,

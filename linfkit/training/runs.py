@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from linfkit import __version__
 from linfkit._util.environment import hardware, source_hash
 from linfkit._util.files import cache_folder, expand_user, write_atomically
-from linfkit.certification.margins import Certificates
+from linfkit.certification.certify import certify
+from linfkit.certification.intervals import certified_within, interval_proof
 from linfkit.data.dataset import Dataset
 from linfkit.nn.checkpoints import (
     AVERAGED,
@@ -51,7 +52,8 @@ class Run:
         ema_model: the same with the moving average of the weights.
         history: one row for each epoch; see `fit`.
         results: over all test images: accuracy and certified accuracy at p=∞ and the recipe's eps,
-            of the raw weights and (``ema_…``) their average.
+            of the raw weights and (``ema_…``) their average; ``certified`` by margin or interval
+            bounds, whichever proves an image, ``certified_by_margin`` by `certify` alone.
         folder: where it was written, or None.
     """
 
@@ -229,14 +231,20 @@ class RunFolder:
             )
 
 
-def results_of(raw: Certificates, averaged: Certificates, eps: float) -> dict[str, float]:
-    """Accuracies of a run's two nets: the `results` of a `Run`."""
+def accuracies(model: nn.Module, x: Tensor, labels: Tensor, eps: float) -> dict[str, float]:
+    """Clean and certified accuracy of a net at p=∞: by margin or intervals, and by margin alone."""
+    found = certify(model, x, labels)
+    certified = certified_within(model, interval_proof(model), x, labels, eps, found)
     return {
-        "accuracy": raw.clean_accuracy,
-        "certified": raw.accuracy(eps),
-        "ema_accuracy": averaged.clean_accuracy,
-        "ema_certified": averaged.accuracy(eps),
+        "accuracy": found.clean_accuracy,
+        "certified": int(certified.sum()) / len(certified),
+        "certified_by_margin": found.accuracy(eps),
     }
+
+
+def results_of(raw: Mapping[str, float], averaged: Mapping[str, float]) -> dict[str, float]:
+    """Accuracies of a run's two nets: the `results` of a `Run`."""
+    return dict(raw) | {f"ema_{name}": value for name, value in averaged.items()}
 
 
 def provenance(recipe: Recipe, data: Dataset, results: Mapping[str, float]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.certification.attacks import smallest_perturbation
 from linfkit.certification.certify import has_own_proof
 from linfkit.certification.intervals import interval_radius
 from linfkit.course.studies.attacks import predictions
@@ -212,90 +211,6 @@ def test_an_attack_far_above_the_radius_changes_predictions_of_a_trained_net(tra
 def test_a_trained_net_certifies_what_chance_does_not(trained_net, random_net, digits):
     assert lk.certify(trained_net, *digits).accuracy(0.1) > 0.4
     assert lk.certify(random_net, *digits).accuracy(0.1) < 0.2
-
-
-# --- intervals
-
-
-def test_intervals_on_the_line_reach_to_the_point_between_two_classes():
-    net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False)
-    with torch.no_grad():
-        net.layers[0].weight.copy_(torch.tensor([[0.0], [1.0]]))
-    x, labels = torch.tensor([[0.25], [0.875], [0.625]]), torch.tensor([0, 1, 0])
-    radius = interval_radius(net, x, labels)
-    assert radius.tolist() == pytest.approx([0.25, 0.375, -0.125], abs=1e-5)
-    assert (radius <= torch.tensor([0.25, 0.375, -0.125])).all(), "rounded down"
-
-
-@pytest.mark.parametrize(("x", "weights"), [(0.9, [0.0, -0.5]), (0.1, [1.0, 1.5])])
-def test_intervals_end_where_pixels_do(x, weights):
-    net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False)
-    with torch.no_grad():
-        net.layers[0].weight.copy_(torch.tensor(weights)[:, None])
-    x, label = torch.tensor([[x]]), torch.tensor([0])
-    assert lk.certify(net, x, label).radius.item() == pytest.approx(0.25, abs=1e-5)
-    # at the end of its range the pixel is 1 from the label's weight, and 1.4 − ε from the other
-    assert interval_radius(net, x, label).item() == pytest.approx(0.4, abs=1e-5)
-
-
-def test_where_no_image_is_of_another_class_intervals_reach_across_the_whole_range():
-    net = lk.LpDistNet(1, width=1, depth=1, classes=2, identity_start=False)
-    with torch.no_grad():
-        net.layers[0].weight.copy_(torch.tensor([[0.0], [9.0]]))
-    assert interval_radius(net, torch.tensor([[0.5]]), torch.tensor([0])) == 1 - 2**-20
-
-
-def test_interval_radii_are_multiples_of_2_to_the_minus_20(random_net, digits):
-    x, labels = digits
-    radius = interval_radius(random_net, x, labels)
-    multiple = radius[radius > 0].double() * 2**20
-    assert torch.equal(multiple, multiple.round())
-    assert (multiple % 2 == 1).any()
-
-
-@pytest.mark.parametrize("net", ["trained_net", "random_net"])
-def test_an_interval_radius_is_never_below_half_the_margin(net, digits, request):
-    net, (x, labels) = request.getfixturevalue(net), digits
-    radius, intervals = lk.certify(net, x, labels).radius, interval_radius(net, x, labels)
-    assert (intervals >= radius - 2e-5).all()
-    assert torch.equal(intervals[radius < 0], radius[radius < 0])
-
-
-def test_an_interval_radius_of_a_trained_net_is_above_half_the_margin_for_some(trained_net, digits):
-    radius = lk.certify(trained_net, *digits).radius
-    assert (interval_radius(trained_net, *digits) > radius + 1e-3).any()
-
-
-def test_no_attack_and_no_random_point_beats_an_interval_radius_of_a_trained_net(
-    trained_net, digits
-):
-    x, labels = (rows[:100] for rows in digits)
-    intervals = interval_radius(trained_net, x, labels)
-    assert (smallest_perturbation(trained_net, x, labels, steps=30) >= intervals - 1e-6)[
-        intervals > 0
-    ].all()
-    generator, certified = torch.Generator().manual_seed(0), intervals > 0
-    reach = intervals[certified].view(-1, 1, 1, 1)
-    with torch.no_grad():
-        for _ in range(30):
-            corner = torch.randint(2, x[certified].shape, generator=generator) * 2 - 1
-            moved = (x[certified] + reach * corner).clamp(0, 1)
-            assert torch.equal(trained_net(moved).argmax(dim=1), labels[certified])
-
-
-def test_an_interval_radius_leaves_the_net_as_it_was_and_does_not_depend_on_batches(small_net):
-    x, labels = images(), torch.tensor([0, 1, 2, 3, 0, 1])
-    small_net.p = 8
-    whole = interval_radius(small_net, x, labels)
-    assert (small_net.p, small_net.training) == (8.0, True)
-    for rows in range(len(x)):
-        alone = interval_radius(small_net, x[rows : rows + 1], labels[rows : rows + 1])
-        assert alone.item() == pytest.approx(whole[rows].item(), abs=2e-5)
-
-
-def test_intervals_are_for_one_plain_net(small_net):
-    with pytest.raises(TypeError, match=r"^model must be an LpDistNet; got Ensemble"):
-        interval_radius(lk.Ensemble([small_net]), images(), torch.zeros(6).long())
 
 
 # --- refusals
@@ -525,7 +440,7 @@ JUDGES_BY_LOGITS = [
     lambda net, x, labels: predictions(net, x),
 ]
 JUDGES_BY_WEIGHTS = [
-    lk.interval_radius,
+    interval_radius,
     lambda net, x, labels: lk.exact_radius(net, x[0], 0),
     lambda net, x, labels: lk.lipschitz_bound(net),
     lambda net, x, labels: lk.lipschitz_by_layer(net, x),

@@ -145,17 +145,27 @@ class TestEvaluate:
         found = evaluate(trained.model, digits, EPS, images=50, progress=False)
         assert found.attack is found.survives is found.attacked_accuracy is None
 
-    def test_a_hybrid_is_certified_by_its_own_bounds(self, digits):
-        distances = lk.LpDistNet(64, width=8, depth=2, classes=10)
-        net = lk.HybridNet(distances, hidden=6)
+    def test_a_hybrid_is_certified_from_its_features_and_from_the_pixels_on(self, digits):
+        net = lk.HybridNet(lk.LpDistNet(64, width=8, depth=2, classes=10), hidden=6)
         found = evaluate(net, digits, 0.001, FEW, images=50, progress=False)
-        own = lk.certify(net, digits.test_x[:50] / 255, digits.test_y[:50])
-        assert list(found.proofs) == ["own"]
-        assert found.certified_accuracy == own.accuracy(0.001)
+        x, y = digits.test_x[:50] / 255, digits.test_y[:50]
+        assert list(found.proofs) == ["features", "intervals", "either"]
+        assert torch.equal(found.proofs["features"].radius, lk.certify(net, x, y).radius)
+        assert torch.equal(found.proofs["intervals"].radius, lk.interval_radius(net, x, y))
 
-    def test_an_ensemble_is_certified_by_its_margin(self, digits):
-        net = lk.Ensemble([lk.LpDistNet(64, width=8, depth=2, classes=10) for _ in range(2)])
-        assert list(evaluate(net, digits, EPS, images=20, progress=False).proofs) == ["margin"]
+    def test_a_net_whose_forward_is_unknown_has_its_margin_alone(self, digits):
+        class OwnForward(lk.LpDistNet):
+            def forward(self, x):
+                return super().forward(x)
+
+        net = OwnForward(64, width=8, depth=2, classes=10)
+        with pytest.warns(UserWarning, match="cannot verify"):
+            found = evaluate(net, digits, EPS, images=20, progress=False)
+        assert list(found.proofs) == ["margin"]
+
+    def test_the_spread_is_that_of_so_many_coins(self, found):
+        share = found.certified_accuracy
+        assert found.spread == pytest.approx(math.sqrt(share * (1 - share) / 360))
 
     def test_a_broken_proof_is_an_error(self, trained, digits):
         with pytest.raises(RuntimeError, match=r"test image \d+ misclassified .* Please report it"):

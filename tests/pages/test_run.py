@@ -123,11 +123,10 @@ class TestPages:
         table = results_table(run)
         assert table.columns[-1] == "certified at ε = 0.1"
         raw, averaged, published = table.rows
-        assert raw[1:] == [f"{100 * run.results[name]:.2f} %" for name in ("accuracy", "certified")]
-        assert averaged[1:] == [
-            f"{100 * run.results[name]:.2f} %" for name in ("ema_accuracy", "ema_certified")
-        ]
-        assert published == ["published", "", "33.30 %"]
+        names = ("accuracy", "certified_by_margin", "certified")
+        assert raw[1:] == [f"{100 * run.results[name]:.2f} %" for name in names]
+        assert averaged[1:] == [f"{100 * run.results[f'ema_{name}']:.2f} %" for name in names]
+        assert published == ["published", "", "", "33.30 %"]
         assert all(f"<td>{cell}</td>" in page for row in table.rows for cell in row)
 
     def test_nothing_is_published_of_a_recipe_of_ones_own(self, trained, tmp_path):

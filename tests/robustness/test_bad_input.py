@@ -332,9 +332,7 @@ ARGUMENTS = [
     Case("initial_model", lambda: lk.initial_model("a", digits()), TypeError, "^recipe must be a"),
     Case("initial_model", lambda: lk.initial_model(tiny(), PIXELS), TypeError, "^data must be a D"),
     Case("initial_model", lambda: lk.initial_model(tiny(), digits(), -1), ValueError, "^seed must"),
-    Case(
-        "interval_radius", lambda: lk.interval_radius(conv(), X, LABELS), TypeError, "^model must"
-    ),
+    Case("interval_radius", lambda: lk.interval_radius("net", X, LABELS), TypeError, "^model must"),
     Case(
         "linf_interval", lambda: lk.linf_interval(ROWS, ROWS[:1], WEIGHTS), ValueError, "^upper m"
     ),
