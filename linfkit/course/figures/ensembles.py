@@ -8,7 +8,14 @@ from statistics import mean
 import plotly.graph_objects as go
 
 from linfkit.course.figures.certified import certified_accuracy
-from linfkit.course.figures.template import COLOURS, new_figure
+from linfkit.course.figures.template import (
+    COLOURS,
+    Style,
+    add_bars,
+    add_line,
+    add_points,
+    new_figure,
+)
 from linfkit.course.studies.ensembles import (
     Comparison,
     EnsembleGain,
@@ -52,24 +59,13 @@ def margins_on_the_way(along: MarginsAlong, image: int) -> go.Figure:
     )
     distances = along.distances.tolist()
     for number, member in enumerate(along.members[:, image], start=1):
-        figure.add_scatter(
-            x=distances,
-            y=member.tolist(),
-            name="one member",
-            legendgroup="members",
-            showlegend=number == 1,
-            line=dict(color="#999", width=1),
-            hovertemplate=f"member {number}: %{{y:.3f}}<extra></extra>",
-        )
-    figure.add_scatter(
-        x=distances, y=fused.tolist(), name="mean", line=dict(color=COLOURS[0], width=3)
-    )
-    figure.add_scatter(
-        x=distances,
-        y=[fused[0].item() - 2 * distance for distance in distances],
-        name="lowest it can be",
-        line=dict(color=COLOURS[0], width=1.5, dash="dash"),
-    )
+        grouped = Style(legendgroup="members", showlegend=number == 1)
+        hover = f"member {number}: %{{y:.3f}}<extra></extra>"
+        look = Style(colour="#999", width=1, hovertemplate=hover)
+        add_line(figure, distances, member, "one member", **look, **grouped)
+    add_line(figure, distances, fused, "mean", COLOURS[0], width=3)
+    cone = fused[0] - 2 * along.distances
+    add_line(figure, distances, cone, "lowest it can be", COLOURS[0], "dash", 1.5)
     return figure.add_hline(y=0, line_color="#444", line_width=1)
 
 
@@ -85,14 +81,10 @@ def fusion_against_voting(results: Mapping[str, Robustness], eps: float) -> go.F
     )
     for (name, result), colour in zip(results.items(), COLOURS, strict=False):
         shares = [result.clean, result.attacked, result.certified]
-        figure.add_bar(
-            x=["clean", "under attack", "certified"],
-            y=[0.0 if share is None else share for share in shares],
-            text=["none" if share is None else f"{share:.2f}" for share in shares],
-            textposition="outside",
-            name=name,
-            marker_color=colour,
-        )
+        text = ["none" if share is None else f"{share:.2f}" for share in shares]
+        heights = [share or 0.0 for share in shares]
+        kinds = ["clean", "under attack", "certified"]
+        add_bars(figure, kinds, heights, name, colour, text=text, textposition="outside")
     return figure
 
 
@@ -116,41 +108,20 @@ def voting_margin(row: VotingMargins) -> go.Figure:
         ("above: not refuted", rightly & found & ~refuted, COLOURS[0], "circle", at),
         ("none found", rightly & ~found, COLOURS[0], "triangle-up-open", "not flipped"),
     ]:
-        figure.add_scatter(
-            x=row.half_margins[chosen].tolist(),
-            y=row.flipped_at[chosen].clamp(max=top).tolist(),
-            name=name,
-            mode="markers",
-            marker=dict(color=colour, symbol=symbol, size=7),
-            hovertemplate=f"half margin %{{x:.3f}}, {flipped}<extra></extra>",
-        )
-    return figure.add_scatter(
-        x=[0, 0.5],
-        y=[0, 0.5],
-        name="equal",
-        mode="lines",
-        line=dict(color="#444", width=1, dash="dot"),
-    )
+        places, sizes = row.half_margins[chosen], row.flipped_at[chosen].clamp(max=top)
+        hover = f"half margin %{{x:.3f}}, {flipped}<extra></extra>"
+        add_points(figure, places, sizes, name, colour, 7, symbol, hovertemplate=hover)
+    return add_line(figure, [0, 0.5], [0, 0.5], "equal", "#444", "dot", 1, mode="lines")
 
 
 def ensemble_sizes(gain: EnsembleGain, eps: float) -> go.Figure:
     """Certified accuracy of the mean of the first K nets against K, beside the nets alone."""
     figure = new_figure("ensemble-sizes", dict(eps=eps), xaxis_dtick=1)
     sizes = list(range(1, len(gain.ensembles) + 1))
-    figure.add_scatter(
-        x=sizes,
-        y=[ensemble.accuracy(eps) for ensemble in gain.ensembles],
-        name="mean of the first K",
-        mode="lines+markers",
-        line_color=COLOURS[0],
-    )
-    return figure.add_scatter(
-        x=sizes,
-        y=[member.accuracy(eps) for member in gain.members],
-        name="net K alone",
-        mode="markers",
-        marker=dict(color=COLOURS[1], size=9),
-    )
+    together = [ensemble.accuracy(eps) for ensemble in gain.ensembles]
+    add_line(figure, sizes, together, "mean of the first K", COLOURS[0], mode="lines+markers")
+    alone = [member.accuracy(eps) for member in gain.members]
+    return add_points(figure, sizes, alone, "net K alone", COLOURS[1], 9)
 
 
 def ensemble_accuracy(gain: EnsembleGain, size: int, eps: float) -> go.Figure:
@@ -205,17 +176,13 @@ def _by_kind(figure: go.Figure, x: list[str], compared: Sequence[Comparison]) ->
     """Add a line for each kind, with the spread over repetitions."""
     for (kind, name), colour in zip(KINDS.items(), COLOURS, strict=False):
         turns = [each.certified[kind] for each in compared]
-        figure.add_scatter(
-            x=x,
-            y=[mean(each) for each in turns],
-            error_y=dict(
-                array=[max(each) - mean(each) for each in turns],
-                arrayminus=[mean(each) - min(each) for each in turns],
-                thickness=1,
-            ),
-            name=name,
-            line=dict(color=colour, dash="dash" if kind == "wider" else "solid"),
+        spread = dict(
+            array=[max(each) - mean(each) for each in turns],
+            arrayminus=[mean(each) - min(each) for each in turns],
+            thickness=1,
         )
+        dash = "dash" if kind == "wider" else "solid"
+        add_line(figure, x, [mean(each) for each in turns], name, colour, dash, error_y=spread)
     return figure.update_xaxes(type="category")
 
 
@@ -232,5 +199,5 @@ def joint_gain(compared: Sequence[Comparison], eps: float) -> go.Figure:
     for (kind, name), colour in zip(KINDS.items(), COLOURS, strict=False):
         if kind != "joint":
             gains = [each.gain(kind) for each in compared]
-            figure.add_bar(x=widths, y=gains, name=f"over {name}", marker_color=colour)
+            add_bars(figure, widths, gains, f"over {name}", colour)
     return figure

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from linfkit._util.text import format_eps
-from linfkit.course.figures.template import COLOURS, as_text, new_figure
+from linfkit.course.figures.template import (
+    COLOURS,
+    DECADES,
+    Style,
+    add_line,
+    as_text,
+    new_figure,
+)
 from linfkit.recipes.recipe import Recipe
 
 __all__ = ["accuracy_in_training", "loss_in_training", "schedules_in_training"]
@@ -36,13 +43,8 @@ def accuracy_in_training(recipe: Recipe, history: History) -> go.Figure:
         ("certified, raw", "certified", RAW, "solid"),
         ("certified, averaged", "ema_certified", AVERAGED, "solid"),
     ]:
-        figure.add_scatter(
-            x=epochs,
-            y=[row[column] for row in history],
-            name=name,
-            line=dict(color=colour, dash=dash),
-            hovertemplate="%{y:.1%}",
-        )
+        shares = [row[column] for row in history]
+        add_line(figure, epochs, shares, name, colour, dash, hovertemplate="%{y:.1%}")
     if recipe.published is not None:
         figure.add_hline(
             y=recipe.published / 100,
@@ -68,13 +70,8 @@ def loss_in_training(history: History) -> go.Figure:
         ("zero hinge", "zero_hinge", "y"),
         ("starved", "starved", "y"),
     ]:
-        figure.add_scatter(
-            x=epochs,
-            y=[row[column] for row in history],
-            name=name,
-            yaxis=axis,
-            hovertemplate="%{y:.3g}",
-        )
+        values = [row[column] for row in history]
+        add_line(figure, epochs, values, name, yaxis=axis, hovertemplate="%{y:.3g}")
     return figure
 
 
@@ -84,22 +81,16 @@ def schedules_in_training(history: History) -> go.Figure:
         "schedules-in-training",
         height=520,
         xaxis=dict(anchor="y"),
-        yaxis=dict(
-            domain=[0, 0.45], type="log", exponentformat="power", dtick=1, title_standoff=12
-        ),
+        yaxis=dict(domain=[0, 0.45], title_standoff=12, **DECADES),
         yaxis2=dict(domain=[0.55, 1], title_text="p", type="log", dtick=1),
     )
+    epochs = [row["epoch"] for row in history]
     for name, column, axis in [
         ("p", "p", "y2"),
         ("learning rate", "learning_rate", "y"),
         ("λ", "lam", "y"),
     ]:
-        figure.add_scatter(
-            x=[row["epoch"] for row in history],
-            y=[row[column] for row in history],
-            name=name,
-            yaxis=axis,
-            text=[as_text(row[column]) for row in history],
-            hovertemplate="%{text}",
-        )
+        values = [row[column] for row in history]
+        texts = Style(text=[as_text(value) for value in values], hovertemplate="%{text}")
+        add_line(figure, epochs, values, name, yaxis=axis, **texts)
     return figure
