@@ -151,8 +151,13 @@ class Explorer(ipywidgets.VBox):
                 name: slider.options[place][1]
                 for (name, slider), place in zip(self.sliders.items(), position, strict=True)
             }
-            self._drawings[position] = Drawing.of(self._draw(**values))
-            _require_same_traces(next(iter(self._drawings.values())), self._drawings[position])
+            self._drawings[position] = drawing = Drawing.of(self._draw(**values))
+            first = next(iter(self._drawings.values()))
+            if drawing.kinds != first.kinds:
+                raise ValueError(
+                    f"draw must give the same traces wherever the sliders are; "
+                    f"got {drawing.kinds} and {first.kinds}"
+                )
         return self._drawings[position]
 
     def _moved(self, change: object) -> None:
@@ -224,11 +229,3 @@ def _as_wide_as_there_is_room(drawn: go.Figure) -> go.Figure:
     figure.layout.template.layout.width = None
     figure.layout.autosize = True
     return figure
-
-
-def _require_same_traces(first: Drawing, drawing: Drawing) -> None:
-    if drawing.kinds != first.kinds:
-        raise ValueError(
-            f"draw must give the same traces wherever the sliders are; "
-            f"got {drawing.kinds} and {first.kinds}"
-        )
