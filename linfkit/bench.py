@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from importlib.util import find_spec
 from statistics import median
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 from tqdm.auto import tqdm
 
-from linfkit._util import environment
+from linfkit._util.environment import Surroundings, now
 from linfkit.functional import linf_interval, lp_dist
 from linfkit.kernels import reference
 
@@ -127,15 +127,12 @@ class Row(BaseModel):
         return self.case.pairs / timing.seconds
 
 
-class Results(BaseModel):
+class Results(Surroundings):
     """Rows of a benchmark, and the machine that they were measured on.
 
     Attributes:
         device: `cpu` or `cuda`.
         threads: of PyTorch and of linfkit.
-        versions: of linfkit, Python and what else decides a result.
-        platform: operating system and kind of processor.
-        machine: the processor's name, its cores, the GPU if any.
         started: when the benchmark began.
         rows: one for each case.
         notes: contenders that were left out, and why.
@@ -143,12 +140,9 @@ class Results(BaseModel):
 
     device: str
     threads: int = Field(default_factory=torch.get_num_threads)
-    versions: dict[str, str] = Field(default_factory=environment.versions)
-    platform: str = Field(default_factory=environment.operating_system)
-    machine: dict[str, str | int] = Field(default_factory=environment.hardware)
-    started: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
-    rows: list[Row] = []
-    notes: list[str] = []
+    started: datetime = Field(default_factory=now)
+    rows: list[Row] = Field(default=[])
+    notes: list[str] = Field(default=[])
 
     @property
     def processor(self) -> str:
