@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 from tqdm.auto import tqdm
 
+from linfkit._util.devices import usable_device
 from linfkit._util.environment import Surroundings, now
 from linfkit.functional import linf_interval, lp_dist
 from linfkit.kernels import reference
@@ -171,10 +172,7 @@ def run(
         ValueError: there is no such device.
         FloatingPointError: a contender does not compute what the reference computes.
     """
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda'; got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be one that PyTorch finds here, as it does 'cpu'; got 'cuda'")
+    device = usable_device(device).type
     # GNU's C library keeps freed blocks no larger than the largest that it has seen freed, up to
     # 32 MiB: with this one, no contender's time depends on what ran before it.
     torch.empty(31 * 2**20, dtype=torch.uint8)

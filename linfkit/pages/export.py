@@ -94,7 +94,8 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
         )
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
-    texts["style.css"] = part("style.css") + _code_colours()
+    colours_of_code = HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    texts["style.css"] = f"{part('style.css')}\n{colours_of_code}\n"
     texts["figures.js"] = part("figures.js")
     texts["plotly.min.js"] = get_plotlyjs()
     for name, text in texts.items():
@@ -113,13 +114,10 @@ def _body(page: Page) -> Markup:
             except ValueError as error:
                 raise ValueError(f"{page.name}: {error}") from None
         elif cell.cell_type == "code":
-            parts.append(_highlighted(cell.source))
+            if cell.source:
+                parts.append(Highlight2HTML(pygments_lexer="ipython3")(cell.source))
             parts += [_output(output, number) for output in cell.outputs]
     return Markup("\n".join(parts))
-
-
-def _highlighted(source: str) -> str:
-    return Highlight2HTML(pygments_lexer="ipython3")(source) if source else ""
 
 
 def _output(output: NotebookNode, number: count[int]) -> str:
@@ -137,10 +135,6 @@ def _paragraph(text: str, opening: str) -> Markup:
     """The paragraph that begins with those words in bold, without them."""
     found = re.search(rf"^\*\*{re.escape(opening)}\*\*(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     return Markup(prose_html(found[1].strip())) if found else Markup("")
-
-
-def _code_colours() -> str:
-    return "\n" + HtmlFormatter(style="friendly").get_style_defs(".highlight") + "\n"
 
 
 def _copy_pictures(texts: Iterable[str], notebooks: Path, site: Path) -> None:
