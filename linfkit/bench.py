@@ -14,7 +14,6 @@ from datetime import datetime
 from functools import partial
 from importlib.util import find_spec
 from statistics import median
-from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, Field
@@ -36,6 +35,8 @@ TURN = 0.02  # seconds of a turn, at least, so that the clock and what ran befor
 
 Outputs = tuple[Tensor, ...]  # out, or lower and upper, or out and the gradients in x and w
 Distance = Callable[[Tensor, Tensor], Tensor]
+#: x or the boxes' lower corners, their upper corners, w, and ∂/∂out.
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Case(BaseModel, frozen=True, ser_json_inf_nan="strings"):
@@ -223,15 +224,6 @@ def in_turn(
     return turns
 
 
-class Inputs(NamedTuple):
-    """Tensors of a case: x or the boxes' lower corners, their upper corners, w, and ∂/∂out."""
-
-    x: Tensor
-    upper: Tensor
-    w: Tensor
-    grad: Tensor
-
-
 def make_inputs(case: Case, device: str = "cpu") -> Inputs:
     """Normal numbers, the same on every machine.
 
@@ -245,7 +237,7 @@ def make_inputs(case: Case, device: str = "cpu") -> Inputs:
 
     x = normal(case.batch, case.in_features)
     w = normal(case.out_features, case.in_features)
-    return Inputs(x, x + DEVIATION / 10, w, normal(case.batch, case.out_features))
+    return x, x + DEVIATION / 10, w, normal(case.batch, case.out_features)
 
 
 def contenders(case: Case, inputs: Inputs) -> dict[str, Callable[[], Outputs]]:

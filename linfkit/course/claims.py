@@ -135,7 +135,10 @@ class Claims:
         if on is not None and self.dataset is None:
             raise ValueError(f"dataset must be given to Claims, since {id} is claimed on some only")
 
-        measured = _one_number(value)
+        try:
+            measured = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"value must be one number; got {type(value).__name__}") from None
         needed = " and ".join(f"{sign} {bound:.10g}" for sign, bound in needs)
         holds: bool | None = math.isfinite(measured) and all(
             _COMPARISONS[sign](measured, bound) for sign, bound in needs
@@ -163,7 +166,9 @@ class Claims:
             f"{claim.id}: {claim.text}: {claim.shown_value} ({claim.needed}): {claim.verdict}"
             for claim in self._claims.values()
         )
-        if not _in_a_notebook():
+        # Only a running IPython shell can show a table, and importing it costs half a second.
+        ipython = sys.modules.get("IPython")
+        if ipython is None or ipython.get_ipython() is None:
             say(lines)
             return
         from IPython.display import display
@@ -186,16 +191,3 @@ class Claims:
             for claim in self._claims.values()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _one_number(value: SupportsFloat) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"value must be one number; got {type(value).__name__}") from None
-
-
-def _in_a_notebook() -> bool:
-    # Only a running IPython shell can show a table, and importing it costs half a second.
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and ipython.get_ipython() is not None

@@ -82,7 +82,11 @@ class Explorer(ipywidgets.VBox):
             for name, choices in values.items()
         }
         self._shown = self._drawing(self._position)
-        self.figure = go.FigureWidget(_as_wide_as_there_is_room(self._shown.figure))
+        # plotly fits a figure into its place only where neither it nor its template has a width
+        as_wide_as_there_is_room = dict(width=None, template_layout_width=None, autosize=True)
+        self.figure = go.FigureWidget(
+            go.Figure(self._shown.figure).update_layout(as_wide_as_there_is_room)
+        )
         self.figure._config = {"responsive": True}  # and follows when the room changes
         self._status = ipywidgets.HTML()
         self._description = ipywidgets.HTML(self._shown.described)
@@ -220,12 +224,3 @@ def _update(shown: go.Figure, before: Drawing, after: Drawing) -> None:
 
 def _label(value: object) -> str:
     return as_text(value) if isinstance(value, int | float) else str(value)
-
-
-def _as_wide_as_there_is_room(drawn: go.Figure) -> go.Figure:
-    # plotly fits a figure into its place only where neither it nor its template has a width
-    figure = go.Figure(drawn)
-    figure.layout.width = None
-    figure.layout.template.layout.width = None
-    figure.layout.autosize = True
-    return figure

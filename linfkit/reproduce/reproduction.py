@@ -84,8 +84,12 @@ def reproduce(
         say(f"kept, since nothing they depend on has changed: {names}")
     if _is_written(results, out, sweep):
         return results
-    if scheduler is None:
-        _require_gpu(rows)
+    wanting = [name for name, row in rows.items() if row.gpu]
+    if wanting and scheduler is None and not torch.cuda.is_available():
+        raise ValueError(
+            f"{', '.join(wanting)} would take days without a GPU, and there is none here; choose "
+            "another --profile, or a --scheduler whose workers have one"
+        )
     with folder_lock(out, wait=False, otherwise=IN_USE):
         _carry_out(tasks, results, out, workers, scheduler)
         if sweep:
@@ -216,15 +220,6 @@ def _plan(
         names = ", ".join(sweep)
         raise ValueError(f"sweep must name parameters of one notebook; none has all of {names}")
     return tasks
-
-
-def _require_gpu(rows: Mapping[str, Row]) -> None:
-    wanting = [name for name, row in rows.items() if row.gpu]
-    if wanting and not torch.cuda.is_available():
-        raise ValueError(
-            f"{', '.join(wanting)} would take days without a GPU, and there is none here; choose "
-            "another --profile, or a --scheduler whose workers have one"
-        )
 
 
 def _write_files(executed: Executed, out: Path, pictures: PictureWriter) -> NotebookResult:

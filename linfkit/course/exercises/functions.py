@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -93,13 +94,10 @@ def attained(answer: Any) -> str | None:
 
 def exponent(answer: Callable[..., Any]) -> str | None:
     """Ask for a function (inputs, wanted): the p at which the bound of a net is `wanted`."""
-    generator = torch.Generator().manual_seed(0)
+    generator = Random(0)
     for _ in range(5):
-        pixels, width, depth = (
-            int(torch.randint(low, high, (), generator=generator))
-            for low, high in [(10, 60), (10, 60), (2, 5)]
-        )
-        wanted = 1 + torch.rand((), generator=generator).item() / 2
+        pixels, width = generator.choices(range(10, 60), k=2)
+        depth, wanted = generator.randint(2, 4), generator.uniform(1, 1.5)
         inputs = [pixels, *[width] * (depth - 1)]
         p = one_number(answer(inputs, wanted))
         if p < 1:
@@ -164,19 +162,16 @@ def starved(answer: Callable[..., Any]) -> str | None:
     given = torch.as_tensor(answer(now, later, theta, eps))
     if given.shape != now.shape or given.dtype != torch.bool:
         raise ValueError("for tensors of margins, a tensor of as many bools is wanted")
-    satisfied = now >= theta
+    done = now >= theta
     for found, hint in (
-        (satisfied & (later <= 2 * eps), None),
-        (satisfied & (later <= eps), "a margin of m certifies a radius of m/2, not of m"),
-        (satisfied & (later < theta), "whether it is certified is asked at ε, not at ε_train"),
-        (
-            satisfied,
-            "some of yours are certified: those have learnt enough, and are not starved",
-        ),
+        (done & (later <= 2 * eps), None),
+        (done & (later <= eps), "a margin of m certifies a radius of m/2, not of m"),
+        (done & (later < theta), "whether it is certified is asked at ε, not at ε_train"),
+        (done, "some of yours are certified: those have learnt enough, and are not starved"),
     ):
         if given.equal(found):
             return hint
-    if (given & ~satisfied).any():
+    if (given & ~done).any():
         return "some of yours still have a hinge above zero: they learn"
     return "you leave out some whose hinge is zero and that are not certified, or take others in"
 
