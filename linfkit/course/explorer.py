@@ -19,15 +19,9 @@ from linfkit.course.static_sliders import Drawing, changed_properties, plain_sti
 _PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
 #: how arguments are written in the notebooks
-_NOTATION = {
-    "eps": "ε",
-    "eps_train": "ε_train",
-    "theta": "θ",
-    "lam": "λ",
-    "kappa": "κ",
-    "decay": "β",
-    "members": "K",
-}
+_NOTATION = dict(
+    eps="ε", eps_train="ε_train", theta="θ", lam="λ", kappa="κ", decay="β", members="K"
+)
 
 _PAUSE = 0.012  # seconds in which further moves of a slider are waited for
 _SLOW = 0.3  # seconds after which the reader is told that something is being drawn

@@ -203,13 +203,9 @@ def _with_sliders(layout: dict[str, Any], labels: Mapping[str, list[str]]) -> di
     sliders = [
         dict(
             name=name,
-            active=0,
             currentvalue=dict(prefix=f"{name} = "),
             pad=dict(t=0, b=0),
-            x=0,
-            len=1,
             y=-(margin["b"] + _GAP + which * _ROOM) * pixel,
-            yanchor="top",
             steps=[
                 dict(
                     label=label,

@@ -212,10 +212,7 @@ def radius_of_mean(answer: Callable[..., Any]) -> str | None:
     one_alone = "one member alone decides there: the ensemble has logits of its own"
     for found, hint in (
         (right, None),
-        (
-            2 * right,
-            "that is the margin: how much of it can a perturbation of size r take away?",
-        ),
+        (2 * right, "that is the margin: how much of it can a perturbation of size r take away?"),
         (
             alone.mean(dim=0),
             "that is the mean of the members' radii: true, but it proves less than can be proved, "
