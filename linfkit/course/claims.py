@@ -139,22 +139,17 @@ class Claims:
             measured = float(value)
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(f"value must be one number; got {type(value).__name__}") from None
+        finite = math.isfinite(measured)
         needed = " and ".join(f"{sign} {bound:.10g}" for sign, bound in needs)
-        holds: bool | None = math.isfinite(measured) and all(
+        holds: bool | None = finite and all(
             _COMPARISONS[sign](measured, bound) for sign, bound in needs
         )
         if on is not None and self.dataset not in on:
             needed += f" on {', '.join(on)}"
-            holds = None if math.isfinite(measured) else False
-        self._claims[id] = claim = Claim(
-            id=id,
-            notebook=self.notebook,
-            text=text,
-            value=measured if math.isfinite(measured) else None,
-            needed=needed,
-            holds=holds,
-        )
-        return claim.holds
+            holds = None if finite else False
+        shown = measured if finite else None
+        self._claims[id] = Claim(id, self.notebook, text, shown, needed, holds)
+        return holds
 
     def verdicts(self) -> None:
         """Prints each claim's name and verdict and nothing that differs between processors."""

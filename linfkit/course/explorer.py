@@ -69,7 +69,6 @@ class Explorer(ipywidgets.VBox):
             name: ipywidgets.SelectionSlider(
                 options=[(_label(value), value) for value in choices],
                 description=written[name],
-                continuous_update=True,
                 style=dict(description_width=f"{max(6, widest + 1)}ch"),
                 layout=ipywidgets.Layout(width="480px", max_width="96%"),
             )
@@ -165,34 +164,24 @@ class Explorer(ipywidgets.VBox):
             self._redraw()
             return
         if self._waiting is None:
-            self._waiting = loop.call_later(_PAUSE, self._redraw_and_tell)
-
-    def _redraw_and_tell(self) -> None:
-        with self._told():
-            self._redraw()
+            self._waiting = loop.call_later(_PAUSE, self._told()(self._redraw))
 
     def _redraw(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-        with self._busy():
+        # what takes long is told from a thread, for the kernel is busy drawing
+        slow = threading.Timer(_SLOW, self._tell, ["⏳ drawing …"])
+        slow.start()
+        try:
             drawing = self._drawing(self._position)
             with self.figure.batch_update():
                 _update(self.figure, self._shown, drawing)
             self._description.value = drawing.described
             self._shown = drawing
-
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Say that something is being drawn, if that takes long, and no more when it is done."""
-        # From a thread, for the kernel is busy drawing.
-        timer = threading.Timer(_SLOW, self._tell, ["⏳ drawing …"])
-        timer.start()
-        try:
-            yield
         finally:
-            timer.cancel()
-            timer.join()
+            slow.cancel()
+            slow.join()
             self._tell("")
 
     @contextmanager

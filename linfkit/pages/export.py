@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,9 +19,8 @@ from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
 from linfkit._util.files import expand_user
-from linfkit.pages.drawing import figure_html
 from linfkit.pages.prose import prose_html
-from linfkit.pages.templates import part, render
+from linfkit.pages.templates import figure_html, part, render
 from linfkit.reproduce.outputs import PLOTLY_MIME
 from linfkit.reproduce.parameters import read_notebook
 from linfkit.reproduce.publish_notebooks import is_current
@@ -100,7 +98,9 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
     texts["plotly.min.js"] = get_plotlyjs()
     for name, text in texts.items():
         (site / name).write_text(text, "utf-8")
-    _copy_pictures(texts.values(), notebooks, site)
+    for name in set(re.findall(r'src="figures/([^"/]+\.png)"', "".join(texts.values()))):
+        (site / "figures").mkdir(exist_ok=True)
+        shutil.copyfile(notebooks.parent / "figures" / name, site / "figures" / name)
     return [site / name for name in texts if name.endswith(".html")]
 
 
@@ -135,10 +135,3 @@ def _paragraph(text: str, opening: str) -> Markup:
     """The paragraph that begins with those words in bold, without them."""
     found = re.search(rf"^\*\*{re.escape(opening)}\*\*(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     return Markup(prose_html(found[1].strip())) if found else Markup("")
-
-
-def _copy_pictures(texts: Iterable[str], notebooks: Path, site: Path) -> None:
-    for text in texts:
-        for name in set(re.findall(r'src="figures/([^"/]+\.png)"', text)):
-            (site / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(notebooks.parent / "figures" / name, site / "figures" / name)

@@ -78,7 +78,10 @@ def reproduce(
     data = {name: data_hash(name) for name in {row.dataset for row in rows.values()} if name}
     parameters, sweep = as_python(parameters or {}), as_python(sweep or {})
     tasks = _plan(rows, folder, parameters, sweep, data)
-    results = _kept(tasks, profile.name, out, force)
+    results = Results(profile=profile.name, planned=[task.name for task in tasks])
+    for task in [] if force else tasks:
+        if finished := NotebookResult.finished(out, task):
+            results.add(finished)
     if results.notebooks:
         names = ", ".join(result.name for result in results.notebooks)
         say(f"kept, since nothing they depend on has changed: {names}")
@@ -125,15 +128,6 @@ def _carry_out(
             bar.update()
             if result.status != "ok":
                 say(f"{task.name}: {result.status}: {result.error}")
-
-
-def _kept(tasks: Sequence[Task], profile: str, out: Path, force: bool) -> Results:
-    """Results of the tasks that earlier runs into a folder have finished; none by force."""
-    results = Results(profile=profile, planned=[task.name for task in tasks])
-    for task in [] if force else tasks:
-        if result := NotebookResult.finished(out, task):
-            results.add(result)
-    return results
 
 
 def _is_written(results: Results, out: Path, sweep: Mapping[str, Sequence[Any]] | None) -> bool:

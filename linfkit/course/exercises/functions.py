@@ -6,7 +6,7 @@ Each is asked by its docstring, and gives a hint for a wrong answer, None for th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -119,10 +119,9 @@ def exponent(answer: Callable[..., Any]) -> str | None:
 
 def pull(answer: Any) -> str | None:
     """Ask which of three losses pull at a sample of negative margin."""
-    try:
-        given = {answer} if isinstance(answer, str) else set(answer)
-    except TypeError:
-        raise TypeError('a set of names is wanted, such as {"hinge"}') from None
+    if not isinstance(answer, Iterable):
+        raise TypeError('a set of names is wanted, such as {"hinge"}')
+    given = {answer} if isinstance(answer, str) else set(answer)
     if not given <= {"hinge", "clipped hinge", "cross-entropy"}:
         raise ValueError("the names are hinge, clipped hinge, cross-entropy")
     if "clipped hinge" in given:
