@@ -10,11 +10,10 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from importlib.util import find_spec
 from statistics import median
-from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, Field
@@ -22,7 +21,8 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 from tqdm.auto import tqdm
 
-from linfkit._util import environment
+from linfkit._util.devices import usable_device
+from linfkit._util.environment import Surroundings, now
 from linfkit.functional import linf_interval, lp_dist
 from linfkit.kernels import reference
 
@@ -35,6 +35,8 @@ TURN = 0.02  # seconds of a turn, at least, so that the clock and what ran befor
 
 Outputs = tuple[Tensor, ...]  # out, or lower and upper, or out and the gradients in x and w
 Distance = Callable[[Tensor, Tensor], Tensor]
+#: x or the boxes' lower corners, their upper corners, w, and ∂/∂out.
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Case(BaseModel, frozen=True, ser_json_inf_nan="strings"):
@@ -127,15 +129,12 @@ class Row(BaseModel):
         return self.case.pairs / timing.seconds
 
 
-class Results(BaseModel):
+class Results(Surroundings):
     """Rows of a benchmark, and the machine that they were measured on.
 
     Attributes:
         device: `cpu` or `cuda`.
         threads: of PyTorch and of linfkit.
-        versions: of linfkit, Python and what else decides a result.
-        platform: operating system and kind of processor.
-        machine: the processor's name, its cores, the GPU if any.
         started: when the benchmark began.
         rows: one for each case.
         notes: contenders that were left out, and why.
@@ -143,12 +142,9 @@ class Results(BaseModel):
 
     device: str
     threads: int = Field(default_factory=torch.get_num_threads)
-    versions: dict[str, str] = Field(default_factory=environment.versions)
-    platform: str = Field(default_factory=environment.operating_system)
-    machine: dict[str, str | int] = Field(default_factory=environment.hardware)
-    started: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
-    rows: list[Row] = []
-    notes: list[str] = []
+    started: datetime = Field(default_factory=now)
+    rows: list[Row] = Field(default=[])
+    notes: list[str] = Field(default=[])
 
     @property
     def processor(self) -> str:
@@ -177,10 +173,7 @@ def run(
         ValueError: there is no such device.
         FloatingPointError: a contender does not compute what the reference computes.
     """
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device must be 'cpu' or 'cuda'; got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be one that PyTorch finds here, as it does 'cpu'; got 'cuda'")
+    device = usable_device(device).type
     # GNU's C library keeps freed blocks no larger than the largest that it has seen freed, up to
     # 32 MiB: with this one, no contender's time depends on what ran before it.
     torch.empty(31 * 2**20, dtype=torch.uint8)
@@ -231,15 +224,6 @@ def in_turn(
     return turns
 
 
-class Inputs(NamedTuple):
-    """Tensors of a case: x or the boxes' lower corners, their upper corners, w, and ∂/∂out."""
-
-    x: Tensor
-    upper: Tensor
-    w: Tensor
-    grad: Tensor
-
-
 def make_inputs(case: Case, device: str = "cpu") -> Inputs:
     """Normal numbers, the same on every machine.
 
@@ -253,7 +237,7 @@ def make_inputs(case: Case, device: str = "cpu") -> Inputs:
 
     x = normal(case.batch, case.in_features)
     w = normal(case.out_features, case.in_features)
-    return Inputs(x, x + DEVIATION / 10, w, normal(case.batch, case.out_features))
+    return x, x + DEVIATION / 10, w, normal(case.batch, case.out_features)
 
 
 def contenders(case: Case, inputs: Inputs) -> dict[str, Callable[[], Outputs]]:

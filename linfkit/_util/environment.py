@@ -7,9 +7,12 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+
+from pydantic import BaseModel, Field
 
 from linfkit import __version__
 
@@ -69,6 +72,25 @@ def source_hash(*parts: str) -> str:
         digest.update(source.relative_to(package).as_posix().encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+class Surroundings(BaseModel):
+    """Record of what a result was found with: the software and the machine.
+
+    Attributes:
+        versions: of linfkit, Python and what else decides a result.
+        platform: operating system and kind of processor.
+        machine: the processor's name, its cores, the GPU if any.
+    """
+
+    versions: dict[str, str] = Field(default_factory=versions)
+    platform: str = Field(default_factory=operating_system)
+    machine: dict[str, str | int] = Field(default_factory=hardware)
+
+
+def now() -> datetime:
+    """The time, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _installed(package: str) -> str:

@@ -87,12 +87,9 @@ def folder_lock(folder: Path, wait: bool, otherwise: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
     try:
-        lock.acquire()
+        lock = FileLock(folder / ".lock").acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise BlockingIOError(f"{folder} {otherwise}") from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()

@@ -4,27 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from fractions import Fraction
-
-
-def parse_eps(text: str) -> float:
-    """The number that a fraction or a decimal stands for.
-
-    Raises:
-        ValueError: the text is neither, or its number is not in [0, 1].
-
-    >>> parse_eps("8/255") == 8 / 255, parse_eps("0.1")
-    (True, 0.1)
-    """
-    try:
-        eps = float(Fraction(text))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        eps = float("nan")
-    if not 0 <= eps <= 1:
-        raise ValueError(
-            f'eps must be a number of pixels from 0 to 1, like 0.1 or "8/255"; got {text!r}'
-        )
-    return eps
 
 
 def format_eps(eps: float) -> str:

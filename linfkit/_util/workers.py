@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import spawn
 from tempfile import TemporaryDirectory
@@ -153,10 +153,8 @@ def local_cluster(workers: int) -> Iterator[Client]:
             number: {"cls": Nanny, "options": alike | {"env": _gpu_of(number)}}
             for number in range(workers)
         }
-        # what a worker's libraries read as they are imported is there before it starts, from here
         with (
-            _environment(_share_of_cores(workers)),
-            _without_the_program(),
+            _starting_workers(workers),
             SpecCluster(
                 workers=nannies,
                 scheduler={"cls": Scheduler, "options": here},
@@ -224,27 +222,16 @@ def _execute_and_report(execute: Callable[[T, ProgressCallback], R], task: T, to
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Within the block, this process and those that it starts have these variables."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _starting_workers(workers: int) -> Iterator[None]:
+    """Within the block, processes that are started keep to their part of the cores.
 
-
-@contextmanager
-def _without_the_program() -> Iterator[None]:
-    """Within the block, processes that are started do not import the program that starts them.
-
-    Tasks are linfkit's, or pickled whole, so that workers need nothing of it; and each would run a
-    script to the very call that starts them, where that is not under ``if __name__ == "__main__"``.
+    Nor do they import the program that starts them: tasks are linfkit's, or pickled whole, so that
+    workers need nothing of it; and each would run a script to the very call that starts them, where
+    that is not under ``if __name__ == "__main__"``.
     """
+    before = {name: os.environ[name] for name in THREADS if name in os.environ}
+    # libraries read these as they are imported, so that they have to be there before a worker is
+    os.environ.update(dict.fromkeys(THREADS, str(max(1, torch.get_num_threads() // workers))))
     spawn.get_preparation_data = lambda name: {
         key: value for key, value in _prepared(name).items() if not key.startswith("init_main")
     }
@@ -252,12 +239,9 @@ def _without_the_program() -> Iterator[None]:
         yield
     finally:
         spawn.get_preparation_data = _prepared
-
-
-def _share_of_cores(workers: int) -> dict[str, str]:
-    """The environment of a worker that keeps to its part of the cores."""
-    threads = max(1, torch.get_num_threads() // workers)
-    return dict.fromkeys(THREADS, str(threads))
+        for name in THREADS:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _gpu_of(number: int) -> dict[str, str]:

@@ -42,10 +42,7 @@ class _PapermillStyle(TyperCommand):
 
 
 app = typer.Typer(
-    cls=_PlainErrors,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    cls=_PlainErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
 

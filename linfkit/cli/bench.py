@@ -11,8 +11,6 @@ from rich.table import Table
 from linfkit.cli.common import JsonFile, Picture, check_picture, hand_over, interruptible
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from linfkit.bench import Results
 
 EXPLANATION = (
@@ -35,17 +33,12 @@ def bench(
     """Measure the distance operators beside torch.cdist and the broadcast formula."""
     from linfkit import bench
 
-    def draw() -> Figure:
-        from linfkit.course.figures import pairs_per_second
-
-        return pairs_per_second(results)
-
     check_picture(figure)
     with interruptible("nothing was written"):
         results = bench.run(device, quick)
     explanation = "\n".join([EXPLANATION, *results.notes])
     shown = (heading(results), timings_table(results), explanation)
-    hand_over(results, json, draw, figure, shown)
+    hand_over(results, json, figure, lambda figures: figures.pairs_per_second(results), shown)
 
 
 def heading(results: Results) -> str:

@@ -9,12 +9,11 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from linfkit._util.text import format_eps, parse_eps
+from linfkit._util.literals import parse_value
+from linfkit._util.text import format_eps
 from linfkit.cli.common import JsonFile, Picture, check_picture, hand_over, interruptible
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from linfkit.cli.record import Record
 
 
@@ -48,19 +47,15 @@ def certify(
 ) -> None:
     """Certify a trained net on its data's test images, as the papers' tables do."""
     from linfkit import PGD, evaluate, load_dataset
+    from linfkit._util.checks import check_eps
     from linfkit._util.devices import usable_device
     from linfkit.cli.record import Record
     from linfkit.training.saved import SavedNet
 
-    def draw() -> Figure:
-        from linfkit.course.figures import accuracy_against_eps
-
-        return accuracy_against_eps(found)
-
     check_picture(figure)
     where = usable_device(device)
     trained = SavedNet.read(checkpoint)
-    size = trained.eps if eps is None else parse_eps(eps)
+    size = trained.eps if eps is None else check_eps(parse_value(eps))
     data = trained.load_data() if dataset is None else load_dataset(dataset)
     with interruptible("nothing was written"):
         found = evaluate(
@@ -72,7 +67,7 @@ def certify(
         )
     record = Record.of(trained, data, found)
     shown = (heading(record), accuracies_table(record), explanation(record))
-    hand_over(record, json, draw, figure, shown)
+    hand_over(record, json, figure, lambda figures: figures.accuracy_against_eps(found), shown)
 
 
 def heading(record: Record) -> str:

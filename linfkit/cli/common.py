@@ -72,11 +72,19 @@ def check_picture(figure: Path | None) -> None:
 def hand_over(
     record: BaseModel,
     json: Path | None,
-    draw: Callable[[], Figure],
     figure: Path | None,
+    draw: Callable[[Any], Figure],
     shown: Iterable[str | Table],
 ) -> None:
-    """Write a record to the files asked for, then print it, even where a file fails."""
+    """Write a record to the files asked for, then print it, even where a file fails.
+
+    Args:
+        record: for the JSON file.
+        json: the file, if any.
+        figure: file for a page or a picture, as its name says, if any.
+        draw: gives the figure, from `linfkit.course.figures`, which take long to import.
+        shown: lines and tables to print.
+    """
     from rich.console import Console
 
     from linfkit._util.files import write_atomically
@@ -85,18 +93,17 @@ def hand_over(
         if json:
             write_atomically(json, record.model_dump_json(indent=2).encode())
         if figure:
-            _write_figure(draw().to_dict(), figure)
+            from linfkit.course import figures
+            from linfkit.reproduce.pictures import PictureWriter, write_page
+
+            drawn = draw(figures).to_dict()
+            if figure.suffix == ".html":
+                write_page(drawn, figure)
+            else:
+                with PictureWriter(
+                    on_error=lambda reason: typer.echo(reason, err=True)
+                ) as pictures:
+                    pictures.write(drawn, figure)
     finally:
         for part in shown:
             Console().print(part, markup=not isinstance(part, str))
-
-
-def _write_figure(figure: dict[str, Any], path: Path) -> None:
-    """Write a page or a picture, as the file's name says."""
-    from linfkit.reproduce.pictures import PictureWriter, write_page
-
-    if path.suffix == ".html":
-        write_page(figure, path)
-        return
-    with PictureWriter(on_error=lambda reason: typer.echo(reason, err=True)) as pictures:
-        pictures.write(figure, path)

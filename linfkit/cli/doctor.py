@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from linfkit._util import environment
 from linfkit._util.files import cache_folder, data_folder
 
 
@@ -23,6 +22,11 @@ def findings() -> dict[str, str]:
     """
     import torch
 
+    from linfkit._util import environment
+    from linfkit.data.standard_files import STANDARD_FILES
+
+    folder = data_folder() or cache_folder() / "data"
+    found = [name for name, files in STANDARD_FILES.items() if not files.missing(folder)]
     hardware = environment.hardware()
     cores = "one core" if hardware["cores"] == 1 else f"{hardware['cores']} cores"
     return {
@@ -34,7 +38,7 @@ def findings() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "kernels": f"{_kernels()} on the CPU",
         "cache": str(cache_folder()),
-        "data": "digits" + "".join(f", {name}" for name in _found_data()),
+        "data": ", ".join(["digits", *found]),
     }
 
 
@@ -62,10 +66,3 @@ def _kernels() -> str:
     from linfkit.kernels import kernel_for, reference
 
     return "reference" if kernel_for(torch.zeros(1)) is reference else "Numba"
-
-
-def _found_data() -> list[str]:
-    from linfkit.data.standard_files import STANDARD_FILES
-
-    folder = data_folder() or cache_folder() / "data"
-    return [name for name, files in STANDARD_FILES.items() if not files.missing(folder)]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from linfkit._util import environment
+from linfkit._util.environment import Surroundings, now
 from linfkit.certification.evaluation import PGD, Evaluation
 from linfkit.data.dataset import Dataset
 from linfkit.training.saved import DataIdentity, SavedNet
 
 
-class Record(BaseModel, ser_json_inf_nan="strings"):
+class Record(Surroundings, ser_json_inf_nan="strings"):
     """Accuracies of a net, with the net, the data and the machine that they are of.
 
     Attributes:
@@ -29,9 +29,6 @@ class Record(BaseModel, ser_json_inf_nan="strings"):
         certified: certified accuracy, by what proves it; see `Evaluation`.
         spread: standard error of the last of them, from the number of images.
         attack: how the images were attacked; None if they were not.
-        versions: of linfkit, Python and what else decides a result.
-        platform: operating system and kind of processor.
-        machine: the processor's name, its cores, the GPU if any.
         finished: when the evaluation ended.
         seconds: how long it took.
     """
@@ -48,10 +45,7 @@ class Record(BaseModel, ser_json_inf_nan="strings"):
     certified: dict[str, float]
     spread: float
     attack: PGD | None
-    versions: dict[str, str] = Field(default_factory=environment.versions)
-    platform: str = Field(default_factory=environment.operating_system)
-    machine: dict[str, str | int] = Field(default_factory=environment.hardware)
-    finished: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    finished: datetime = Field(default_factory=now)
     seconds: float
 
     @classmethod

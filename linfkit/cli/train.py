@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,17 +101,13 @@ def ensemble(
     with interruptible(f"the same command goes on from {out}"):
         run = fit_ensemble(chosen, out=out, workers=workers, scheduler=scheduler)
     for member in run.runs:
-        found = member.results
-        typer.echo(
-            f"seed {member.seed}: {found['ema_accuracy']:.4g}, "
-            f"{found['ema_certified']:.4g} certified"
-        )
-    found = run.results
-    typer.echo(
-        f"together: {found['ema_accuracy']:.4g}, {found['ema_certified']:.4g} certified "
-        f"at ε = {chosen.eps:.4g}"
-    )
+        typer.echo(f"seed {member.seed}: {_accuracies(member.results)}")
+    typer.echo(f"together: {_accuracies(run.results)} at ε = {chosen.eps:.4g}")
     typer.echo(f"the ensemble and its members are in {out}")
+
+
+def _accuracies(results: Mapping[str, float]) -> str:
+    return f"{results['ema_accuracy']:.4g}, {results['ema_certified']:.4g} certified"
 
 
 def report(

@@ -82,9 +82,6 @@ class Claims:
     def __iter__(self) -> Iterator[Claim]:
         return iter(self._claims.values())
 
-    def __len__(self) -> int:
-        return len(self._claims)
-
     def check(
         self,
         id: str,
@@ -138,23 +135,21 @@ class Claims:
         if on is not None and self.dataset is None:
             raise ValueError(f"dataset must be given to Claims, since {id} is claimed on some only")
 
-        measured = _one_number(value)
+        try:
+            measured = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"value must be one number; got {type(value).__name__}") from None
+        finite = math.isfinite(measured)
         needed = " and ".join(f"{sign} {bound:.10g}" for sign, bound in needs)
-        holds: bool | None = math.isfinite(measured) and all(
+        holds: bool | None = finite and all(
             _COMPARISONS[sign](measured, bound) for sign, bound in needs
         )
         if on is not None and self.dataset not in on:
             needed += f" on {', '.join(on)}"
-            holds = None if math.isfinite(measured) else False
-        self._claims[id] = claim = Claim(
-            id=id,
-            notebook=self.notebook,
-            text=text,
-            value=measured if math.isfinite(measured) else None,
-            needed=needed,
-            holds=holds,
-        )
-        return claim.holds
+            holds = None if finite else False
+        shown = measured if finite else None
+        self._claims[id] = Claim(id, self.notebook, text, shown, needed, holds)
+        return holds
 
     def verdicts(self) -> None:
         """Prints each claim's name and verdict and nothing that differs between processors."""
@@ -166,7 +161,9 @@ class Claims:
             f"{claim.id}: {claim.text}: {claim.shown_value} ({claim.needed}): {claim.verdict}"
             for claim in self._claims.values()
         )
-        if not _in_a_notebook():
+        # Only a running IPython shell can show a table, and importing it costs half a second.
+        ipython = sys.modules.get("IPython")
+        if ipython is None or ipython.get_ipython() is None:
             say(lines)
             return
         from IPython.display import display
@@ -189,16 +186,3 @@ class Claims:
             for claim in self._claims.values()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _one_number(value: SupportsFloat) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"value must be one number; got {type(value).__name__}") from None
-
-
-def _in_a_notebook() -> bool:
-    # Only a running IPython shell can show a table, and importing it costs half a second.
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and ipython.get_ipython() is not None

@@ -19,15 +19,9 @@ from linfkit.course.static_sliders import Drawing, changed_properties, plain_sti
 _PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
 #: how arguments are written in the notebooks
-_NOTATION = {
-    "eps": "ε",
-    "eps_train": "ε_train",
-    "theta": "θ",
-    "lam": "λ",
-    "kappa": "κ",
-    "decay": "β",
-    "members": "K",
-}
+_NOTATION = dict(
+    eps="ε", eps_train="ε_train", theta="θ", lam="λ", kappa="κ", decay="β", members="K"
+)
 
 _PAUSE = 0.012  # seconds in which further moves of a slider are waited for
 _SLOW = 0.3  # seconds after which the reader is told that something is being drawn
@@ -75,14 +69,17 @@ class Explorer(ipywidgets.VBox):
             name: ipywidgets.SelectionSlider(
                 options=[(_label(value), value) for value in choices],
                 description=written[name],
-                continuous_update=True,
                 style=dict(description_width=f"{max(6, widest + 1)}ch"),
                 layout=ipywidgets.Layout(width="480px", max_width="96%"),
             )
             for name, choices in values.items()
         }
         self._shown = self._drawing(self._position)
-        self.figure = go.FigureWidget(_as_wide_as_there_is_room(self._shown.figure))
+        # plotly fits a figure into its place only where neither it nor its template has a width
+        as_wide_as_there_is_room = dict(width=None, template_layout_width=None, autosize=True)
+        self.figure = go.FigureWidget(
+            go.Figure(self._shown.figure).update_layout(as_wide_as_there_is_room)
+        )
         self.figure._config = {"responsive": True}  # and follows when the room changes
         self._status = ipywidgets.HTML()
         self._description = ipywidgets.HTML(self._shown.described)
@@ -151,8 +148,13 @@ class Explorer(ipywidgets.VBox):
                 name: slider.options[place][1]
                 for (name, slider), place in zip(self.sliders.items(), position, strict=True)
             }
-            self._drawings[position] = Drawing.of(self._draw(**values))
-            _require_same_traces(next(iter(self._drawings.values())), self._drawings[position])
+            self._drawings[position] = drawing = Drawing.of(self._draw(**values))
+            first = next(iter(self._drawings.values()))
+            if drawing.kinds != first.kinds:
+                raise ValueError(
+                    f"draw must give the same traces wherever the sliders are; "
+                    f"got {drawing.kinds} and {first.kinds}"
+                )
         return self._drawings[position]
 
     def _moved(self, change: object) -> None:
@@ -162,34 +164,24 @@ class Explorer(ipywidgets.VBox):
             self._redraw()
             return
         if self._waiting is None:
-            self._waiting = loop.call_later(_PAUSE, self._redraw_and_tell)
-
-    def _redraw_and_tell(self) -> None:
-        with self._told():
-            self._redraw()
+            self._waiting = loop.call_later(_PAUSE, self._told()(self._redraw))
 
     def _redraw(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
-        with self._busy():
+        # what takes long is told from a thread, for the kernel is busy drawing
+        slow = threading.Timer(_SLOW, self._tell, ["⏳ drawing …"])
+        slow.start()
+        try:
             drawing = self._drawing(self._position)
             with self.figure.batch_update():
                 _update(self.figure, self._shown, drawing)
             self._description.value = drawing.described
             self._shown = drawing
-
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Say that something is being drawn, if that takes long, and no more when it is done."""
-        # From a thread, for the kernel is busy drawing.
-        timer = threading.Timer(_SLOW, self._tell, ["⏳ drawing …"])
-        timer.start()
-        try:
-            yield
         finally:
-            timer.cancel()
-            timer.join()
+            slow.cancel()
+            slow.join()
             self._tell("")
 
     @contextmanager
@@ -215,20 +207,3 @@ def _update(shown: go.Figure, before: Drawing, after: Drawing) -> None:
 
 def _label(value: object) -> str:
     return as_text(value) if isinstance(value, int | float) else str(value)
-
-
-def _as_wide_as_there_is_room(drawn: go.Figure) -> go.Figure:
-    # plotly fits a figure into its place only where neither it nor its template has a width
-    figure = go.Figure(drawn)
-    figure.layout.width = None
-    figure.layout.template.layout.width = None
-    figure.layout.autosize = True
-    return figure
-
-
-def _require_same_traces(first: Drawing, drawing: Drawing) -> None:
-    if drawing.kinds != first.kinds:
-        raise ValueError(
-            f"draw must give the same traces wherever the sliders are; "
-            f"got {drawing.kinds} and {first.kinds}"
-        )

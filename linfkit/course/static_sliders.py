@@ -97,7 +97,7 @@ def plain_still(
     first = next(iter(drawings.values()))
     return {
         "data": _compact(first.plain["data"]),
-        "layout": _with_sliders(_compact(first.plain["layout"]), _steps(labels)),
+        "layout": _with_sliders(_compact(first.plain["layout"]), labels),
         "frames": _frames(drawings),
     }
 
@@ -112,7 +112,7 @@ def without_sliders(still: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     >>> "sliders" in figure["layout"], [frame["name"] for frame in figure["frames"]]
     (False, ['0', '1'])
     """
-    layout = {key: value for key, value in still["layout"].items() if key != "sliders"}
+    layout = _bare(still["layout"])
     sliders = {
         slider["name"]: [step["label"] for step in slider["steps"]]
         for slider in still["layout"]["sliders"]
@@ -120,27 +120,12 @@ def without_sliders(still: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     room = _GAP + _ROOM * len(sliders)
     layout["height"] -= room
     layout["margin"] = layout["margin"] | {"b": layout["margin"]["b"] - room}
-    frames = []
-    for frame in still["frames"]:
-        changes = {key: value for key, value in frame["layout"].items() if key != "sliders"}
-        frames.append(dict(frame) | {"layout": changes})
+    frames = [frame | {"layout": _bare(frame["layout"])} for frame in still["frames"]]
     return {"data": still["data"], "layout": layout, "frames": frames}, sliders
 
 
-def _steps(labels: Mapping[str, list[str]]) -> dict[str, list[dict[str, Any]]]:
-    """For each slider: what its values are called, and the frames they show."""
-    start = (0,) * len(labels)
-    return {
-        name: [
-            dict(
-                label=label,
-                method="animate",
-                args=[[_name((*start[:which], place, *start[which + 1 :]))], _AT_ONCE],
-            )
-            for place, label in enumerate(texts)
-        ]
-        for which, (name, texts) in enumerate(labels.items())
-    }
+def _bare(layout: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in layout.items() if key != "sliders"}
 
 
 def _name(position: tuple[int, ...]) -> str:
@@ -207,35 +192,30 @@ def _tree(properties: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _with_sliders(
-    layout: dict[str, Any], steps: Mapping[str, list[dict[str, Any]]]
-) -> dict[str, Any]:
-    """A layout with sliders under all that it has."""
-    resolved = go.Figure(layout=layout).layout
-    defaults = resolved.template.layout
-    height = resolved.height or defaults.height or 450
-    margin = {
-        side: next(
-            size
-            for size in (resolved.margin[side], defaults.margin[side], plotlys)
-            if size is not None
-        )
-        for side, plotlys in dict(l=80, r=80, t=100, b=80).items()
-    }
+def _with_sliders(layout: dict[str, Any], labels: Mapping[str, list[str]]) -> dict[str, Any]:
+    """A layout with sliders under all that it has; each step shows a frame."""
+    defaults = layout.get("template", {}).get("layout", {})
+    height = layout.get("height") or defaults.get("height") or 450
+    margin = dict(l=80, r=80, t=100, b=80)  # plotly's own
+    margin |= defaults.get("margin", {}) | layout.get("margin", {})
     pixel = 1 / (height - margin["t"] - margin["b"])  # as a share of the plot's height
+    start = (0,) * len(labels)
     sliders = [
         dict(
             name=name,
-            active=0,
             currentvalue=dict(prefix=f"{name} = "),
             pad=dict(t=0, b=0),
-            x=0,
-            len=1,
             y=-(margin["b"] + _GAP + which * _ROOM) * pixel,
-            yanchor="top",
-            steps=of_it,
+            steps=[
+                dict(
+                    label=label,
+                    method="animate",
+                    args=[[_name((*start[:which], place, *start[which + 1 :]))], _AT_ONCE],
+                )
+                for place, label in enumerate(texts)
+            ],
         )
-        for which, (name, of_it) in enumerate(steps.items())
+        for which, (name, texts) in enumerate(labels.items())
     ]
     room = _GAP + _ROOM * len(sliders)
     return layout | dict(

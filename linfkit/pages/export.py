@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,9 +19,8 @@ from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
 from linfkit._util.files import expand_user
-from linfkit.pages.drawing import figure_html
 from linfkit.pages.prose import prose_html
-from linfkit.pages.templates import part, render
+from linfkit.pages.templates import figure_html, part, render
 from linfkit.reproduce.outputs import PLOTLY_MIME
 from linfkit.reproduce.parameters import read_notebook
 from linfkit.reproduce.publish_notebooks import is_current
@@ -94,12 +92,15 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
         )
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
-    texts["style.css"] = part("style.css") + _code_colours()
+    colours_of_code = HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    texts["style.css"] = f"{part('style.css')}\n{colours_of_code}\n"
     texts["figures.js"] = part("figures.js")
     texts["plotly.min.js"] = get_plotlyjs()
     for name, text in texts.items():
         (site / name).write_text(text, "utf-8")
-    _copy_pictures(texts.values(), notebooks, site)
+    for name in set(re.findall(r'src="figures/([^"/]+\.png)"', "".join(texts.values()))):
+        (site / "figures").mkdir(exist_ok=True)
+        shutil.copyfile(notebooks.parent / "figures" / name, site / "figures" / name)
     return [site / name for name in texts if name.endswith(".html")]
 
 
@@ -113,13 +114,10 @@ def _body(page: Page) -> Markup:
             except ValueError as error:
                 raise ValueError(f"{page.name}: {error}") from None
         elif cell.cell_type == "code":
-            parts.append(_highlighted(cell.source))
+            if cell.source:
+                parts.append(Highlight2HTML(pygments_lexer="ipython3")(cell.source))
             parts += [_output(output, number) for output in cell.outputs]
     return Markup("\n".join(parts))
-
-
-def _highlighted(source: str) -> str:
-    return Highlight2HTML(pygments_lexer="ipython3")(source) if source else ""
 
 
 def _output(output: NotebookNode, number: count[int]) -> str:
@@ -137,14 +135,3 @@ def _paragraph(text: str, opening: str) -> Markup:
     """The paragraph that begins with those words in bold, without them."""
     found = re.search(rf"^\*\*{re.escape(opening)}\*\*(.+?)(?:\n\n|\Z)", text, re.M | re.S)
     return Markup(prose_html(found[1].strip())) if found else Markup("")
-
-
-def _code_colours() -> str:
-    return "\n" + HtmlFormatter(style="friendly").get_style_defs(".highlight") + "\n"
-
-
-def _copy_pictures(texts: Iterable[str], notebooks: Path, site: Path) -> None:
-    for text in texts:
-        for name in set(re.findall(r'src="figures/([^"/]+\.png)"', text)):
-            (site / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(notebooks.parent / "figures" / name, site / "figures" / name)

@@ -22,8 +22,7 @@ from linfkit.course.figures.training import (
     schedules_in_training,
 )
 from linfkit.data.loading import is_at_hand
-from linfkit.pages.drawing import figure_html
-from linfkit.pages.templates import part, render
+from linfkit.pages.templates import figure_html, part, render
 from linfkit.training.saved import SavedNet, saved_nets
 
 

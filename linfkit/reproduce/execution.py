@@ -20,7 +20,7 @@ from papermill import PapermillExecutionError, execute_notebook
 
 from linfkit._util.workers import ProgressCallback
 from linfkit.reproduce.outputs import claims_in, without_widgets
-from linfkit.reproduce.parameters import in_json
+from linfkit.reproduce.parameters import in_json, is_injected
 from linfkit.reproduce.results import Cell, NotebookResult, Status
 from linfkit.reproduce.tasks import Task
 
@@ -152,10 +152,9 @@ class _Progress:
 
     def cell_starts(self, cell: NotebookNode, cell_index: int) -> None:
         """Remember the cell by its place in the source, where the injected one does not count."""
-        injected = "injected-parameters" in cell.metadata.get("tags", [])
         before = -1 if self.cell is None else self.cell.index
-        first_line = next(iter(cell.source.strip().splitlines()), "")
-        self.cell = Cell(index=before if injected else before + 1, line=first_line)
+        first_line = cell.source.strip().partition("\n")[0]
+        self.cell = Cell(index=before if is_injected(cell) else before + 1, line=first_line)
         self._on_progress(self._task.name, max(self.cell.index, 0), self._cells)
 
     def kernel_ends(self, pid: int | None) -> None:

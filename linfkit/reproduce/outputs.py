@@ -51,21 +51,17 @@ def without_widgets(notebook: NotebookNode) -> NotebookNode:
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_widget_alone(output)]
-            for output in cell.outputs:
-                output.get("data", {}).pop(WIDGET_MIME, None)
+            outputs, cell.outputs = cell.outputs, []
+            for output in outputs:
+                widget = output.get("data", {}).pop(WIDGET_MIME, None)
+                if widget is None or output.data.keys() - {"text/plain"}:  # more than its name
+                    cell.outputs.append(output)
     return notebook
 
 
 def has_sliders(figure: dict[str, Any]) -> bool:
     """True if a plotly figure has sliders."""
     return bool((figure.get("layout") or {}).get("sliders"))
-
-
-def _is_widget_alone(output: NotebookNode) -> bool:
-    """True if an output is a widget and, besides, nothing but its name."""
-    data = output.get("data", {})
-    return WIDGET_MIME in data and data.keys() <= {WIDGET_MIME, "text/plain"}
 
 
 def _output_data(notebook: NotebookNode) -> Iterator[dict[str, Any]]:

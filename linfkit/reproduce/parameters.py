@@ -14,6 +14,9 @@ from nbformat import NotebookNode
 
 from linfkit._util.literals import NO_LITERAL, value_of
 
+#: Types of values that may replace a default, where they are not the default's alone.
+ALIKE = {float: (float, int), list: (list, tuple), tuple: (list, tuple)}
+
 
 def read_parameters(notebook: Path) -> dict[str, Any]:
     """Names and default values, in the cell's order; none where no cell is tagged.
@@ -74,15 +77,19 @@ def read_notebook(path: Path) -> NotebookNode:
         ValueError: the file is no notebook.
         OSError: it cannot be read.
     """
+    content = path.read_bytes()
     try:
-        notebook = nbformat.reads(path.read_text("utf-8-sig"), as_version=4)
+        notebook = nbformat.reads(content.decode("utf-8-sig"), as_version=4)
         nbformat.validate(notebook)
-    except OSError:
-        raise
     except Exception as error:  # a file of anything else can make the reader fail in any way
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path.name} is no notebook: {reason[:200]}") from error
     return notebook
+
+
+def is_injected(cell: NotebookNode) -> bool:
+    """True if papermill put this cell in, to override parameters."""
+    return "injected-parameters" in cell.metadata.get("tags", [])
 
 
 def _literals(source: str, notebook: str) -> dict[str, Any]:
@@ -126,10 +133,6 @@ def _may_replace(default: Any, value: Any) -> bool:
     """True if a value can replace that default; a whole number is a real one too."""
     if default is None or value is None:
         return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(default, bool) and isinstance(value, bool)
-    if isinstance(default, float):
-        return isinstance(value, float | int)
-    if isinstance(default, list | tuple):
-        return isinstance(value, list | tuple)
-    return isinstance(value, type(default))
+    if isinstance(value, bool):  # to Python a whole number
+        return isinstance(default, bool)
+    return isinstance(value, ALIKE.get(type(default), type(default)))

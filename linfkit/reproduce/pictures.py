@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from linfkit._util.files import write_atomically
@@ -29,7 +28,7 @@ class PictureWriter:
     def __init__(self, on_error: Callable[[str], None]) -> None:
         self._on_error = on_error
         self._possible = True
-        self._loop: asyncio.Runner | None = None
+        self._loop = asyncio.Runner()
         self._browser: Any = None
 
     def __enter__(self) -> Self:
@@ -40,8 +39,7 @@ class PictureWriter:
         if not self._possible:
             return False
         try:
-            if self._loop is None:
-                self._loop = asyncio.Runner()
+            if self._browser is None:
                 self._browser = self._loop.run(_start_browser())
             options = {"format": "png", "scale": 2}
             picture = self._loop.run(self._browser.calc_fig(figure, opts=options))
@@ -54,17 +52,10 @@ class PictureWriter:
         write_atomically(path, picture)
         return True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._loop is not None:
+    def __exit__(self, *error: object) -> None:
+        with self._loop, suppress(Exception, asyncio.CancelledError):  # it may have died
             if self._browser is not None:
-                with suppress(Exception, asyncio.CancelledError):  # it may have died
-                    self._loop.run(self._browser.close())
-            self._loop.close()
+                self._loop.run(self._browser.close())
 
 
 async def _start_browser() -> Any:

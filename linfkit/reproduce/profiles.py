@@ -6,10 +6,10 @@ import tomllib
 from importlib import resources
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
-class Row(BaseModel):
+class Row(BaseModel, frozen=True, extra="forbid"):
     """Settings of one notebook in a profile.
 
     Attributes:
@@ -20,8 +20,6 @@ class Row(BaseModel):
         parameters: values for its parameters cell; what is not named keeps its own value.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     dataset: str | None = None
     minutes: float | None = Field(default=None, gt=0)
     timeout: float = Field(default=3600, gt=0)
@@ -29,10 +27,8 @@ class Row(BaseModel):
     parameters: dict[str, Any] = {}
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, frozen=True, extra="forbid"):
     """A profile's name and, in the order of the run, its rows by notebook."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     rows: dict[str, Row]
@@ -44,9 +40,7 @@ def load_profiles() -> dict[str, Profile]:
     >>> "quick" in load_profiles()
     True
     """
-    table = tomllib.loads(
-        (resources.files("linfkit.reproduce") / "profiles.toml").read_text("utf-8-sig")
-    )
+    table = tomllib.loads((resources.files(__package__) / "profiles.toml").read_text("utf-8-sig"))
     return {name: Profile(name=name, rows=rows) for name, rows in table.items()}
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
 
 from linfkit._util.files import expand_user, write_atomically
-from linfkit.reproduce.parameters import in_json, read_notebook, read_parameters
+from linfkit.reproduce.parameters import in_json, is_injected, read_notebook, read_parameters
 from linfkit.reproduce.results import NotebookResult, Results
 from linfkit.reproduce.tasks import notebook_hash
 
@@ -62,7 +61,7 @@ def _published(
 ) -> NotebookNode:
     source = read_notebook(notebooks / f"{result.name}.ipynb")
     executed = read_notebook(run / "notebooks" / f"{result.name}.ipynb")
-    executed.cells = [cell for cell in executed.cells if not _injected(cell)]
+    executed.cells = [cell for cell in executed.cells if not is_injected(cell)]
     if notebook_hash(executed) != notebook_hash(source):
         raise ValueError(f"{result.name} has changed since {run} ran it; run it again")
     if result.parameters != in_json(read_parameters(notebooks / f"{result.name}.ipynb")):
@@ -73,7 +72,9 @@ def _published(
     for cell, executed_cell in zip(source.cells, executed.cells, strict=True):
         if cell.cell_type == "code":
             cell.execution_count = executed_cell.execution_count
-            cell.outputs = [_portable(output, result.name) for output in _kept(executed_cell)]
+            # what went to stderr, bars and warnings, is of the moment
+            shown = [output for output in executed_cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [_portable(output, result.name) for output in shown]
             cell.metadata.pop("execution", None)
             cell.metadata.pop("papermill", None)
     source.metadata = {
@@ -88,25 +89,14 @@ def _published(
     return source
 
 
-def _injected(cell: NotebookNode) -> bool:
-    return "injected-parameters" in cell.metadata.get("tags", [])
-
-
-def _kept(cell: NotebookNode) -> list[NotebookNode]:
-    """Outputs less what went to stderr: bars and warnings, of the moment."""
-    return [output for output in cell.outputs if output.get("name") != "stderr"]
-
-
 def _portable(output: NotebookNode, notebook: str) -> NotebookNode:
-    for text in (output.get("text", ""), *_texts(output.get("data", {}))):
+    data = output.get("data", {})
+    texts = [content for kind, content in data.items() if kind.startswith("text/")]
+    for text in (output.get("text", ""), *texts):
         for folder in (Path.cwd(), Path.home()):
             if f"{folder}/" in text:
                 raise ValueError(f"{notebook}: an output shows a path of this machine: {folder}")
     return output
-
-
-def _texts(data: dict[str, Any]) -> list[str]:
-    return [content for kind, content in data.items() if kind.startswith("text/")]
 
 
 def _copy_pictures(run: Path, result: NotebookResult, figures: Path) -> list[Path]:

@@ -72,48 +72,47 @@ def reproduce(
     profile = load_profile(profile) if isinstance(profile, str) else profile
     out = expand_user(out or Path("runs") / profile.name)
     notebooks = None if notebooks is None else expand_user(notebooks)
-    rows = _chosen(_rows(profile, notebooks), only)
+    rows = _rows(profile, notebooks, only)
     folder = notebooks or notebook_folder()
     # read before anything runs, so that what is missing is missed now
     data = {name: data_hash(name) for name in {row.dataset for row in rows.values()} if name}
     parameters, sweep = as_python(parameters or {}), as_python(sweep or {})
     tasks = _plan(rows, folder, parameters, sweep, data)
-    results = _kept(tasks, profile.name, out, force)
+    results = Results(profile=profile.name, planned=[task.name for task in tasks])
+    for task in [] if force else tasks:
+        if finished := NotebookResult.finished(out, task):
+            results.add(finished)
+    if results.notebooks:
+        names = ", ".join(result.name for result in results.notebooks)
+        say(f"kept, since nothing they depend on has changed: {names}")
     if _is_written(results, out, sweep):
-        _tell_kept(results)
         return results
-    if scheduler is None:
-        _require_gpu(rows)
+    wanting = [name for name, row in rows.items() if row.gpu]
+    if wanting and scheduler is None and not torch.cuda.is_available():
+        raise ValueError(
+            f"{', '.join(wanting)} would take days without a GPU, and there is none here; choose "
+            "another --profile, or a --scheduler whose workers have one"
+        )
     with folder_lock(out, wait=False, otherwise=IN_USE):
-        results = _carry_out(tasks, profile.name, out, workers, scheduler, force)
+        _carry_out(tasks, results, out, workers, scheduler)
         if sweep:
             _write_sweep(results, sweep, out)
     return results
 
 
 def _carry_out(
-    tasks: Sequence[Task],
-    profile: str,
-    out: Path,
-    workers: int | None,
-    scheduler: str | None,
-    force: bool,
-) -> Results:
-    results = _kept(tasks, profile, out, force)
+    tasks: Sequence[Task], results: Results, out: Path, workers: int | None, scheduler: str | None
+) -> None:
+    """Run the tasks that have no results yet, and add theirs."""
     finished = [result.name for result in results.notebooks]
     left = [task for task in tasks if task.name not in finished]
     results.save(out)  # in the place of an earlier run's, which is no more
     for task in left:
         NotebookResult.forget(out, task)
-
     with (
         PictureWriter(on_error=say) as pictures,
-        tqdm(
-            desc=profile, total=len(tasks), initial=len(tasks) - len(left), unit="notebook"
-        ) as bar,
+        tqdm(desc=results.profile, total=len(tasks), initial=len(finished), unit="notebook") as bar,
     ):
-        if finished:
-            _tell_kept(results)
         for task, executed in run_tasks(
             left,
             execute,
@@ -129,16 +128,6 @@ def _carry_out(
             bar.update()
             if result.status != "ok":
                 say(f"{task.name}: {result.status}: {result.error}")
-    return results
-
-
-def _kept(tasks: Sequence[Task], profile: str, out: Path, force: bool) -> Results:
-    """Results of the tasks that earlier runs into a folder have finished; none by force."""
-    results = Results(profile=profile, planned=[task.name for task in tasks])
-    for task in [] if force else tasks:
-        if result := NotebookResult.finished(out, task):
-            results.add(result)
-    return results
 
 
 def _is_written(results: Results, out: Path, sweep: Mapping[str, Sequence[Any]] | None) -> bool:
@@ -155,11 +144,6 @@ def _is_written(results: Results, out: Path, sweep: Mapping[str, Sequence[Any]] 
     )
 
 
-def _tell_kept(results: Results) -> None:
-    names = ", ".join(result.name for result in results.notebooks)
-    say(f"kept, since nothing they depend on has changed: {names}")
-
-
 def notebook_folder() -> Path:
     """The folder of linfkit's notebooks: in the package, or beside it in a checkout.
 
@@ -173,22 +157,21 @@ def notebook_folder() -> Path:
     raise FileNotFoundError("linfkit's notebooks are not installed; name their folder: --notebooks")
 
 
-def _rows(profile: Profile, notebooks: Path | None) -> dict[str, Row]:
-    if notebooks is None:
-        return profile.rows
-    if not notebooks.is_dir():
-        raise FileNotFoundError(f"notebooks must be a folder; there is no {notebooks}")
-    names = sorted(file.stem for file in notebooks.glob("*.ipynb"))
-    if not names:
-        raise FileNotFoundError(f"notebooks must hold .ipynb files; there is none in {notebooks}")
-    return {name: profile.rows.get(name, Row()) for name in names}
-
-
-def _chosen(rows: dict[str, Row], only: Collection[str]) -> dict[str, Row]:
+def _rows(profile: Profile, notebooks: Path | None, only: Collection[str]) -> dict[str, Row]:
+    """The profile's rows, or those of a folder's notebooks; of them, the ones that are wanted."""
+    rows = profile.rows
+    if notebooks is not None:
+        if not notebooks.is_dir():
+            raise FileNotFoundError(f"notebooks must be a folder; there is no {notebooks}")
+        names = sorted(file.stem for file in notebooks.glob("*.ipynb"))
+        if not names:
+            raise FileNotFoundError(
+                f"notebooks must hold .ipynb files; there is none in {notebooks}"
+            )
+        rows = {name: profile.rows.get(name, Row()) for name in names}
     for beginning in only:
         if not any(name.startswith(beginning) for name in rows):
-            names = ", ".join(rows)
-            raise ValueError(f"only must be beginnings of {names}; got {beginning!r}")
+            raise ValueError(f"only must be beginnings of {', '.join(rows)}; got {beginning!r}")
     return {name: row for name, row in rows.items() if not only or name.startswith(tuple(only))}
 
 
@@ -200,25 +183,26 @@ def _plan(
     data: Mapping[str, str],
 ) -> list[Task]:
     """The tasks, with every parameter checked against the notebook that is to take it."""
-    tasks: list[Task] = []
-    known_to_any: dict[str, Any] = {}
+    known = {name: read_parameters(folder / f"{name}.ipynb") for name in rows}
+    to_any = {key for defaults in known.values() for key in defaults}
+    unknown = {key: value for key, value in {**parameters, **sweep}.items() if key not in to_any}
+    check_parameters(" or ".join(rows), dict.fromkeys(to_any), unknown)
+    for key, values in sweep.items():
+        if not values:
+            raise ValueError(f"{key} must have at least one value to sweep")
+    tasks = []
     for name, row in rows.items():
-        source = folder / f"{name}.ipynb"
-        if not source.is_file():
-            raise FileNotFoundError(f"there is no notebook {source.name} in {folder}")
-        known = read_parameters(source)
-        known_to_any |= known
-        if not known.keys() >= sweep.keys():
+        if not known[name].keys() >= sweep.keys():
             continue
-        ours = {key: value for key, value in parameters.items() if key in known}
+        ours = {key: value for key, value in parameters.items() if key in known[name]}
         for point in sweeps.points(sweep):
             overrides = row.parameters | ours | point
-            check_parameters(name, known, overrides)
+            check_parameters(name, known[name], overrides)
             tasks.append(
                 Task(
                     name=sweeps.named(name, point),
-                    notebook=source.read_text("utf-8-sig"),
-                    defaults=known,
+                    notebook=(folder / f"{name}.ipynb").read_text("utf-8-sig"),
+                    defaults=known[name],
                     overrides=overrides,
                     timeout=row.timeout,
                     library=source_hash(),
@@ -226,27 +210,10 @@ def _plan(
                     data=data.get(row.dataset or ""),
                 )
             )
-    everyone = " or ".join(rows)
-    unknown = {key: value for key, value in parameters.items() if key not in known_to_any}
-    check_parameters(everyone, known_to_any, unknown)
-    for name, values in sweep.items():
-        if not values:
-            raise ValueError(f"{name} must have at least one value to sweep")
-        for value in values:
-            check_parameters(everyone, known_to_any, {name: value})
     if not tasks:
         names = ", ".join(sweep)
         raise ValueError(f"sweep must name parameters of one notebook; none has all of {names}")
     return tasks
-
-
-def _require_gpu(rows: Mapping[str, Row]) -> None:
-    wanting = [name for name, row in rows.items() if row.gpu]
-    if wanting and not torch.cuda.is_available():
-        raise ValueError(
-            f"{', '.join(wanting)} would take days without a GPU, and there is none here; choose "
-            "another --profile, or a --scheduler whose workers have one"
-        )
 
 
 def _write_files(executed: Executed, out: Path, pictures: PictureWriter) -> NotebookResult:

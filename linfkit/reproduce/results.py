@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, computed_field
 
-from linfkit._util import environment
+from linfkit._util.environment import Surroundings, now
 from linfkit._util.files import expand_user, write_atomically
 from linfkit.course.claims import Claim
 from linfkit.reproduce.tasks import Task
@@ -80,14 +80,11 @@ class NotebookResult(BaseModel):
         return result if good else None
 
 
-class Results(BaseModel):
+class Results(Surroundings):
     """Outcome of a run, with versions and machine.
 
     Attributes:
         profile: the profile's name.
-        versions: of linfkit, Python and what else decides a result.
-        platform: operating system and kind of processor.
-        machine: the processor's name, its cores, the GPU if any.
         started: when the run began.
         seconds: how long it has taken so far.
         planned: the notebooks to run, in order.
@@ -95,13 +92,10 @@ class Results(BaseModel):
     """
 
     profile: str
-    versions: dict[str, str] = Field(default_factory=environment.versions)
-    platform: str = Field(default_factory=environment.operating_system)
-    machine: dict[str, str | int] = Field(default_factory=environment.hardware)
-    started: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    started: datetime = Field(default_factory=now)
     seconds: float = 0.0
     planned: list[str]
-    notebooks: list[NotebookResult] = []
+    notebooks: list[NotebookResult] = Field(default=[])
 
     @computed_field  # type: ignore[prop-decorator]
     @property

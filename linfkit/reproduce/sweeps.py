@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -31,22 +31,23 @@ def named(notebook: str, point: Mapping[str, Any]) -> str:
     >>> named("03_losses", {"margins": [1.5], "loss": "hinge"})
     '03_losses@margins=1.5@loss=hinge'
     """
-    at = "".join(f"@{name}={_in_a_file_name(value)}" for name, value in point.items())
-    return notebook + at
+    for name, value in point.items():
+        text = "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        notebook += f"@{name}={as_file_name(text)}"
+    return notebook
 
 
-def claims_by_point(results: Results, sweep: Iterable[str]) -> list[dict[str, Any]]:
+def claims_by_point(results: Results, sweep: Collection[str]) -> list[dict[str, Any]]:
     """A row for each claim at each point: the swept parameters, then the claim.
 
     Args:
         results: of a run with a sweep.
         sweep: the names of the swept parameters.
     """
-    swept = list(sweep)
     return [
         {
             "notebook": claim.notebook,
-            **{name: result.parameters[name] for name in swept},
+            **{name: result.parameters[name] for name in sweep},
             "claim": claim.id,
             "value": claim.value,
             "needed": claim.needed,
@@ -69,8 +70,3 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _in_a_file_name(value: Any) -> str:
-    text = "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return as_file_name(text)

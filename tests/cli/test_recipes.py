@@ -6,7 +6,9 @@ import pytest
 from rich.console import Console
 
 import linfkit as lk
-from linfkit._util.text import format_eps, parse_eps
+from linfkit._util.checks import check_eps
+from linfkit._util.literals import parse_value
+from linfkit._util.text import format_eps
 from linfkit.cli.recipes import recipes_table
 
 DIGITS = lk.load_recipe("digits-small")
@@ -39,12 +41,12 @@ class TestInWords:
 class TestPixels:
     @pytest.mark.parametrize("text", ["8/255", "0.1", "2/255", "0", "1", "0.3333"])
     def test_what_is_shown_is_what_was_read(self, text):
-        assert format_eps(parse_eps(text)) == text
+        assert format_eps(check_eps(parse_value(text))) == text
 
     @pytest.mark.parametrize("text", ["8", "-0.1", "8/0", "a tenth", "nan", "inf", ""])
     def test_what_is_no_size_is_refused(self, text):
-        with pytest.raises(ValueError, match=r"^eps must be a number of pixels from 0 to 1"):
-            parse_eps(text)
+        with pytest.raises((TypeError, ValueError), match=r"^eps must be in pixels of \[0, 1\]"):
+            check_eps(parse_value(text))
 
     def test_any_number_is_shown_to_four_digits(self):
         assert float(format_eps(math.pi / 10)) == pytest.approx(math.pi / 10, rel=1e-3)

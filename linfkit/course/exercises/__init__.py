@@ -1,6 +1,6 @@
 """Exercises of the notebooks that check themselves, without giving the answer away.
 
-Those whose answer is a number stand in numbers.toml, the others in a module for each notebook.
+Those whose answer is a number stand in numbers.toml, the others in functions.py.
 """
 
 from __future__ import annotations
@@ -9,36 +9,13 @@ import difflib
 from typing import Any
 
 from linfkit._util.text import say
-from linfkit.course.exercises import (
-    blowup,
-    certificates,
-    ema,
-    ensembles,
-    losses,
-    neurons,
-    start_here,
-    tables,
-)
 from linfkit.course.exercises.exercise import Exercise, number_exercises
-
-#: the modules, one for each notebook, in its order
-NOTEBOOKS = (
-    start_here,
-    neurons,
-    blowup,
-    losses,
-    ema,
-    ensembles,
-    certificates,
-    tables,
-)
+from linfkit.course.exercises.functions import EXERCISES
 
 
 def all_exercises() -> dict[str, Exercise]:
     """Every exercise of every notebook, by name."""
-    written = [exercise for module in NOTEBOOKS for exercise in module.EXERCISES]
-    exercises = sorted([*number_exercises(), *written], key=lambda exercise: exercise.name)
-    return {exercise.name: exercise for exercise in exercises}
+    return dict(sorted((number_exercises() | EXERCISES).items()))
 
 
 def check(name: str, answer: Any) -> None:
@@ -50,7 +27,6 @@ def check(name: str, answer: Any) -> None:
 
     Raises:
         ValueError: there is no exercise of this name.
-
     """
     exercises = all_exercises()
     if name not in exercises:

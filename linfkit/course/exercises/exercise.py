@@ -16,40 +16,36 @@ class Exercise:
     """Question of a notebook that can tell a right answer from a wrong one.
 
     Attributes:
-        name: the notebook's number and a word or two, such as `"02-bound"`.
-        question: in a sentence.
         look_again: hint for a wrong answer, None for the right one. It never gives the answer away.
             A TypeError or ValueError that it raises says what kind of answer is wanted.
+        of_function: whether the answer is a function.
 
-    >>> def look_again(answer):
+    >>> def fingers_of_a_hand(answer):
     ...     return None if one_number(answer) == 5 else "count once more"
-    >>> fingers = Exercise("00-fingers", "How many fingers has a hand?", look_again)
-    >>> [fingers.verdict(answer) for answer in (5, 4, ...)]
+    >>> [Exercise(fingers_of_a_hand).verdict(answer) for answer in (5, 4, ...)]
     ['right', 'not yet: count once more', 'no answer yet']
     """
 
-    name: str
-    question: str
     look_again: Callable[[Any], str | None]
+    of_function: bool = False
 
     def verdict(self, answer: Any) -> str:
         """`"right"`, or a hint; an answer of `...` is none yet."""
         if answer is ...:
             return "no answer yet"
         try:
+            if self.of_function and not callable(answer):
+                raise TypeError(f"a function is wanted; a {type(answer).__name__} came")
             hint = self.look_again(answer)
         except (TypeError, ValueError) as error:
             hint = str(error)
         return "right" if hint is None else f"not yet: {hint}"
 
 
-def number_exercises() -> list[Exercise]:
-    """Exercises of numbers.toml, each of which asks for a number."""
-    text = (resources.files(__package__) / "numbers.toml").read_text("utf-8")
-    return [
-        Exercise(name, row["question"], partial(_look_at_number, row))
-        for name, row in tomllib.loads(text).items()
-    ]
+def number_exercises() -> dict[str, Exercise]:
+    """Exercises of numbers.toml, each of which asks for a number, by name."""
+    rows = tomllib.loads((resources.files(__package__) / "numbers.toml").read_text("utf-8"))
+    return {name: Exercise(partial(_look_at_number, row)) for name, row in rows.items()}
 
 
 def _look_at_number(row: Mapping[str, Any], answer: Any) -> str | None:
@@ -65,19 +61,6 @@ def _look_at_number(row: Mapping[str, Any], answer: Any) -> str | None:
         ):
             return str(wrong["hint"])
     return str(row["otherwise"])
-
-
-def ask_function(
-    name: str, question: str, look_again: Callable[[Callable[..., Any]], str | None]
-) -> Exercise:
-    """Exercise whose answer is a function."""
-
-    def of_function(answer: Any) -> str | None:
-        if not callable(answer):
-            raise TypeError(f"a function is wanted; a {type(answer).__name__} came")
-        return look_again(answer)
-
-    return Exercise(name, question, of_function)
 
 
 def one_number(answer: Any) -> float:

@@ -1,4 +1,4 @@
-"""Published results as data: final figures, training curves, seeds, kernel times.
+"""Published results as data: final figures, training curves, seeds.
 
 Nothing here was computed by linfkit. Accuracies are shares in [0, 1]; where each figure comes from
 is in its row, or in `README.md` beside the files.
@@ -9,13 +9,20 @@ from __future__ import annotations
 import csv
 import difflib
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from importlib import resources
-from importlib.resources.abc import Traversable
+from typing import Annotated, TypeVar
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+T = TypeVar("T")
+
+#: A percentage that becomes a share; None for one that was not published.
+FromPercent = BeforeValidator(lambda text: float(Fraction(text) / 100) if text else None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """The published figures of one net on one data set.
 
@@ -32,9 +39,9 @@ class Result:
     method: str
     dataset: str
     eps: str
-    clean: float | None
-    attacked: float | None
-    certified: float
+    clean: Annotated[float | None, FromPercent] = Field(alias="clean_acc")
+    attacked: Annotated[float | None, FromPercent] = Field(alias="pgd_acc")
+    certified: Annotated[float, FromPercent] = Field(alias="certified_acc")
     source: str
 
     @property
@@ -43,7 +50,7 @@ class Result:
         return float(Fraction(self.eps))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingCurve:
     """A published run of the ICLR 2022 paper, epoch by epoch.
 
@@ -74,26 +81,15 @@ class TrainingCurve:
         return self.certified[max(self.certified)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SeedResult:
     """One published SortNet run: its setting, its seed, and its figures on the test images."""
 
     setting: str
     seed: int
-    epochs: int
-    accuracy: float
-    certified: float
-
-
-@dataclass(frozen=True)
-class KernelTime:
-    """Seconds of an iteration of the authors' kernels at one p, `"general"` being any."""
-
-    kernel: str
-    p: str
-    seconds_per_iteration: float
-    gpu: str
-    source: str
+    epochs: int = Field(alias="epoch")
+    accuracy: float = Field(alias="test_acc")
+    certified: float = Field(alias="test_certified")
 
 
 def results() -> list[Result]:
@@ -103,18 +99,7 @@ def results() -> list[Result]:
     >>> best.method, best.certified
     ('SortNet best of 8 seeds (NeurIPS 2022)', 0.4039)
     """
-    return [
-        Result(
-            method=row["method"],
-            dataset=row["dataset"],
-            eps=row["eps"],
-            clean=_share(row["clean_acc"]),
-            attacked=_share(row["pgd_acc"]),
-            certified=_percent(row["certified_acc"]),
-            source=row["source"],
-        )
-        for row in _rows(_folder() / "results.csv")
-    ]
+    return _read("results.csv", Result)
 
 
 def training_curve(name: str) -> TrainingCurve:
@@ -133,7 +118,7 @@ def training_curve(name: str) -> TrainingCurve:
     if name not in training_curves():
         near = difflib.get_close_matches(name, training_curves(), n=1, cutoff=0)[0]
         raise ValueError(f"name must be a published run; got {name!r}: did you mean {near!r}?")
-    rows = _rows(_folder() / "training_curves" / f"{name}.csv")
+    rows = _rows(f"training_curves/{name}.csv")
     trained = [row for row in rows if row["p"]]
     dataset, eps = name.split("_eps")
     return TrainingCurve(
@@ -172,57 +157,24 @@ def sortnet_seeds(setting: str) -> list[SeedResult]:
     >>> len(sortnet_seeds("cifar8_255"))
     8
     """
-    rows = _rows(_folder() / "sortnet_seeds.csv")
-    settings = sorted({row["setting"] for row in rows})
+    runs = _read("sortnet_seeds.csv", SeedResult)
+    settings = sorted({run.setting for run in runs})
     if setting not in settings:
         raise ValueError(f"setting must be one of {', '.join(settings)}; got {setting!r}")
-    return [
-        SeedResult(
-            setting=setting,
-            seed=int(row["seed"]),
-            epochs=int(row["epoch"]),
-            accuracy=float(row["test_acc"]),
-            certified=float(row["test_certified"]),
-        )
-        for row in rows
-        if row["setting"] == setting
-    ]
+    return [run for run in runs if run.setting == setting]
 
 
-def kernel_times() -> list[KernelTime]:
-    """Seconds an iteration of the authors' CUDA kernels.
-
-    >>> {row.gpu for row in kernel_times()}
-    {'RTX 3090'}
-    """
-    return [
-        KernelTime(
-            kernel=row["kernel"],
-            p=row["p"],
-            seconds_per_iteration=float(row["seconds_per_iteration"]),
-            gpu=row["gpu"],
-            source=row["source"],
-        )
-        for row in _rows(_folder() / "kernel_times.csv")
-    ]
+def _rows(file: str) -> list[dict[str, str]]:
+    text = (resources.files(__package__) / file).read_text("utf-8-sig")
+    return list(csv.DictReader(text.splitlines()))
 
 
-def _folder() -> Traversable:
-    return resources.files("linfkit.course.published")
-
-
-def _rows(path: Traversable) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+def _read(file: str, kind: type[T]) -> list[T]:
+    """Rows of a file, as records whose fields are its columns."""
+    adapter = TypeAdapter(kind)
+    return [adapter.validate_python(row) for row in _rows(file)]
 
 
 def _by_epochs(rows: list[dict[str, str]], column: str) -> dict[int, float]:
     # a log counts epochs from 0: its row 0 is what one epoch led to
     return {int(row["epoch"]) + 1: float(row[column]) for row in rows if row[column]}
-
-
-def _share(percentage: str) -> float | None:
-    return _percent(percentage) if percentage else None
-
-
-def _percent(percentage: str) -> float:
-    return float(Fraction(percentage) / 100)

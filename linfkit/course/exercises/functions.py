@@ -1,0 +1,343 @@
+"""Exercises whose answer is a function, a set, a point: more than numbers.toml can look at.
+
+Each is asked by its docstring, and gives a hint for a wrong answer, None for the right one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linfkit.certification.lipschitz import lipschitz_bound, neuron_bound
+from linfkit.certification.margins import Certificates, certified_radius
+from linfkit.course.exercises.exercise import Exercise, one_number, within
+from linfkit.functional import linf_interval, lp_dist
+from linfkit.nn.nets import LpDistNet
+from linfkit.training.losses import hinge_loss, mixed_loss
+
+# --- 00_start_here
+
+
+def radius_of_one(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (logits, label) that gives the certified radius of one image."""
+    generator = torch.Generator().manual_seed(0)
+    for label in range(5):
+        logits = torch.randn(5, generator=generator, dtype=torch.float64)
+        right = certified_radius(logits[None], torch.tensor([label])).item()
+        number = one_number(answer(logits.clone(), label))
+        if within(number, right, 1e-6):
+            continue
+        if within(number, 2 * right, 1e-6):
+            return "it gives the margin, and half of it is certified"
+        if right < 0 and within(number, -right, 1e-6):
+            return "where another class is ahead the radius is negative: nothing is certified"
+        if number == 0:
+            return "it gives 0; is the label's own logit among the others?"
+        return "for some logits and label it is off; try it on the numbers of exercise 1 first"
+    return None
+
+
+# --- 01_linf_distance_neurons
+
+
+def gradient(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (x, w) that gives the gradient of ‖x − w‖_∞ in x, for tensors (d,)."""
+    generator = torch.Generator().manual_seed(0)
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for inputs in (2, 3, 7, 2, 5):
+        x, w = torch.rand(2, inputs, generator=generator, dtype=torch.float64)
+        given = torch.as_tensor(answer(x.clone(), w.clone()), dtype=torch.float64, device="cpu")
+        if given.shape != x.shape:
+            raise ValueError(f"the gradient has as many numbers as x, {inputs}; not so yours")
+        moved = x[None].clone().requires_grad_(True)
+        distance = lp_dist(moved, w[None], math.inf).sum()
+        pairs.append((given, torch.autograd.grad(distance, moved)[0][0]))
+
+    if all(torch.allclose(given, right) for given, right in pairs):
+        return None
+    if all(torch.allclose(given, -right) for given, right in pairs):
+        return "that is the gradient in w: which way does u grow when x moves?"
+    if all(torch.allclose(given, right.abs()) for given, right in pairs):
+        return "the place is right; what if x lies below w in that coordinate?"
+    if any(given.count_nonzero() > 1 for given, _ in pairs):
+        return "u depends on one coordinate alone; a small step in the others changes nothing"
+    return "a step of h in the coordinate that decides changes u by h: how large is the slope?"
+
+
+# --- 02_lipschitz_blowup
+
+
+def attained(answer: Any) -> str | None:
+    """Ask for a point x of 16 coordinates where ‖x‖_8 climbs as steeply as the bound allows."""
+    x = torch.as_tensor(answer, dtype=torch.float64, device="cpu").detach().flatten()
+    if len(x) != 16:
+        raise ValueError(f"16 coordinates are wanted; {len(x)} came")
+    if not x.isfinite().all() or not x.any():
+        return "x must be finite, and not w itself, where the distance has a kink"
+    x = x[None].clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(lp_dist(x, torch.zeros_like(x), 8).sum(), x)
+    constant = slopes.abs().sum().item()  # the steepest change for ‖v‖_∞ = 1
+    if within(constant, neuron_bound(16, 8), 1e-3):
+        return None
+    if within(constant, 1.0, 1e-3):
+        return "there the constant is 1, the least it can be: one coordinate does all the work"
+    return (
+        f"there the constant is {constant:.3f}, less than the bound: which coordinates take part?"
+    )
+
+
+def exponent(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (inputs, wanted): the p at which the bound of a net is `wanted`."""
+    generator = Random(0)
+    for _ in range(5):
+        pixels, width = generator.choices(range(10, 60), k=2)
+        depth, wanted = generator.randint(2, 4), generator.uniform(1, 1.5)
+        inputs = [pixels, *[width] * (depth - 1)]
+        p = one_number(answer(inputs, wanted))
+        if p < 1:
+            return "p below 1 is no norm: which way round does your quotient go?"
+        net = LpDistNet(pixels, width, depth, classes=2)
+        net.p = p
+        reached = lipschitz_bound(net)
+        if not within(reached, wanted, 1e-3):
+            side = "above" if reached > wanted else "below"
+            return (
+                f"for inputs {inputs} and a wanted bound of {wanted:.3f}, the bound at your p is "
+                f"{reached:.3f}, {side} it; take the logarithm of the product"
+            )
+    return None
+
+
+# --- 03_hinge_vs_mixed
+
+
+def pull(answer: Any) -> str | None:
+    """Ask which of three losses pull at a sample of negative margin."""
+    if not isinstance(answer, Iterable):
+        raise TypeError('a set of names is wanted, such as {"hinge"}')
+    given = {answer} if isinstance(answer, str) else set(answer)
+    if not given <= {"hinge", "clipped hinge", "cross-entropy"}:
+        raise ValueError("the names are hinge, clipped hinge, cross-entropy")
+    if "clipped hinge" in given:
+        return "at least one of yours is flat there: look at the lower panel, left of 0"
+    if given != {"hinge", "cross-entropy"}:
+        return "none of yours is flat there, but they are not all: look left of 0 once more"
+    return None
+
+
+def mixed(answer: Callable[..., Any]) -> str | None:
+    """Ask for the mixed loss, as a function (logits, labels, theta, lam, logit_scale)."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 5, generator=generator)
+    labels = torch.randint(5, (40,), generator=generator)
+    theta, lam, scale = 0.7, 0.3, 2.0
+
+    def differs(lam: float, right: Tensor) -> bool:
+        given = one_number(answer(logits, labels, theta, lam, scale))
+        return not within(given, right.item(), 1e-4)
+
+    if differs(0.0, mixed_loss(logits, labels, theta, 0.0, scale)):
+        if not differs(0.0, hinge_loss(logits, labels, theta, kappa=0.0)):
+            return "with λ=0 your hinge grows beyond 1 where a sample is wrong: clip it"
+        return "with λ=0 the mean of the clipped hinge should be left, and yours differs"
+    if differs(lam, mixed_loss(logits, labels, theta, lam, scale)):
+        if not differs(lam, mixed_loss(logits, labels, theta, lam, 1.0)):
+            return "the cross-entropy sees s · f, not f"
+        return "the hinge is right; the cross-entropy is not: mean over the batch, times λ?"
+    return None
+
+
+def starved(answer: Callable[..., Any]) -> str | None:
+    """Ask which samples starve: a function (margin_now, margin_at_infinity, theta, eps)."""
+    grid = 0.05 + 0.1 * torch.arange(12.0)
+    now, later = (margins.flatten() for margins in torch.meshgrid(grid, grid, indexing="ij"))
+    theta, eps = 0.6, 0.2
+    given = torch.as_tensor(answer(now, later, theta, eps))
+    if given.shape != now.shape or given.dtype != torch.bool:
+        raise ValueError("for tensors of margins, a tensor of as many bools is wanted")
+    done = now >= theta
+    for found, hint in (
+        (done & (later <= 2 * eps), None),
+        (done & (later <= eps), "a margin of m certifies a radius of m/2, not of m"),
+        (done & (later < theta), "whether it is certified is asked at ε, not at ε_train"),
+        (done, "some of yours are certified: those have learnt enough, and are not starved"),
+    ):
+        if given.equal(found):
+            return hint
+    if (given & ~done).any():
+        return "some of yours still have a hinge above zero: they learn"
+    return "you leave out some whose hinge is zero and that are not certified, or take others in"
+
+
+# --- 04_ema
+
+
+def warm_up(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (epoch, largest): the warmed-up decay of an epoch, counted from 0."""
+    tried = [(epoch, largest) for largest in (0.9, 0.99) for epoch in (0, 1, 2, 5, 50, 1000)]
+    try:
+        given = [one_number(answer(epoch, largest)) for epoch, largest in tried]
+    except ZeroDivisionError:
+        return "it divides by zero at one epoch: they are counted from 0"
+    wanted = [min(1 - 1 / (epoch + 1), largest) for epoch, largest in tried]
+    if np.allclose(given, wanted, rtol=0, atol=1e-9):
+        return None
+    if any(g > largest + 1e-9 for g, (_, largest) in zip(given, tried, strict=True)):
+        return "late in a run it goes above `largest`"
+    if abs(given[0]) > 1e-9:
+        return "look at epoch 0: the average should forget the initial weights at once"
+    return "early epochs are right at 0; compare epochs 1 and 2 with the formula, then a late one"
+
+
+# --- 05_ensembles
+
+
+def radius_of_mean(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (logits, labels): the certified radius of the mean of K members."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 40, 4, generator=generator)
+    labels = torch.randint(4, (40,), generator=generator)
+    given = answer(logits.clone(), labels.clone())
+    if not isinstance(given, Tensor) or given.shape != labels.shape:
+        raise TypeError("it should return a tensor with one radius for each image, (B,)")
+    right = certified_radius(logits.mean(dim=0), labels)
+    alone = torch.stack([certified_radius(each, labels) for each in logits])
+    one_alone = "one member alone decides there: the ensemble has logits of its own"
+    for found, hint in (
+        (right, None),
+        (2 * right, "that is the margin: how much of it can a perturbation of size r take away?"),
+        (
+            alone.mean(dim=0),
+            "that is the mean of the members' radii: true, but it proves less than can be proved, "
+            "as members may fear different classes; average something else first",
+        ),
+        (alone.amin(dim=0), one_alone),
+        (alone.amax(dim=0), one_alone),
+    ):
+        if torch.allclose(given.to(found.dtype), found, atol=1e-5):
+            return hint
+    return "first the ensemble's logits, a mean over K; then the certificate of any such logits"
+
+
+def together(answer: Any) -> str | None:
+    """Ask for logits of two members that certify class 0 at ε=0.1 together, neither alone."""
+    try:
+        logits = torch.as_tensor(answer, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError("numbers are wanted, two rows of three") from None
+    if logits.shape != (2, 3):
+        raise ValueError(f"two rows of three logits are wanted; the shape is {tuple(logits.shape)}")
+    *alone, mean = certified_radius(
+        torch.stack([*logits, logits.mean(dim=0)]), torch.zeros(3).long()
+    )
+    if max(alone) > 0.1:
+        return "a member alone certifies class 0 at ε=0.1 there"
+    if mean <= 0.1:
+        return "the mean does not certify it: let the members fear different classes"
+    return None
+
+
+# --- 06_certificates_and_attacks
+
+
+def accuracy(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (radius, eps) that gives certified accuracy."""
+    generator = torch.Generator().manual_seed(0)
+    for eps in (0.0, 0.05, 0.1):
+        # among them images on the very edge, and misclassified ones
+        radius = torch.cat([torch.randn(50, generator=generator) / 5, torch.tensor([eps])])
+        share, right = one_number(answer(radius, eps)), Certificates(radius).accuracy(eps)
+        if abs(share - right) < 1e-6:
+            continue
+        if abs(share - (radius >= eps).double().mean().item()) < 1e-6:
+            return "a radius of exactly eps proves nothing at eps: it must be above"
+        if abs(share - (radius > eps).sum().item()) < 1e-6:
+            return "a share is wanted, not a number of images"
+        correct = radius[radius > 0]
+        if abs(share - (correct > eps).double().mean().item()) < 1e-6:
+            return "the share is of all images, the misclassified ones too"
+        return f"it differs from certified accuracy on random radii at eps={eps:g}"
+    return None
+
+
+def interval(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (lower, upper, w) that gives a neuron's range."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        # at times the weight lies inside the box, where the distance can be 0
+        w, middle = torch.rand(2, 1, 3, generator=generator)
+        reach = torch.rand(1, 3, generator=generator)
+        lower, upper = middle - reach, middle + reach
+        low, high = (bound.item() for bound in linf_interval(lower, upper, w))
+        given = answer(lower[0], upper[0], w[0])
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise TypeError("two numbers are wanted: the least and the largest distance")
+        least, largest = map(one_number, given)
+        if abs(largest - high) > 1e-5:
+            return "the largest distance is at a corner of the box: look at both ends of each side"
+        if least < low - 1e-5 and least < -1e-5:
+            return "a distance is never negative: what if the weight lies within the box?"
+        if abs(least - low) > 1e-5:
+            return "the least distance is not at a corner: within a side, x can come up to w itself"
+    return None
+
+
+def possible(answer: Any) -> str | None:
+    """Ask which of four findings would show a mistake."""
+    if not isinstance(answer, set | list | tuple):
+        raise TypeError('a set of letters is wanted, such as {"a", "d"}')
+    given = {str(letter).strip().lower() for letter in answer}
+    if unknown := given - set("abcd"):
+        raise ValueError(f"the letters are a to d; {', '.join(sorted(unknown))} came too")
+    if "a" in given:
+        return "an attack that fails proves nothing: it may only be weak"
+    if given - {"b", "d"}:
+        return "a certificate is about changes of one image, not about what its label should be"
+    if given != {"b", "d"}:
+        return "there is one more: which numbers bound the true size from below, which from above?"
+    return None
+
+
+# --- 07_paper_tables
+
+
+def half(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (shares, values): the share at which a curve reaches half its end."""
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        shares = np.sort(generator.random(12))
+        # a curve that rises with wiggles, as training curves do: it may peak before the end
+        values = np.linspace(0.05, 0.8, 12) + generator.normal(0, 0.12, 12).clip(-0.3, 0.3)
+        given = one_number(answer(shares.tolist(), values.tolist()))
+        if abs(given - shares[(values >= values[-1] / 2).argmax()]) < 1e-9:
+            continue
+        if abs(given - shares[(values >= values.max() / 2).argmax()]) < 1e-9:
+            return "half of the last value, not of the largest"
+        if any(abs(given - place) < 1e-9 for place in range(12)):
+            return "the share of the run is wanted, not the place in the list"
+        return "on a random curve it gives another share: the first whose value is half the last"
+    return None
+
+
+EXERCISES = {
+    "00-function": Exercise(radius_of_one, of_function=True),
+    "01-gradient": Exercise(gradient, of_function=True),
+    "02-attained": Exercise(attained),
+    "02-exponent": Exercise(exponent, of_function=True),
+    "03-pull": Exercise(pull),
+    "03-mixed": Exercise(mixed, of_function=True),
+    "03-starved": Exercise(starved, of_function=True),
+    "04-warm-up": Exercise(warm_up, of_function=True),
+    "05-radius": Exercise(radius_of_mean, of_function=True),
+    "05-together": Exercise(together),
+    "06-accuracy": Exercise(accuracy, of_function=True),
+    "06-interval": Exercise(interval, of_function=True),
+    "06-possible": Exercise(possible),
+    "07-half": Exercise(half, of_function=True),
+}
