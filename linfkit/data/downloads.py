@@ -19,7 +19,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from linfkit.data.dataset import Dataset
-from linfkit.data.standard_files import FASHION_MNIST, MNIST, STANDARD_FILES, Cifar10, Cifar100
+from linfkit.data.standard_files import CIFAR10, CIFAR100, FASHION_MNIST, MNIST, STANDARD_FILES
 
 CHUNK = 2**20  # bytes
 TIMEOUT = 60  # seconds without a byte
@@ -296,7 +296,7 @@ SOURCES: dict[str, Source] = {
         image_shape=(3, 32, 32),
         train_images=50_000,
         images=60_000,
-        files=Cifar10(),
+        files=CIFAR10,
     ),
     "cifar100": PublishedArchive(
         origin="its makers' server, www.cs.toronto.edu,",
@@ -305,6 +305,8 @@ SOURCES: dict[str, Source] = {
             size=168_513_733,
             md5="03b5dce01913d631647c71ecec9e9cb8",
         ),
-        members=(Cifar100.train_file, Cifar100.test_file, Cifar100.classes_file),
+        members=tuple(
+            f"{CIFAR100.folder}/{file}" for file in (*CIFAR100.files, CIFAR100.names_file)
+        ),
     ),
 }

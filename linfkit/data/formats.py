@@ -156,14 +156,19 @@ def read_cifar(path: Path, classes: int = 10, label_bytes: int = 1) -> tuple[Ten
         )
     records = np.fromfile(path, dtype=np.uint8).reshape(-1, record)
     labels = records[:, label_bytes - 1]
+    check_labels(path, torch.from_numpy(labels), classes)
+    images = records[:, label_bytes:].reshape(-1, *CIFAR_SHAPE)
+    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+
+
+def check_labels(path: Path, labels: Tensor, classes: int) -> None:
+    """Refuse the labels in a file if one of them is of no class."""
     if labels.max() >= classes:
-        first = int((labels >= classes).argmax())
+        first = int((labels >= classes).int().argmax())
         raise ValueError(
             f"{path} must have labels from 0 to {classes - 1}; got {labels[first]} in record "
             f"{first:,}"
         )
-    images = records[:, label_bytes:].reshape(-1, *CIFAR_SHAPE)
-    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
 
 def write_cifar(path: Path, images: Tensor, labels: Tensor) -> None:
