@@ -1,4 +1,4 @@
-"""Standard files of each data set: finding, reading and writing them."""
+"""Standard files of each data set: finding and reading them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from torch import Tensor
 
 from linfkit._util.files import cache_folder
 from linfkit.data.dataset import Dataset
-from linfkit.data.formats import (
-    check_labels,
-    decoded_once,
-    read_cifar,
-    read_idx,
-    write_cifar,
-    write_idx,
-)
+from linfkit.data.formats import check_labels, decoded_once, read_cifar, read_idx
 
 
 @dataclass(frozen=True)
@@ -70,18 +63,6 @@ class Mnist(StandardFiles):
         train, test = self._read_part(*paths[:2]), self._read_part(*paths[2:])
         return Dataset(self.name, *train, *test, self.classes)
 
-    def write(self, dataset: Dataset, folder: Path) -> None:
-        """Write the four files, gzipped, making the folders it takes."""
-        arrays = (
-            dataset.train_x[:, 0],
-            dataset.train_y.to(torch.uint8),
-            dataset.test_x[:, 0],
-            dataset.test_y.to(torch.uint8),
-        )
-        (folder / self.folder).mkdir(parents=True, exist_ok=True)
-        for file, array in zip(self.files, arrays, strict=True):
-            write_idx(folder / self.folder / f"{file}.gz", array)
-
     def _read_part(self, images_path: Path, labels_path: Path) -> tuple[Tensor, Tensor]:
         images = read_idx(images_path, dimensions=3)
         labels = read_idx(labels_path, dimensions=1)
@@ -119,17 +100,6 @@ class Cifar(StandardFiles):
         train_x, train_y = map(torch.cat, zip(*train, strict=True))
         classes = _read_names(root / self.names_file, known=self.classes)
         return Dataset(self.name, train_x, train_y, *test, classes)
-
-    def write(self, dataset: Dataset, folder: Path) -> None:
-        """Write the batches, the training images shared out evenly, and the names."""
-        root = folder / self.folder
-        root.mkdir(parents=True, exist_ok=True)
-        images = dataset.train_x.tensor_split(len(self.files) - 1)
-        labels = dataset.train_y.tensor_split(len(self.files) - 1)
-        for file, batch_x, batch_y in zip(self.files, images, labels, strict=False):
-            write_cifar(root / file, batch_x, batch_y)
-        write_cifar(root / self.files[-1], dataset.test_x, dataset.test_y)
-        (root / self.names_file).write_text("\n".join(dataset.classes) + "\n", "utf-8")
 
 
 class TinyImageNet(StandardFiles):
