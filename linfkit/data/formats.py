@@ -14,6 +14,7 @@ import secrets
 import warnings
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,14 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         with gzip.open(path) if packed else path.open("rb") as stream:
             shape = _read_header(path, stream, dimensions)
             size = math.prod(shape)
+            declared = f"{size:,} bytes of shape {shape}"
             room = max(FREE, DENSEST * on_disk) if packed else on_disk
-            if size > min(room, LARGEST):
+            if size > LARGEST:
+                raise ValueError(f"{path}: its header declares {declared}, more than are ever read")
+            if size > room:
                 raise ValueError(
-                    f"{path}: its header declares {size:,} bytes of shape {shape}, more than "
-                    + (
-                        "are ever read"
-                        if size > LARGEST
-                        else f"a file of {on_disk:,} bytes can hold; it is truncated, or no IDX"
-                    )
+                    f"{path}: its header declares {declared}, more than a file of {on_disk:,} "
+                    "bytes can hold; it is truncated, or no IDX"
                 )
             content = _read_up_to(stream, size)
             behind = stream.read(1)
@@ -78,13 +78,10 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         raise ValueError(f"{path}: no sound gzip file ({fault}); fetch it anew") from fault
     if len(content) < size:
         raise ValueError(
-            f"{path}: truncated; its header declares {size:,} bytes of shape {shape}, "
-            f"but {len(content):,} follow"
+            f"{path}: truncated; its header declares {declared}, but {len(content):,} follow"
         )
     if behind:
-        raise ValueError(
-            f"{path}: more bytes follow than the {size:,} of shape {shape} that its header declares"
-        )
+        raise ValueError(f"{path}: more bytes follow than the {declared} that its header declares")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(shape))
 
 
@@ -218,27 +215,17 @@ def decoded_once(paths: Sequence[Path], side: int, kept: Path) -> NDArray[np.uin
         ...     assert shape == (5, 3, 8, 8) and kept.is_file()
     """
     shape = (len(paths), 3, side, side)
-    images = _mapped(kept, shape)
-    return _decode(paths, shape, kept) if images is None else images
-
-
-def _mapped(kept: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    try:
-        # A mapped file holds no pickle, and must be as long as its header says.
+    # A mapped file holds no pickle, and must be as long as its header says.
+    with suppress(OSError, ValueError, EOFError):
         images = np.load(kept, mmap_mode="c")
-    except (OSError, ValueError, EOFError):
-        return None
-    return images if images.shape == shape and images.dtype == np.uint8 else None
-
-
-def _decode(paths: Sequence[Path], shape: tuple[int, ...], kept: Path) -> NDArray[np.uint8]:
-    """Decode files into one that is kept, or into memory where none can be written."""
+        if images.shape == shape and images.dtype == np.uint8:
+            return images
     beside = kept.with_name(f".{kept.name}.{secrets.token_hex(4)}")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         images = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
     except OSError as error:
-        warnings.warn(f"decoded images stay in memory: {error}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"decoded images stay in memory: {error}", RuntimeWarning, stacklevel=2)
         return _fill(np.empty(shape, np.uint8), paths)
     try:
         _fill(images, paths).flush()
