@@ -164,7 +164,7 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
         )
 
     alone = computed()
-    monkeypatch.setattr(sorting, "DIFFERENCES_WORTH_A_THREAD", 1)
+    monkeypatch.setattr("linfkit.kernels.threads.PAIRS_WORTH_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert all(torch.equal(a, b) for a, b in zip(computed(), alone, strict=True))
 
