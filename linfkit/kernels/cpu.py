@@ -18,6 +18,8 @@ from torch import Tensor
 
 from linfkit.kernels.compiling import compiled
 from linfkit.kernels.powers import fitted_power
+from linfkit.kernels.sorting import sorted_dist as sorted_dist
+from linfkit.kernels.sorting import sorted_dist_backward as sorted_dist_backward
 from linfkit.kernels.threads import run
 from linfkit.kernels.tiles import (
     EIGHTH,
