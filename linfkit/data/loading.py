@@ -111,11 +111,5 @@ def _embedded_digits() -> Dataset:
     # Their pixels are counts from 0 to 16.
     images = np.round(digits.images[order, None] * 255 / 16).astype(np.uint8)
     x, y = torch.from_numpy(images), torch.from_numpy(digits.target[order]).long()
-    return Dataset(
-        name="digits",
-        train_x=x[:1437],
-        train_y=y[:1437],
-        test_x=x[1437:],
-        test_y=y[1437:],
-        classes=tuple(str(digit) for digit in digits.target_names),
-    )
+    classes = tuple(str(digit) for digit in digits.target_names)
+    return Dataset("digits", x[:1437], y[:1437], x[1437:], y[1437:], classes)

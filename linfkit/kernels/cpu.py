@@ -167,24 +167,21 @@ def _distances(kind, x, w, out, p, fit, part, parts):
     for first in range(x_first, x_last, block):
         last = min(first + block, x_last)
         o = w_first
-        while o + 4 <= w_last:
-            b = first
-            while b + 4 <= last:
-                distance_tile(4, 4, kind, x, b, w, o, out, p, fit)
-                b += 4
-            while b < last:
-                distance_tile(1, 4, kind, x, b, w, o, out, p, fit)
-                b += 1
-            o += 4
         while o < w_last:
+            wide = o + 4 <= w_last
             b = first
-            while b + 4 <= last:
-                distance_tile(4, 1, kind, x, b, w, o, out, p, fit)
-                b += 4
             while b < last:
-                distance_tile(1, 1, kind, x, b, w, o, out, p, fit)
-                b += 1
-            o += 1
+                tall = b + 4 <= last
+                if tall and wide:
+                    distance_tile(4, 4, kind, x, b, w, o, out, p, fit)
+                elif wide:
+                    distance_tile(1, 4, kind, x, b, w, o, out, p, fit)
+                elif tall:
+                    distance_tile(4, 1, kind, x, b, w, o, out, p, fit)
+                else:
+                    distance_tile(1, 1, kind, x, b, w, o, out, p, fit)
+                b += 4 if tall else 1
+            o += 4 if wide else 1
 
 
 @compiled
@@ -264,17 +261,19 @@ def _intervals(lower, upper, w, out_lower, out_upper, part, parts):
     for first in range(x_first, x_last, block):
         last = min(first + block, x_last)
         o = w_first
-        while o + 2 <= w_last:
+        while o < w_last:
+            wide = o + 2 <= w_last
             b = first
-            while b + 2 <= last:
-                interval_tile(2, 2, lower, upper, b, w, o, out_lower, out_upper)
-                b += 2
-            if b < last:
-                interval_tile(1, 2, lower, upper, b, w, o, out_lower, out_upper)
-            o += 2
-        if o < w_last:
-            for b in range(first, last):
-                interval_tile(1, 1, lower, upper, b, w, o, out_lower, out_upper)
+            while b < last:
+                tall = wide and b + 2 <= last
+                if tall:
+                    interval_tile(2, 2, lower, upper, b, w, o, out_lower, out_upper)
+                elif wide:
+                    interval_tile(1, 2, lower, upper, b, w, o, out_lower, out_upper)
+                else:
+                    interval_tile(1, 1, lower, upper, b, w, o, out_lower, out_upper)
+                b += 2 if tall else 1
+            o += 2 if wide else 1
 
 
 @compiled
