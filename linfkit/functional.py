@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
 from linfkit._util.checks import check_count, check_real, check_tensor
-from linfkit.kernels import kernel_for, reference, sorting_kernel_for
+from linfkit.kernels import kernel_for, reference
 
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
@@ -47,11 +47,7 @@ def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     >>> [lp_dist(x, w, p).item() for p in (1, 2, math.inf)]
     [7.0, 5.0, 4.0]
     """
-    x, w = _in_float32_under_autocast(x, w)
-    _check_matrix("x", x)
-    _check_matrix("w", w)
-    _check_alike("w", w, "x", x)
-    _check_columns("w", w, "x", x)
+    x, w = _matching(x=x, w=w)
     return _lp_dist(x, w, check_p(p))
 
 
@@ -77,9 +73,7 @@ def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tens
     >>> (low.item(), high.item())
     (2.0, 3.0)
     """
-    lower, upper, w = _in_float32_under_autocast(lower, upper, w)
-    _check_box(lower, upper, w)
-    return _linf_interval(lower, upper, w)
+    return _linf_interval(*_box_and_weights(lower, upper, w))
 
 
 def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
@@ -112,11 +106,7 @@ def sorted_dist(x: Tensor, w: Tensor, rho: float, terms: int = 10) -> Tensor:
     >>> [round(sorted_dist(x, w, rho=0.5, terms=terms).item(), 3) for terms in (1, 2, 3)]
     [7.0, 5.667, 5.0]
     """
-    x, w = _in_float32_under_autocast(x, w)
-    _check_matrix("x", x)
-    _check_matrix("w", w)
-    _check_alike("w", w, "x", x)
-    _check_columns("w", w, "x", x)
+    x, w = _matching(x=x, w=w)
     rho = check_rho(rho)
     terms = check_count("terms", terms)
     return _sorted_dist(x, w, _drop_coefficients(rho, terms, x))
@@ -148,8 +138,7 @@ def sorted_interval(
     >>> (round(low.item(), 4), round(high.item(), 4))  # 2 and 0, or 3 and 0.5, with weights 2:1
     (1.3333, 2.1667)
     """
-    lower, upper, w = _in_float32_under_autocast(lower, upper, w)
-    _check_box(lower, upper, w)
+    lower, upper, w = _box_and_weights(lower, upper, w)
     coefficients = _drop_coefficients(check_rho(rho), check_count("terms", terms), lower)
     return reference.sorted_interval(lower, upper, w, coefficients)
 
@@ -178,70 +167,73 @@ def _drop_coefficients(rho: float, terms: int, x: Tensor) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-def _in_float32_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Convert half-precision inputs to float32 under autocast, as it does for torch.cdist."""
-    first = tensors[0]
-    if not isinstance(first, Tensor) or not torch.is_autocast_enabled(first.device.type):
-        return tensors
-    halves = (torch.float16, torch.bfloat16)
-    return tuple(
-        tensor.float() if isinstance(tensor, Tensor) and tensor.dtype in halves else tensor
-        for tensor in tensors
-    )
+def _matching(**matrices: Tensor) -> list[Tensor]:
+    """The matrices, refused if they do not fit the first; under autocast, halves in float32."""
+    for name, matrix in matrices.items():
+        check_tensor(name, matrix)
+        if matrix.dim() != 2 or 0 in matrix.shape:
+            raise ValueError(
+                f"{name} must be a non-empty matrix (rows, features); got shape "
+                f"{tuple(matrix.shape)}"
+            )
+    first_name, first = next(iter(matrices.items()))
+    if torch.is_autocast_enabled(first.device.type):  # as it does for torch.cdist
+        for name, matrix in matrices.items():
+            halved = matrix.dtype in (torch.float16, torch.bfloat16)
+            matrices[name] = matrix.float() if halved else matrix
+        first = matrices[first_name]
+    for name, matrix in matrices.items():
+        if matrix.dtype != first.dtype:
+            raise TypeError(
+                f"{name} must have the dtype of {first_name}, {first.dtype}; got {matrix.dtype}"
+            )
+        if matrix.device != first.device:
+            raise ValueError(
+                f"{name} must be on the device of {first_name}, {first.device}; got {matrix.device}"
+            )
+        if matrix.shape[1] != first.shape[1]:
+            raise ValueError(
+                f"{name} must have as many columns as {first_name}, {first.shape[1]}; "
+                f"got shape {tuple(matrix.shape)}"
+            )
+    return list(matrices.values())
 
 
-def _check_box(lower: Tensor, upper: Tensor, w: Tensor) -> None:
-    _check_matrix("lower", lower)
-    _check_matrix("upper", upper)
-    _check_matrix("w", w)
+def _box_and_weights(lower: Tensor, upper: Tensor, w: Tensor) -> list[Tensor]:
+    matched = _matching(lower=lower, upper=upper, w=w)
     if upper.shape != lower.shape:
         raise ValueError(
             f"upper must have the shape of lower, {tuple(lower.shape)}; it has {tuple(upper.shape)}"
         )
-    _check_alike("upper", upper, "lower", lower)
-    _check_alike("w", w, "lower", lower)
-    _check_columns("w", w, "lower", lower)
+    return matched
 
 
-def _check_matrix(name: str, tensor: Tensor) -> None:
-    check_tensor(name, tensor)
-    if tensor.dim() != 2 or 0 in tensor.shape:
-        raise ValueError(
-            f"{name} must be a non-empty matrix (rows, features); got shape {tuple(tensor.shape)}"
-        )
-
-
-def _check_alike(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
-    if tensor.dtype != like.dtype:
-        raise TypeError(
-            f"{name} must have the dtype of {like_name}, {like.dtype}; got {tensor.dtype}"
-        )
-    if tensor.device != like.device:
-        raise ValueError(
-            f"{name} must be on the device of {like_name}, {like.device}; got {tensor.device}"
-        )
-
-
-def _check_columns(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
-    if tensor.shape[1] != like.shape[1]:
-        raise ValueError(
-            f"{name} must have as many columns as {like_name}, {like.shape[1]}; "
-            f"got shape {tuple(tensor.shape)}"
-        )
-
-
-# --- operators known to torch: what they compute, what shape it has, how it is differentiated
+# --- operators known to torch: what shape their outputs have, how they are differentiated
 
 _LIBRARY = torch.library.Library("linfkit", "FRAGMENT")
 
 
-def _operator(kernel: Callable[..., Any]) -> OpOverload:
-    """Register a function as the operator linfkit::NAME of torch; its tensors come first."""
-    name = kernel.__name__.removeprefix("_")
-    schema = torch.library.infer_schema(kernel, mutates_args=())
+def _operator(outputs: Callable[..., Any]) -> OpOverload:
+    """Register the kernels of a name as the operator linfkit::NAME of torch.
+
+    Args:
+        outputs: has the operator's name, behind an underscore, and its arguments, tensors first;
+            returns tensors with the shapes of its outputs.
+    """
+    name = outputs.__name__.removeprefix("_")
+    definition = getattr(reference, name)  # where the kernels have nothing of that name
+
+    def compute(*arguments: Any) -> Any:
+        kernel = getattr(kernel_for(arguments[0]), name, definition)
+        return kernel(
+            *(each.contiguous() if isinstance(each, Tensor) else each for each in arguments)
+        )
+
+    schema = torch.library.infer_schema(outputs, mutates_args=())
     _LIBRARY.define(name + schema, tags=torch.Tag.pt2_compliant_tag)
-    _LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, compute, "CompositeExplicitAutograd")
     operator: OpOverload = getattr(torch.ops.linfkit, name).default
+    torch.library.register_fake(operator, outputs, lib=_LIBRARY)
     torch.library.register_vmap(operator, partial(_vmap, operator), lib=_LIBRARY)
     return operator
 
@@ -371,25 +363,11 @@ def _zeros_if_empty(gradient: Tensor, x: Tensor) -> Tensor:
 
 @_operator
 def _lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
-    return kernel_for(x).lp_dist(x.contiguous(), w.contiguous(), p)
-
-
-@torch.library.register_fake(_lp_dist, lib=_LIBRARY)
-def _(x: Tensor, w: Tensor, p: float) -> Tensor:
     return x.new_empty(x.shape[0], w.shape[0])
 
 
 @_operator
 def _lp_dist_backward(
-    grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float, need_x: bool, need_w: bool
-) -> tuple[Tensor, Tensor]:
-    return kernel_for(x).lp_dist_backward(
-        grad.contiguous(), x.contiguous(), w.contiguous(), out.contiguous(), p, need_x, need_w
-    )
-
-
-@torch.library.register_fake(_lp_dist_backward, lib=_LIBRARY)
-def _(
     grad: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float, need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
     return _like_if_needed(x, need_x), _like_if_needed(w, need_w)
@@ -432,30 +410,12 @@ _differentiate(_lp_dist_backward, _lp_dist_backward_vjp, _lp_dist_backward_jvp)
 
 @_operator
 def _linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    return kernel_for(lower).linf_interval(lower.contiguous(), upper.contiguous(), w.contiguous())
-
-
-@torch.library.register_fake(_linf_interval, lib=_LIBRARY)
-def _(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     shape = lower.shape[0], w.shape[0]
     return lower.new_empty(shape), lower.new_empty(shape)
 
 
 @_operator
 def _linf_interval_backward(
-    grad_lower: Tensor, grad_upper: Tensor, lower: Tensor, upper: Tensor, w: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return kernel_for(lower).linf_interval_backward(
-        grad_lower.contiguous(),
-        grad_upper.contiguous(),
-        lower.contiguous(),
-        upper.contiguous(),
-        w.contiguous(),
-    )
-
-
-@torch.library.register_fake(_linf_interval_backward, lib=_LIBRARY)
-def _(
     grad_lower: Tensor, grad_upper: Tensor, lower: Tensor, upper: Tensor, w: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     return lower.new_empty(lower.shape), upper.new_empty(upper.shape), w.new_empty(w.shape)
@@ -481,25 +441,11 @@ _differentiate(
 
 @_operator
 def _sorted_dist(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
-    return sorting_kernel_for(x).sorted_dist(x.contiguous(), w.contiguous(), coefficients)
-
-
-@torch.library.register_fake(_sorted_dist, lib=_LIBRARY)
-def _(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
     return x.new_empty(x.shape[0], w.shape[0])
 
 
 @_operator
 def _sorted_dist_backward(
-    grad: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float], need_x: bool, need_w: bool
-) -> tuple[Tensor, Tensor]:
-    return sorting_kernel_for(x).sorted_dist_backward(
-        grad.contiguous(), x.contiguous(), w.contiguous(), coefficients, need_x, need_w
-    )
-
-
-@torch.library.register_fake(_sorted_dist_backward, lib=_LIBRARY)
-def _(
     grad: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float], need_x: bool, need_w: bool
 ) -> tuple[Tensor, Tensor]:
     return _like_if_needed(x, need_x), _like_if_needed(w, need_w)

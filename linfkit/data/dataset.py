@@ -252,12 +252,9 @@ class Dataset:
     @cached_property
     def _pixel_counts(self) -> NDArray[np.int64]:
         """(C, 256): how often each level occurs in each channel of the training images."""
-        return np.stack(
-            [
-                torch.bincount(self.train_x[:, channel].reshape(-1), minlength=256).cpu().numpy()
-                for channel in range(self.train_x.shape[1])
-            ]
-        )
+        channels = self.train_x.unbind(dim=1)
+        counts = [channel.reshape(-1).bincount(minlength=256) for channel in channels]
+        return torch.stack(counts).cpu().numpy()
 
 
 _LEVELS = np.arange(256) / 255  # what a uint8 pixel is in [0, 1]
@@ -278,9 +275,16 @@ def _as_images(argument: str, images: Array) -> Tensor:
             f"{argument} must be uint8 pixels, or floating-point ones in [0, 1]; got {tensor.dtype}"
             ": write images.astype('uint8') where they are from 0 to 255"
         )
-    if tensor.ndim == 3:
-        return tensor.unsqueeze(1)
-    return _as_squares(argument, tensor) if tensor.ndim == 2 else tensor
+    if tensor.ndim == 2:
+        side = math.isqrt(tensor.shape[1])
+        if side**2 != tensor.shape[1]:
+            raise ValueError(
+                f"{argument} must be images, (N, C, H, W); got rows of pixels, "
+                f"{tuple(tensor.shape)}: write images.reshape(-1, C, H, W), or where the channels "
+                "of each pixel are together images.reshape(-1, H, W, C).transpose(0, 3, 1, 2)"
+            )
+        tensor = tensor.reshape(-1, side, side)
+    return tensor.unsqueeze(1) if tensor.ndim == 3 else tensor
 
 
 def _as_levels(argument: str, pixels: Tensor) -> Tensor:
@@ -306,19 +310,6 @@ def _as_levels(argument: str, pixels: Tensor) -> Tensor:
             "to take the nearest"
         )
     return levels.round().byte()
-
-
-def _as_squares(argument: str, rows: Tensor) -> Tensor:
-    """Grey images, (N, 1, H, H), of rows of so many pixels, (N, H²)."""
-    count, pixels = rows.shape
-    side = math.isqrt(pixels)
-    if side**2 == pixels:
-        return rows.reshape(count, 1, side, side)
-    raise ValueError(
-        f"{argument} must be images, (N, C, H, W); got rows of pixels, {tuple(rows.shape)}: write "
-        "images.reshape(-1, C, H, W), or where the channels of each pixel are together "
-        "images.reshape(-1, H, W, C).transpose(0, 3, 1, 2)"
-    )
 
 
 def _as_labels(argument: str, labels: Array | Sequence[int]) -> Tensor:
@@ -357,11 +348,15 @@ def _as_tensor(argument: str, array: Array) -> Tensor:
     return torch.tensor(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
 
 
+def _check_dtype(argument: str, tensor: Tensor, dtype: torch.dtype, of: str) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{argument} must be a torch tensor; got {type(tensor).__name__}")
+    if tensor.dtype != dtype:
+        raise TypeError(f"{argument} must be {dtype} {of}; got {tensor.dtype}")
+
+
 def _check_images(argument: str, images: Tensor) -> None:
-    if not isinstance(images, Tensor):
-        raise TypeError(f"{argument} must be a torch tensor; got {type(images).__name__}")
-    if images.dtype != torch.uint8:
-        raise TypeError(f"{argument} must be torch.uint8 pixels from 0 to 255; got {images.dtype}")
+    _check_dtype(argument, images, torch.uint8, "pixels from 0 to 255")
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(
             f"{argument} must be (N, C, H, W), none of them 0; got shape {tuple(images.shape)}"
@@ -376,10 +371,7 @@ def _check_images(argument: str, images: Tensor) -> None:
 
 
 def _check_labels(argument: str, labels: Tensor, classes: int) -> None:
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"{argument} must be a torch tensor; got {type(labels).__name__}")
-    if labels.dtype != torch.int64:
-        raise TypeError(f"{argument} must be torch.int64 labels; got {labels.dtype}")
+    _check_dtype(argument, labels, torch.int64, "labels")
     if labels.ndim != 1 or labels.numel() == 0:
         one_hot = ": write labels.reshape(-1), or labels.argmax(1) where they are one-hot"
         raise ValueError(

@@ -14,6 +14,7 @@ import secrets
 import warnings
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder, "labels-idx1-ubyte.gz")
-        ...     write_idx(path, torch.tensor([5, 0, 4], dtype=torch.uint8))
+        ...     _ = path.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 0, 4])))
         ...     assert read_idx(path, dimensions=1).tolist() == [5, 0, 4]
     """
     on_disk = path.stat().st_size
@@ -62,15 +63,14 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         with gzip.open(path) if packed else path.open("rb") as stream:
             shape = _read_header(path, stream, dimensions)
             size = math.prod(shape)
+            declared = f"{size:,} bytes of shape {shape}"
             room = max(FREE, DENSEST * on_disk) if packed else on_disk
-            if size > min(room, LARGEST):
+            if size > LARGEST:
+                raise ValueError(f"{path}: its header declares {declared}, more than are ever read")
+            if size > room:
                 raise ValueError(
-                    f"{path}: its header declares {size:,} bytes of shape {shape}, more than "
-                    + (
-                        "are ever read"
-                        if size > LARGEST
-                        else f"a file of {on_disk:,} bytes can hold; it is truncated, or no IDX"
-                    )
+                    f"{path}: its header declares {declared}, more than a file of {on_disk:,} "
+                    "bytes can hold; it is truncated, or no IDX"
                 )
             content = _read_up_to(stream, size)
             behind = stream.read(1)
@@ -78,26 +78,11 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         raise ValueError(f"{path}: no sound gzip file ({fault}); fetch it anew") from fault
     if len(content) < size:
         raise ValueError(
-            f"{path}: truncated; its header declares {size:,} bytes of shape {shape}, "
-            f"but {len(content):,} follow"
+            f"{path}: truncated; its header declares {declared}, but {len(content):,} follow"
         )
     if behind:
-        raise ValueError(
-            f"{path}: more bytes follow than the {size:,} of shape {shape} that its header declares"
-        )
+        raise ValueError(f"{path}: more bytes follow than the {declared} that its header declares")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(shape))
-
-
-def write_idx(path: Path, array: Tensor) -> None:
-    """Write a uint8 array as an IDX file, gzipped if its name ends in `.gz`.
-
-    The same array makes the same bytes.
-    """
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
-    content = header + array.contiguous().numpy().tobytes()
-    if path.suffix == ".gz":
-        content = gzip.compress(content, compresslevel=6, mtime=0)
-    path.write_bytes(content)
 
 
 def _read_up_to(stream: io.BufferedIOBase, size: int) -> bytearray:
@@ -140,12 +125,11 @@ def read_cifar(path: Path, classes: int = 10, label_bytes: int = 1) -> tuple[Ten
 
     Example:
         >>> from tempfile import TemporaryDirectory
-        >>> images = torch.full((2, 3, 32, 32), 7, dtype=torch.uint8)
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder, "test_batch.bin")
-        ...     write_cifar(path, images, torch.tensor([3, 9]))
-        ...     read_images, read_labels = read_cifar(path)
-        >>> assert read_images.equal(images) and read_labels.tolist() == [3, 9]
+        ...     _ = path.write_bytes(bytes([3]) + bytes(3072) + bytes([9]) + bytes(3072))
+        ...     images, labels = read_cifar(path)
+        >>> assert images.shape == (2, 3, 32, 32) and labels.tolist() == [3, 9]
     """
     record = label_bytes + CIFAR_PIXELS
     size = path.stat().st_size
@@ -156,21 +140,19 @@ def read_cifar(path: Path, classes: int = 10, label_bytes: int = 1) -> tuple[Ten
         )
     records = np.fromfile(path, dtype=np.uint8).reshape(-1, record)
     labels = records[:, label_bytes - 1]
-    if labels.max() >= classes:
-        first = int((labels >= classes).argmax())
-        raise ValueError(
-            f"{path} must have labels from 0 to {classes - 1}; got {labels[first]} in record "
-            f"{first:,}"
-        )
+    check_labels(path, torch.from_numpy(labels), classes)
     images = records[:, label_bytes:].reshape(-1, *CIFAR_SHAPE)
     return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
 
 
-def write_cifar(path: Path, images: Tensor, labels: Tensor) -> None:
-    """Write uint8 images (N, 3, 32, 32) and their labels (N,) as one batch of CIFAR-10."""
-    pixels = images.reshape(len(images), -1).numpy()
-    records = np.concatenate([labels.numpy().astype(np.uint8)[:, None], pixels], axis=1)
-    records.tofile(path)
+def check_labels(path: Path, labels: Tensor, classes: int) -> None:
+    """Refuse the labels in a file if one of them is of no class."""
+    if labels.max() >= classes:
+        first = int((labels >= classes).int().argmax())
+        raise ValueError(
+            f"{path} must have labels from 0 to {classes - 1}; got {labels[first]} in record "
+            f"{first:,}"
+        )
 
 
 def read_jpeg(path: Path, side: int) -> NDArray[np.uint8]:
@@ -233,27 +215,17 @@ def decoded_once(paths: Sequence[Path], side: int, kept: Path) -> NDArray[np.uin
         ...     assert shape == (5, 3, 8, 8) and kept.is_file()
     """
     shape = (len(paths), 3, side, side)
-    images = _mapped(kept, shape)
-    return _decode(paths, shape, kept) if images is None else images
-
-
-def _mapped(kept: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    try:
-        # A mapped file holds no pickle, and must be as long as its header says.
+    # A mapped file holds no pickle, and must be as long as its header says.
+    with suppress(OSError, ValueError, EOFError):
         images = np.load(kept, mmap_mode="c")
-    except (OSError, ValueError, EOFError):
-        return None
-    return images if images.shape == shape and images.dtype == np.uint8 else None
-
-
-def _decode(paths: Sequence[Path], shape: tuple[int, ...], kept: Path) -> NDArray[np.uint8]:
-    """Decode files into one that is kept, or into memory where none can be written."""
+        if images.shape == shape and images.dtype == np.uint8:
+            return images
     beside = kept.with_name(f".{kept.name}.{secrets.token_hex(4)}")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         images = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=shape)
     except OSError as error:
-        warnings.warn(f"decoded images stay in memory: {error}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"decoded images stay in memory: {error}", RuntimeWarning, stacklevel=2)
         return _fill(np.empty(shape, np.uint8), paths)
     try:
         _fill(images, paths).flush()

@@ -32,9 +32,9 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
     first downloaded if need be, and held against their makers' checksums.
 
     ================ ===================================================== =====================
-    "mnist"          `MNIST/raw/*-ubyte`, or `*-ubyte.gz`                  from OpenML
+    "mnist"          `MNIST/raw/*-ubyte`, or `*-ubyte.gz`                  from PyTorch's mirror
     "fashion-mnist"  `FashionMNIST/raw/*-ubyte`, or `*-ubyte.gz`           from its makers
-    "cifar10"        `cifar-10-batches-bin/*.bin`                          from OpenML
+    "cifar10"        `cifar-10-batches-bin/*.bin`                          from its makers
     "cifar100"       `cifar-100-binary/{train,test}.bin`; 100 fine labels  from its makers
     "tiny-imagenet"  `tiny-imagenet-200/`; its validation images test      by hand; needs Pillow
     ================ ===================================================== =====================
@@ -90,16 +90,15 @@ def is_at_hand(name: str) -> bool:
 def _what_to_do(
     name: str, files: StandardFiles, folder: Path, missing: list[str], given: bool
 ) -> str:
-    if name not in SOURCES:
-        way_out = ""
-    elif given:
-        way_out = ", or leave root out and unset LINFKIT_DATA"
-    else:
-        way_out = ", or unset LINFKIT_DATA and try again,"
+    named, instead = (
+        ("root", "leave root out and unset LINFKIT_DATA")
+        if given
+        else ("LINFKIT_DATA", "unset LINFKIT_DATA and try again,")
+    )
+    way_out = f", or {instead} to download them into linfkit's cache" if name in SOURCES else ""
     return (
-        f"{name}: {'root' if given else 'LINFKIT_DATA'} is {folder}, but there is no "
-        f"{', no '.join(missing)} in it. Put {files.description} there"
-        + (f"{way_out} to download them into linfkit's cache." if way_out else ".")
+        f"{name}: {named} is {folder}, but there is no {', no '.join(missing)} in it. "
+        f"Put {files.description} there{way_out}."
         + "".join(f"\nThere is {found}" for found in found_instead(name, folder))
     )
 
@@ -112,11 +111,5 @@ def _embedded_digits() -> Dataset:
     # Their pixels are counts from 0 to 16.
     images = np.round(digits.images[order, None] * 255 / 16).astype(np.uint8)
     x, y = torch.from_numpy(images), torch.from_numpy(digits.target[order]).long()
-    return Dataset(
-        name="digits",
-        train_x=x[:1437],
-        train_y=y[:1437],
-        test_x=x[1437:],
-        test_y=y[1437:],
-        classes=tuple(str(digit) for digit in digits.target_names),
-    )
+    classes = tuple(str(digit) for digit in digits.target_names)
+    return Dataset("digits", x[:1437], y[:1437], x[1437:], y[1437:], classes)

@@ -1,83 +1,69 @@
-"""Standard files of each data set: finding, reading and writing them."""
+"""Standard files of each data set: finding and reading them."""
 
 from __future__ import annotations
 
+import hashlib
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from linfkit._util.files import cache_folder
 from linfkit.data.dataset import Dataset
-from linfkit.data.formats import read_cifar, read_idx, write_cifar, write_idx
-from linfkit.data.tiny_imagenet import TinyImageNet
-
-
-class StandardFiles(Protocol):
-    """A data set in the files that its makers publish it in, below some folder."""
-
-    @property
-    def description(self) -> str:
-        """Name of these files, as the object of "put … there"."""
-
-    def missing(self, folder: Path) -> list[str]:
-        """The files that are not there, as paths below `folder`."""
-
-    def read(self, folder: Path) -> Dataset:
-        """The data set in these files; ValueError names the one that is not what it should be."""
+from linfkit.data.formats import check_labels, decoded_once, read_cifar, read_idx
 
 
 @dataclass(frozen=True)
-class Mnist:
-    """Four IDX files in a folder of their own, each gzipped or not: MNIST, and its like."""
+class StandardFiles:
+    """A data set in the files that its makers publish it in, below some folder.
+
+    Attributes:
+        name: The data set's.
+        description: Name of these files, as the object of "put … there".
+        folder: The folder that they are in.
+        files: Those in it that must be there.
+    """
 
     name: str
-    title: str
+    description: str
     folder: str
+    files: tuple[str, ...]
+
+    def missing(self, folder: Path) -> list[str]:
+        """The files that are not there, as paths below `folder`."""
+        paths = (f"{self.folder}/{file}" for file in self.files)
+        return [path for path in paths if not (folder / path).exists()]
+
+    def read(self, folder: Path) -> Dataset:
+        """The data set in these files; ValueError names the one that is not what it should be."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Mnist(StandardFiles):
+    """Four IDX files, each gzipped or not: MNIST, and its like.
+
+    Attributes:
+        classes: One name a label.
+    """
+
     classes: tuple[str, ...]
-
-    @property
-    def description(self) -> str:
-        """Name of these files."""
-        return f"{self.title}'s four files, gzipped or not,"
-
-    @property
-    def files(self) -> tuple[str, str, str, str]:
-        """Images and labels to train on, then to test on."""
-        return (
-            f"{self.folder}/train-images-idx3-ubyte",
-            f"{self.folder}/train-labels-idx1-ubyte",
-            f"{self.folder}/t10k-images-idx3-ubyte",
-            f"{self.folder}/t10k-labels-idx1-ubyte",
-        )
 
     def missing(self, folder: Path) -> list[str]:
         """The files that are there neither plain nor gzipped."""
-        return [f"{file}(.gz)" for file in self.files if not _plain_or_packed(folder / file)]
+        paths = (f"{self.folder}/{file}" for file in self.files)
+        return [f"{path}(.gz)" for path in paths if not _plain_or_packed(folder / path)]
 
     def read(self, folder: Path) -> Dataset:
         """Read the four files, and see that they fit together."""
-        train_x, train_y = self._read_part(folder / self.files[0], folder / self.files[1])
-        test_x, test_y = self._read_part(folder / self.files[2], folder / self.files[3])
-        return Dataset(self.name, train_x, train_y, test_x, test_y, self.classes)
+        paths = [_plain_or_packed(folder / self.folder / file)[0] for file in self.files]
+        train, test = self._read_part(*paths[:2]), self._read_part(*paths[2:])
+        return Dataset(self.name, *train, *test, self.classes)
 
-    def write(self, dataset: Dataset, folder: Path) -> None:
-        """Write the four files, gzipped, making the folders it takes."""
-        arrays = (
-            dataset.train_x[:, 0],
-            dataset.train_y.to(torch.uint8),
-            dataset.test_x[:, 0],
-            dataset.test_y.to(torch.uint8),
-        )
-        for file, array in zip(self.files, arrays, strict=True):
-            path = folder / f"{file}.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_idx(path, array)
-
-    def _read_part(self, images_file: Path, labels_file: Path) -> tuple[Tensor, Tensor]:
-        images_path, labels_path = _present(images_file), _present(labels_file)
+    def _read_part(self, images_path: Path, labels_path: Path) -> tuple[Tensor, Tensor]:
         images = read_idx(images_path, dimensions=3)
         labels = read_idx(labels_path, dimensions=1)
         if images.numel() == 0:
@@ -87,62 +73,105 @@ class Mnist:
                 f"{labels_path}: {len(labels):,} labels for the {len(images):,} images "
                 f"of {images_path.name}"
             )
-        largest = len(self.classes) - 1
-        if labels.max() > largest:
-            raise ValueError(
-                f"{labels_path} must have labels from 0 to {largest}; got {labels.max()}"
-            )
+        check_labels(labels_path, labels, len(self.classes))
         return images.unsqueeze(1), labels.long()
 
 
-class Cifar10:
-    """Six batches of records in `cifar-10-batches-bin`, and the names of the classes."""
+@dataclass(frozen=True)
+class Cifar(StandardFiles):
+    """Batches of records, the last of which are for testing, and the names of the classes.
 
-    description = "the six .bin files of CIFAR-10's binary version"
-    train_files = tuple(f"cifar-10-batches-bin/data_batch_{batch}.bin" for batch in range(1, 6))
-    test_file = "cifar-10-batches-bin/test_batch.bin"
-    classes_file = "cifar-10-batches-bin/batches.meta.txt"
-    classes = (
-        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-    )  # fmt: skip
+    Attributes:
+        names_file: The file with the names, which need not be there.
+        classes: One name a label, as that file has them.
+        label_bytes: As in `read_cifar`.
+    """
 
-    def missing(self, folder: Path) -> list[str]:
-        """The batches that are not there; the names of the classes we know without their file."""
-        files = (*self.train_files, self.test_file)
-        return [file for file in files if not (folder / file).is_file()]
+    names_file: str
+    classes: tuple[str, ...]
+    label_bytes: int = 1
 
     def read(self, folder: Path) -> Dataset:
-        """Read the six batches."""
-        batches = [read_cifar(folder / file) for file in self.train_files]
-        test_x, test_y = read_cifar(folder / self.test_file)
-        return Dataset(
-            name="cifar10",
-            train_x=torch.cat([images for images, _ in batches]),
-            train_y=torch.cat([labels for _, labels in batches]),
-            test_x=test_x,
-            test_y=test_y,
-            classes=_read_names(folder / self.classes_file, known=self.classes),
+        """Read the batches."""
+        root = folder / self.folder
+        *train, test = (
+            read_cifar(root / file, len(self.classes), self.label_bytes) for file in self.files
         )
-
-    def write(self, dataset: Dataset, folder: Path) -> None:
-        """Write the six batches, the training images shared out evenly, and the names."""
-        (folder / self.test_file).parent.mkdir(parents=True, exist_ok=True)
-        images = dataset.train_x.tensor_split(len(self.train_files))
-        labels = dataset.train_y.tensor_split(len(self.train_files))
-        for file, batch_x, batch_y in zip(self.train_files, images, labels, strict=True):
-            write_cifar(folder / file, batch_x, batch_y)
-        write_cifar(folder / self.test_file, dataset.test_x, dataset.test_y)
-        (folder / self.classes_file).write_text("\n".join(dataset.classes) + "\n", "utf-8")
+        train_x, train_y = map(torch.cat, zip(*train, strict=True))
+        classes = _read_names(root / self.names_file, known=self.classes)
+        return Dataset(self.name, train_x, train_y, *test, classes)
 
 
-class Cifar100:
-    """Two files of records in `cifar-100-binary`, of which the fine labels are taken."""
+class TinyImageNet(StandardFiles):
+    """The folder `tiny-imagenet-200` as its archive unpacks; its validation images are the test.
 
-    description = "the two .bin files of CIFAR-100's binary version"
-    train_file = "cifar-100-binary/train.bin"
-    test_file = "cifar-100-binary/test.bin"
-    classes_file = "cifar-100-binary/fine_label_names.txt"
-    classes = (
+    The labels of the test images proper were never published. Classes are numbered in the order of
+    `wnids.txt`, and named by the first name that `words.txt` has for them, where there is one.
+
+    The images, 64×64 pixels each, are decoded once, into a file in linfkit's cache; it is mapped
+    into memory, not read, and is made anew when a file's path, size or time of change, or the
+    decoder, is another.
+    """
+
+    def read(self, folder: Path) -> Dataset:
+        """Read the lists, and the images, decoding them if that was not done before."""
+        root = folder / self.folder
+        wnids = _read_wnids(root / "wnids.txt")
+        train = [
+            (image, label)
+            for label, wnid in enumerate(wnids)
+            for image in _images_in(root / "train" / wnid / "images")
+        ]
+        test = _read_annotations(root / "val", wnids)
+        paths, labels = zip(*train, *test, strict=True)
+        kept = cache_folder() / "decoded" / f"tiny-imagenet-{_key(root, paths)}.npy"
+        x, y = torch.from_numpy(decoded_once(paths, 64, kept)), torch.tensor(labels)
+        split = len(train)
+        classes = _read_first_names(root / "words.txt", wnids)
+        return Dataset(self.name, x[:split], y[:split], x[split:], y[split:], classes)
+
+
+_IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+MNIST = Mnist(
+    name="mnist",
+    description="MNIST's four files, gzipped or not,",
+    folder="MNIST/raw",
+    files=_IDX_FILES,
+    classes=tuple("0123456789"),
+)
+FASHION_MNIST = Mnist(
+    name="fashion-mnist",
+    description="Fashion-MNIST's four files, gzipped or not,",
+    folder="FashionMNIST/raw",
+    files=_IDX_FILES,
+    classes=(
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+        "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ),
+)  # fmt: skip
+CIFAR10 = Cifar(
+    name="cifar10",
+    description="the six .bin files of CIFAR-10's binary version",
+    folder="cifar-10-batches-bin",
+    files=(*(f"data_batch_{batch}.bin" for batch in range(1, 6)), "test_batch.bin"),
+    names_file="batches.meta.txt",
+    classes=(
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ),
+)  # fmt: skip
+CIFAR100 = Cifar(
+    name="cifar100",
+    description="the two .bin files of CIFAR-100's binary version",
+    folder="cifar-100-binary",
+    files=("train.bin", "test.bin"),
+    names_file="fine_label_names.txt",
+    classes=(
         "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle",
         "bottle", "bowl", "boy", "bridge", "bus", "butterfly", "camel", "can", "castle",
         "caterpillar", "cattle", "chair", "chimpanzee", "clock", "cloud", "cockroach", "couch",
@@ -155,38 +184,22 @@ class Cifar100:
         "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
         "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle",
         "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
-    )  # fmt: skip
-
-    def missing(self, folder: Path) -> list[str]:
-        """The files that are not there; the names of the classes we know without theirs."""
-        files = (self.train_file, self.test_file)
-        return [file for file in files if not (folder / file).is_file()]
-
-    def read(self, folder: Path) -> Dataset:
-        """Read the two files."""
-        train_x, train_y = read_cifar(folder / self.train_file, classes=100, label_bytes=2)
-        test_x, test_y = read_cifar(folder / self.test_file, classes=100, label_bytes=2)
-        classes = _read_names(folder / self.classes_file, known=self.classes)
-        return Dataset("cifar100", train_x, train_y, test_x, test_y, classes)
-
-
-MNIST = Mnist("mnist", "MNIST", "MNIST/raw", classes=tuple("0123456789"))
-FASHION_MNIST = Mnist(
-    "fashion-mnist",
-    "Fashion-MNIST",
-    "FashionMNIST/raw",
-    classes=(
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-        "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
     ),
+    label_bytes=2,
 )  # fmt: skip
+TINY_IMAGENET = TinyImageNet(
+    name="tiny-imagenet",
+    description=(
+        "tiny-imagenet-200, as unpacked from https://cs231n.stanford.edu/tiny-imagenet-200.zip "
+        "(248,100,043 bytes, MD5 90528d7ca1a48142e341f4ef8d21d0de),"
+    ),
+    folder="tiny-imagenet-200",
+    # Single images are missed when they are read.
+    files=("wnids.txt", "train", "val/images", "val/val_annotations.txt"),
+)
 
 STANDARD_FILES: dict[str, StandardFiles] = {
-    "mnist": MNIST,
-    "fashion-mnist": FASHION_MNIST,
-    "cifar10": Cifar10(),
-    "cifar100": Cifar100(),
-    "tiny-imagenet": TinyImageNet(),
+    files.name: files for files in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100, TINY_IMAGENET)
 }
 
 _UNTAR = "unpack it: tar -xf {path} -C {folder}"
@@ -218,16 +231,13 @@ _IN_THEIR_PLACE = {
     "cifar10": {
         "data_batch_1.bin": _INSIDE.format("cifar-10-batches-bin"),
         "cifar-10-binary.tar*": _UNTAR,
-        "cifar-10-batches-py": _CIFAR.format("cifar-10"),
-        "cifar-10-python.tar*": _CIFAR.format("cifar-10"),
-        "cifar-10-batches-mat": _CIFAR.format("cifar-10"),
-        "cifar-10-matlab.tar*": _CIFAR.format("cifar-10"),
+        "cifar-10-batches-[pm]*": _CIFAR.format("cifar-10"),  # Python's or Matlab's
+        "cifar-10-[pm]*.tar*": _CIFAR.format("cifar-10"),
     },
     "cifar100": {
         "train.bin": _INSIDE.format("cifar-100-binary"),
         "cifar-100-binary.tar*": _UNTAR,
-        "cifar-100-python*": _CIFAR.format("cifar-100"),
-        "cifar-100-matlab*": _CIFAR.format("cifar-100"),
+        "cifar-100-[pm]*": _CIFAR.format("cifar-100"),
     },
     "tiny-imagenet": {
         "wnids.txt": _INSIDE.format("tiny-imagenet-200"),
@@ -259,10 +269,6 @@ def _plain_or_packed(path: Path) -> list[Path]:
     return [candidate for candidate in (path, packed) if candidate.is_file()]
 
 
-def _present(path: Path) -> Path:
-    return _plain_or_packed(path)[0]
-
-
 def _read_names(path: Path, known: tuple[str, ...]) -> tuple[str, ...]:
     """The names of the classes in a file, one a line; those known where there is no file."""
     if not path.is_file():
@@ -273,3 +279,64 @@ def _read_names(path: Path, known: tuple[str, ...]) -> tuple[str, ...]:
     if len(names) != len(known):
         raise ValueError(f"{path} must have {len(known)} names; got {len(names)}")
     return names
+
+
+def _read_wnids(path: Path) -> list[str]:
+    """WordNet's number of each class."""
+    wnids = path.read_text("utf-8-sig").split()
+    different = len(set(wnids))
+    if len(wnids) < 2 or different < len(wnids):
+        raise ValueError(
+            f"{path} must have at least two classes, each once; got {len(wnids)}, "
+            f"{different} different ones"
+        )
+    for wnid in wnids:
+        if wnid != Path(wnid).name:
+            raise ValueError(f"{path} must have names of folders; got {wnid[:80]!r}")
+    return wnids
+
+
+def _images_in(folder: Path) -> list[Path]:
+    images = sorted(folder.glob("*.JPEG"))
+    if not images:
+        raise FileNotFoundError(f"{folder}: no *.JPEG in it; unpack the archive anew")
+    return images
+
+
+def _read_annotations(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
+    """The images that `val_annotations.txt` lists: file, class, and a box that is not used."""
+    path = folder / "val_annotations.txt"
+    label_of = {wnid: label for label, wnid in enumerate(wnids)}
+    annotated = []
+    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+        match line.split("\t"):
+            case [file, wnid, *_] if wnid in label_of and file == Path(file).name:
+                annotated.append((folder / "images" / file, label_of[wnid]))
+            case _:
+                raise ValueError(
+                    f"{path} must have a file's name, a tab and a class of wnids.txt on each line; "
+                    f"got {line[:80]!r} on line {number}"
+                )
+    if not annotated:
+        raise ValueError(f"{path} must have a line for each validation image; got none")
+    return annotated
+
+
+def _read_first_names(path: Path, wnids: list[str]) -> tuple[str, ...]:
+    if not path.is_file():
+        return tuple(wnids)
+    lines = (line.split("\t") for line in path.read_text("utf-8-sig").splitlines())
+    names = {wnid: name.split(",")[0] for wnid, name in (line[:2] for line in lines if line[1:])}
+    return tuple(names.get(wnid, wnid) for wnid in wnids)
+
+
+def _key(root: Path, paths: Iterable[Path]) -> str:
+    """Hash of names, sizes and times of the files that the decoded images depend on."""
+    import PIL
+
+    digest = hashlib.sha256(PIL.__version__.encode())
+    for path in paths:
+        found = path.stat()
+        relative = path.relative_to(root).as_posix()
+        digest.update(f"{relative} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

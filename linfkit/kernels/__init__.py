@@ -5,8 +5,8 @@ with the same signatures, and checks nothing: `linfkit.functional` has done so.
 
 - `reference`: plain PyTorch, any dtype and device; the definition. It alone has `lp_dist_jvp` and
   what else forward mode and second derivatives take, for all of them.
-- `cpu`: Numba, float32. `sorting` beside it: `sorted_dist` and `sorted_dist_backward`, which of the
-  others only `reference` has.
+- `cpu`: Numba, float32. It takes `sorted_dist` and `sorted_dist_backward` from `sorting`; of the
+  others only `reference` has them, and computes them for all.
 - `cuda`: Triton, float32, on NVIDIA's GPUs. Checked in Triton's interpreter and as machine code,
   but not yet on a GPU, so that it has to be asked for.
 
@@ -38,15 +38,6 @@ def kernel_for(tensor: Tensor) -> ModuleType:
         if tensor.device.type == "cuda" and asked_for == "triton":
             return _cuda()
     return reference
-
-
-def sorting_kernel_for(tensor: Tensor) -> ModuleType:
-    """The module to compute `sorted_dist` with, for inputs of this tensor's dtype and device."""
-    if tensor.device.type != "cpu" or kernel_for(tensor) is reference:
-        return reference
-    from linfkit.kernels import sorting  # Numba is there, since `kernel_for` has imported it
-
-    return sorting
 
 
 @cache

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps, loads
 
-from linfkit._util.files import cache_folder
+from linfkit._util.files import cache_folder, write_atomically
 
 if numba.config.DISABLE_JIT:
     raise ImportError("NUMBA_DISABLE_JIT is set")  # as good as no Numba: the reference serves
@@ -108,16 +106,10 @@ def _read_own(path: Path) -> bytes:
 def _write(name: str, content: bytes) -> None:
     """Write a file whole into the first folder that takes it; the last folder's error is raised."""
     for folder in _folders():
-        beside = folder / f".{name}.{secrets.token_hex(4)}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-            beside.replace(folder / name)
-            return
+            return write_atomically(folder / name, content)
         except OSError as error:
             fault = error
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
     raise fault
 
 

@@ -10,8 +10,6 @@ results are the same bit for bit on any count. The inner loops are in `tiles`.
 from __future__ import annotations
 
 import math
-import sys
-from threading import Timer
 
 import numpy as np
 import torch
@@ -20,7 +18,9 @@ from torch import Tensor
 
 from linfkit.kernels.compiling import compiled
 from linfkit.kernels.powers import fitted_power
-from linfkit.kernels.threads import in_parallel
+from linfkit.kernels.sorting import sorted_dist as sorted_dist
+from linfkit.kernels.sorting import sorted_dist_backward as sorted_dist_backward
+from linfkit.kernels.threads import run
 from linfkit.kernels.tiles import (
     EIGHTH,
     LARGEST,
@@ -39,28 +39,19 @@ from linfkit.kernels.vectors import LANES
 
 CACHED = 2**17  # numbers that stay in a core's second-level cache
 ROWS_AT_HAND = 8  # rows that stay in the first-level cache
-PAIRS_WORTH_A_THREAD = 2**19
 QUICK_PAIRS = 8  # without powers, that take as long as one with
 RARELY_NEAR = 80  # the p from which it pays to ask whether coordinates are near the largest
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
 _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
-_COMPILING = "linfkit is compiling its CPU kernels …"
 
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     """‖x_b − w_o‖_p for every pair of rows: (B, I), (O, I) -> (B, O)."""
     out = x.new_empty(len(x), len(w))
-    kind = _kind(x, p)
-    quick = kind in (LARGEST, EIGHTH)
-    _run(
-        _distances,
-        _pairs(x, w) // (QUICK_PAIRS if quick else 1),
-        kind,
-        *_arrays(_widened(x), _widened(w), out),
-        np.float32(p),
-        _fit(kind, p),
-    )
+    kind = _kind(p)
+    pairs = _pairs(x, w) // (QUICK_PAIRS if kind in (LARGEST, EIGHTH) else 1)
+    run(_distances, pairs, kind, _widened(x), _widened(w), out, np.float32(p), _fit(kind, p))
     return out
 
 
@@ -72,36 +63,20 @@ def lp_dist_backward(
     Those not needed are empty, (0,).
     """
     grad_x, grad_w = torch.empty_like(x), torch.empty_like(w)
+    pairs = _pairs(x, w)
     if p == math.inf:
         at, slopes = torch.empty_like(out, dtype=torch.int32), torch.empty_like(out)
-        _run(
-            _largest_slopes,
-            _pairs(x, w),
-            *_arrays(grad, _widened(x), _widened(w), out, at, slopes, grad_w),
-        )
+        run(_largest_slopes, pairs, grad, _widened(x), _widened(w), out, at, slopes, grad_w)
         if need_x:
-            _run(_scatter, PAIRS_WORTH_A_SCATTER * out.numel(), *_arrays(at, slopes, grad_x))
+            grad_x = _scattered(at, slopes, x)
     else:
-        kind = _kind(x, p)
+        kind = _kind(p)
         power, fit = np.float32(p), _fit(kind, p - 1)
-        factors = torch.empty(1, max(LANES, out.numel()))
-        _run(
-            _factors,
-            0,
-            kind,
-            *_arrays(_widened(grad.view(1, -1)), _widened(out.view(1, -1)), factors),
-            power,
-            fit,
-        )
-        factors = factors[:, : out.numel()].view_as(out)
-        _run(
-            _slopes,
-            2 * _pairs(x, w),
-            kind,
-            *_arrays(x, w, grad, out, factors, grad_x, grad_w),
-            power,
-            fit,
-        )
+        flat_grad, flat_out = (_widened(matrix.view(1, -1)) for matrix in (grad, out))
+        flat_factors = torch.empty_like(flat_out)
+        run(_factors, 0, kind, flat_grad, flat_out, flat_factors, power, fit)
+        factors = flat_factors[:, : out.numel()].view_as(out)
+        run(_slopes, 2 * pairs, kind, x, w, grad, out, factors, grad_x, grad_w, power, fit)
     return grad_x if need_x else x.new_empty(0), grad_w if need_w else w.new_empty(0)
 
 
@@ -109,8 +84,8 @@ def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tens
     """Range of ‖x − w_o‖_∞ over lower ≤ x ≤ upper: (B, I) twice, (O, I) -> (B, O) twice."""
     out_lower = lower.new_empty(len(lower), len(w))
     out_upper = torch.empty_like(out_lower)
-    widened = (_widened(matrix) for matrix in (lower, upper, w))
-    _run(_intervals, 2 * _pairs(lower, w), *_arrays(*widened, out_lower, out_upper))
+    boxes = (_widened(matrix) for matrix in (lower, upper, w))
+    run(_intervals, 2 * _pairs(lower, w), *boxes, out_lower, out_upper)
     return out_lower, out_upper
 
 
@@ -118,26 +93,32 @@ def linf_interval_backward(
     grad_lower: Tensor, grad_upper: Tensor, lower: Tensor, upper: Tensor, w: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of `linf_interval` in lower (B, I), upper (B, I) and w (O, I)."""
-    grads = [torch.zeros_like(matrix) for matrix in (lower, upper, w)]
-    closest, farthest = (torch.empty_like(grad_lower, dtype=torch.int32) for _ in range(2))
-    boxes = _arrays(*(_widened(matrix) for matrix in (lower, upper, w)))
-    _run(
-        _locate_ends,
-        2 * _pairs(lower, w),
-        *boxes,
-        *_arrays(*linf_interval(lower, upper, w), closest, farthest),
+    boxes = [_widened(matrix) for matrix in (lower, upper, w)]
+    outputs = linf_interval(lower, upper, w)
+    # Each pair has two outputs, one behind the other; each passes its slope to l or to h.
+    at = lower.new_empty(*grad_lower.shape, 2, dtype=torch.int32)
+    slopes = lower.new_empty(2, *at.shape)
+    run(_end_slopes, 2 * _pairs(lower, w), grad_lower, grad_upper, *boxes, *outputs, at, slopes)
+    to_w, at_w = (each.transpose(0, 1).contiguous() for each in (-slopes.sum(0), at))
+    return (
+        _scattered(at, slopes[0], lower),
+        _scattered(at, slopes[1], upper),
+        _scattered(at_w, to_w, w),
     )
-    arrays = *_arrays(grad_lower, grad_upper), *boxes, *_arrays(closest, farthest, *grads)
-    work = 2 * PAIRS_WORTH_A_SCATTER * grad_lower.numel()
-    _run(_interval_slopes_box, work, *arrays)
-    _run(_interval_slopes_w, work, *arrays)
-    return grads[0], grads[1], grads[2]
+
+
+def _scattered(at: Tensor, slopes: Tensor, x: Tensor) -> Tensor:
+    """The gradient in x, given slopes for each of its rows, and the coordinates where they sit."""
+    grad = torch.empty_like(x)
+    work = PAIRS_WORTH_A_SCATTER * slopes.numel()
+    run(_scatter, work, at.flatten(1), slopes.flatten(1), grad)
+    return grad
 
 
 # --- calling compiled code
 
 
-def _kind(x: Tensor, p: float) -> int:
+def _kind(p: float) -> int:
     if p == math.inf:
         return LARGEST
     if p == 8:
@@ -157,30 +138,8 @@ def _pairs(x: Tensor, w: Tensor) -> int:
 
 def _widened(matrix: Tensor) -> Tensor:
     """With columns of zeros, which change no distance, up to LANES."""
-    return (
-        torch.nn.functional.pad(matrix, (0, LANES - matrix.shape[1]))
-        if matrix.shape[1] < LANES
-        else matrix
-    )
-
-
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.detach().numpy() for tensor in tensors]
-
-
-def _run(function, pairs: int, *arguments) -> None:
-    """function(*arguments, part, parts) in parallel; says so when it takes long to compile."""
-    if function.signatures:
-        in_parallel(
-            lambda part, parts: function(*arguments, part, parts), pairs, PAIRS_WORTH_A_THREAD
-        )
-        return
-    notice = Timer(2.0, print, [_COMPILING], {"file": sys.stderr})
-    notice.start()
-    try:
-        function(*arguments, 0, 1)
-    finally:
-        notice.cancel()
+    columns = max(0, LANES - matrix.shape[1])
+    return torch.nn.functional.pad(matrix, (0, columns)) if columns else matrix
 
 
 # --- compiled code: each does its part of the work, part of parts
@@ -208,24 +167,21 @@ def _distances(kind, x, w, out, p, fit, part, parts):
     for first in range(x_first, x_last, block):
         last = min(first + block, x_last)
         o = w_first
-        while o + 4 <= w_last:
-            b = first
-            while b + 4 <= last:
-                distance_tile(4, 4, kind, x, b, w, o, out, p, fit)
-                b += 4
-            while b < last:
-                distance_tile(1, 4, kind, x, b, w, o, out, p, fit)
-                b += 1
-            o += 4
         while o < w_last:
+            wide = o + 4 <= w_last
             b = first
-            while b + 4 <= last:
-                distance_tile(4, 1, kind, x, b, w, o, out, p, fit)
-                b += 4
             while b < last:
-                distance_tile(1, 1, kind, x, b, w, o, out, p, fit)
-                b += 1
-            o += 1
+                tall = b + 4 <= last
+                if tall and wide:
+                    distance_tile(4, 4, kind, x, b, w, o, out, p, fit)
+                elif wide:
+                    distance_tile(1, 4, kind, x, b, w, o, out, p, fit)
+                elif tall:
+                    distance_tile(4, 1, kind, x, b, w, o, out, p, fit)
+                else:
+                    distance_tile(1, 1, kind, x, b, w, o, out, p, fit)
+                b += 4 if tall else 1
+            o += 4 if wide else 1
 
 
 @compiled
@@ -253,34 +209,12 @@ def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, fit, part, parts)
         b = 0
         while b + 8 <= len(x):
             slope_tile(
-                8,
-                kind,
-                x_panel,
-                b,
-                w_panel,
-                grad,
-                out,
-                factors,
-                grad_x_panel,
-                grad_w_panel,
-                p,
-                fit,
+                8, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p, fit
             )
             b += 8
         while b < len(x):
             slope_tile(
-                1,
-                kind,
-                x_panel,
-                b,
-                w_panel,
-                grad,
-                out,
-                factors,
-                grad_x_panel,
-                grad_w_panel,
-                p,
-                fit,
+                1, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p, fit
             )
             b += 1
         _copy(grad_x_panel, 0, grad_x, first, count)
@@ -313,7 +247,7 @@ def _largest_slopes(grad, x, w, out, at, slopes, grad_w, part, parts):
 
 @compiled
 def _scatter(at, slopes, grad_x, part, parts):
-    """The gradient in x."""
+    """The sums of the slopes where they sit."""
     for b in range(*_share(len(at), part, parts)):
         grad_x[b] = 0
         for o in range(at.shape[1]):
@@ -327,76 +261,42 @@ def _intervals(lower, upper, w, out_lower, out_upper, part, parts):
     for first in range(x_first, x_last, block):
         last = min(first + block, x_last)
         o = w_first
-        while o + 2 <= w_last:
+        while o < w_last:
+            wide = o + 2 <= w_last
             b = first
-            while b + 2 <= last:
-                interval_tile(2, 2, lower, upper, b, w, o, out_lower, out_upper)
-                b += 2
-            if b < last:
-                interval_tile(1, 2, lower, upper, b, w, o, out_lower, out_upper)
-            o += 2
-        if o < w_last:
-            for b in range(first, last):
-                interval_tile(1, 1, lower, upper, b, w, o, out_lower, out_upper)
+            while b < last:
+                tall = wide and b + 2 <= last
+                if tall:
+                    interval_tile(2, 2, lower, upper, b, w, o, out_lower, out_upper)
+                elif wide:
+                    interval_tile(1, 2, lower, upper, b, w, o, out_lower, out_upper)
+                else:
+                    interval_tile(1, 1, lower, upper, b, w, o, out_lower, out_upper)
+                b += 2 if tall else 1
+            o += 2 if wide else 1
 
 
 @compiled
-def _locate_ends(lower, upper, w, out_lower, out_upper, closest, farthest, part, parts):
-    """The first coordinates that attain the two outputs; −1 where the output is 0 or NaN."""
-    for b in range(*_share(len(lower), part, parts)):
-        for o in range(len(w)):
-            closest[b, o] = (
-                first_closest(lower, upper, b, w, o, out_lower[b, o]) if out_lower[b, o] > 0 else -1
-            )
-            farthest[b, o] = (
-                first_farthest(lower, upper, b, w, o, out_upper[b, o])
-                if out_upper[b, o] > 0
-                else -1
-            )
-
-
-@compiled
-def _closest_slopes(low, high):
-    """Derivatives of max(l − w, w − h) in l and h, from l − w and h − w."""
-    return (1, 0) if low >= -high else (0, -1)
-
-
-@compiled
-def _farthest_slopes(low, high):
-    """Derivatives of max(|l − w|, |h − w|) in l and h, from l − w and h − w."""
-    return (np.sign(low), 0) if abs(low) >= abs(high) else (0, np.sign(high))
-
-
-@compiled
-def _interval_slopes_box(
-    grad_lower, grad_upper, lower, upper, w, closest, farthest, grad_l, grad_h, grad_w, part, parts
+def _end_slopes(
+    grad_lower, grad_upper, lower, upper, w, out_lower, out_upper, at, slopes, part, parts
 ):
+    """Each output's gradients in l and h, and the one coordinate where they sit."""
     for b in range(*_share(len(lower), part, parts)):
+        at[b] = 0
+        slopes[:, b] = 0
         for o in range(len(w)):
-            i = closest[b, o]
-            if i >= 0:
-                to_lower, to_upper = _closest_slopes(lower[b, i] - w[o, i], upper[b, i] - w[o, i])
-                grad_l[b, i] += to_lower * grad_lower[b, o]
-                grad_h[b, i] += to_upper * grad_lower[b, o]
-            i = farthest[b, o]
-            if i >= 0:
-                to_lower, to_upper = _farthest_slopes(lower[b, i] - w[o, i], upper[b, i] - w[o, i])
-                grad_l[b, i] += to_lower * grad_upper[b, o]
-                grad_h[b, i] += to_upper * grad_upper[b, o]
-
-
-@compiled
-def _interval_slopes_w(
-    grad_lower, grad_upper, lower, upper, w, closest, farthest, grad_l, grad_h, grad_w, part, parts
-):
-    first, last = _share(len(w), part, parts)
-    for b in range(len(lower)):
-        for o in range(first, last):
-            i = closest[b, o]
-            if i >= 0:
-                to_lower, to_upper = _closest_slopes(lower[b, i] - w[o, i], upper[b, i] - w[o, i])
-                grad_w[o, i] -= (to_lower + to_upper) * grad_lower[b, o]
-            i = farthest[b, o]
-            if i >= 0:
-                to_lower, to_upper = _farthest_slopes(lower[b, i] - w[o, i], upper[b, i] - w[o, i])
-                grad_w[o, i] -= (to_lower + to_upper) * grad_upper[b, o]
+            if out_lower[b, o] > 0:  # neither 0 nor NaN
+                i: int = first_closest(lower, upper, b, w, o, out_lower[b, o])
+                at[b, o, 0] = i
+                if lower[b, i] - w[o, i] >= w[o, i] - upper[b, i]:
+                    slopes[0, b, o, 0] = grad_lower[b, o]
+                else:
+                    slopes[1, b, o, 0] = -grad_lower[b, o]
+            if out_upper[b, o] > 0:
+                j: int = first_farthest(lower, upper, b, w, o, out_upper[b, o])
+                at[b, o, 1] = j
+                low, high = lower[b, j] - w[o, j], upper[b, j] - w[o, j]
+                if abs(low) >= abs(high):
+                    slopes[0, b, o, 1] = np.sign(low) * grad_upper[b, o]
+                else:
+                    slopes[1, b, o, 1] = np.sign(high) * grad_upper[b, o]

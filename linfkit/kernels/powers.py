@@ -15,7 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from linfkit.kernels.vectors import WORD, Floats, Truths, constant, polynomial, splat
+from linfkit.kernels.vectors import WORD, Floats, Truths, constant, load_everywhere, polynomial
 
 DEGREE = 8
 SQUARINGS = 2
@@ -67,9 +67,7 @@ class Power:
     @classmethod
     def load(cls, builder: ir.IRBuilder, fit: ir.Value) -> Self:
         """From the numbers of `fitted_power`, given where they are."""
-        scale, *coefficients = (
-            splat(builder, builder.load(builder.gep(fit, [WORD(k)]))) for k in range(1 + DEGREE)
-        )
+        scale, *coefficients = (load_everywhere(builder, WORD(k), fit) for k in range(1 + DEGREE))
         return cls(scale, coefficients)
 
     def scale_over(self, largest: Floats) -> Floats:

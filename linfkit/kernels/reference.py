@@ -7,7 +7,7 @@ Any dtype, any device. The differences are formed for a few rows of the batch at
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -39,14 +39,8 @@ def lp_dist_backward(
     ∂‖t‖_p/∂t_i = sign(t_i)(|t_i|/‖t‖_p)^(p−1) with t = x − w; at p = ∞ it is sign(t_i) on the first
     coordinate that attains the maximum; at distance 0 it is 0. A gradient not needed is (0,).
     """
-    grad_x, grad_w = _zeros_if(need_x, x), _zeros_if(need_w, w)
-    for rows in _batches(x, w):
-        slope = _lp_slope(x[rows], w, out[rows], p)
-        if need_x:
-            grad_x[rows] = torch.einsum("bo,boi->bi", grad[rows], slope)
-        if need_w:
-            grad_w -= torch.einsum("bo,boi->oi", grad[rows], slope)
-    return grad_x, grad_w
+    slopes = ((rows, _lp_slope(x[rows], w, out[rows], p)) for rows in _batches(x, w))
+    return _backward(grad, x, w, slopes, need_x, need_w)
 
 
 def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,14 +112,8 @@ def sorted_dist_backward(
     In x it is sign(x_i − w_i)·coefficients[k] at the k-th largest difference, in w its negative; of
     equal differences, any may come first. A gradient not needed is (0,).
     """
-    grad_x, grad_w = _zeros_if(need_x, x), _zeros_if(need_w, w)
-    for rows in _batches(x, w):
-        slope = _sorted_slope(x[rows], w, coefficients)
-        if need_x:
-            grad_x[rows] = torch.einsum("bo,boi->bi", grad[rows], slope)
-        if need_w:
-            grad_w -= torch.einsum("bo,boi->oi", grad[rows], slope)
-    return grad_x, grad_w
+    slopes = ((rows, _sorted_slope(x[rows], w, coefficients)) for rows in _batches(x, w))
+    return _backward(grad, x, w, slopes, need_x, need_w)
 
 
 # --- how values and gradients move with their arguments: out of place, for autograd to follow
@@ -135,9 +123,8 @@ def lp_dist_jvp(
     x_dot: Tensor, w_dot: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float
 ) -> Tensor:
     """Derivative of `lp_dist`, given its output, along x_dot (B, I) and w_dot (O, I): (B, O)."""
-    return torch.cat(
-        [_along(_lp_slope(x[rows], w, out[rows], p), x_dot[rows], w_dot) for rows in _batches(x, w)]
-    )
+    slopes = ((rows, _lp_slope(x[rows], w, out[rows], p)) for rows in _batches(x, w))
+    return torch.cat([_along(slope, x_dot[rows], w_dot) for rows, slope in slopes])
 
 
 def lp_dist_backward_jvp(
@@ -183,12 +170,8 @@ def sorted_dist_jvp(
     x_dot: Tensor, w_dot: Tensor, x: Tensor, w: Tensor, coefficients: Sequence[float]
 ) -> Tensor:
     """Derivative of `sorted_dist` along x_dot (B, I) and w_dot (O, I): (B, O)."""
-    return torch.cat(
-        [
-            _along(_sorted_slope(x[rows], w, coefficients), x_dot[rows], w_dot)
-            for rows in _batches(x, w)
-        ]
-    )
+    slopes = ((rows, _sorted_slope(x[rows], w, coefficients)) for rows in _batches(x, w))
+    return torch.cat([_along(slope, x_dot[rows], w_dot) for rows, slope in slopes])
 
 
 # --- slopes: of each output in each coordinate of x − w
@@ -228,6 +211,25 @@ def _sorted_slope(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor
     return difference.sign() * share
 
 
+def _backward(
+    grad: Tensor,
+    x: Tensor,
+    w: Tensor,
+    slopes: Iterable[tuple[slice, Tensor]],
+    need_x: bool,
+    need_w: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients in x and w, from the slopes of some rows of x at a time."""
+    grad_x = torch.zeros_like(x) if need_x else x.new_empty(0)
+    grad_w = torch.zeros_like(w) if need_w else w.new_empty(0)
+    for rows, slope in slopes:
+        if need_x:
+            grad_x[rows] = torch.einsum("bo,boi->bi", grad[rows], slope)
+        if need_w:
+            grad_w -= torch.einsum("bo,boi->oi", grad[rows], slope)
+    return grad_x, grad_w
+
+
 def _along(slope: Tensor, x_dot: Tensor, w_dot: Tensor) -> Tensor:
     return (slope * (x_dot[:, None] - w_dot)).sum(-1)  # no matmul, which autocast makes coarser
 
@@ -247,7 +249,3 @@ def _or_one(x: Tensor) -> Tensor:
 def _first_largest(x: Tensor) -> Tensor:
     """One at the first largest coordinate of the last dimension, zero elsewhere."""
     return torch.zeros_like(x).scatter_(-1, x.argmax(-1, keepdim=True), 1)
-
-
-def _zeros_if(needed: bool, x: Tensor) -> Tensor:
-    return torch.zeros_like(x) if needed else x.new_empty(0)

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from linfkit.kernels.compiling import compiled
-from linfkit.kernels.threads import in_parallel
+from linfkit.kernels.threads import run
 
 RUN = 64  # differences that are searched at once
 ROWS_AT_HAND = 8  # rows that stay in the first-level cache
-DIFFERENCES_WORTH_A_THREAD = 2**16
+PAIRS_WORTH_A_RANK = 8  # that take as long as ranking one difference
 
 
 def sorted_dist(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
     """Σ_k coefficients[k]·|x_b − w_o|₍ₖ₎, largest first: (B, I), (O, I) -> (B, O)."""
     out = x.new_empty(len(x), len(w))
-    _run(_sums, x, w, *_arrays(x, w, x.new_tensor(coefficients), out))
+    run(_sums, _pairs(x, w), x, w, x.new_tensor(coefficients), out)
     return out
 
 
@@ -37,26 +37,16 @@ def sorted_dist_backward(
     grad_x = torch.zeros_like(x) if need_x else x.new_empty(0)
     grad_w = torch.zeros_like(w) if need_w else w.new_empty(0)
     at = x.new_empty(*grad.shape, len(coefficients), dtype=torch.int32)
-    arrays = _arrays(grad, x, w, x.new_tensor(coefficients), at)
-    _run(_positions, x, w, *arrays[1:3], arrays[-1])
+    run(_positions, _pairs(x, w), x, w, at)
     if need_x:
-        _run(_slopes_x, x, w, *arrays, *_arrays(grad_x))
+        run(_slopes_x, _pairs(x, w), grad, x, w, x.new_tensor(coefficients), at, grad_x)
     if need_w:
-        _run(_slopes_w, x, w, *arrays, *_arrays(grad_w))
+        run(_slopes_w, _pairs(x, w), grad, x, w, x.new_tensor(coefficients), at, grad_w)
     return grad_x, grad_w
 
 
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.detach().numpy() for tensor in tensors]
-
-
-def _run(function, x: Tensor, w: Tensor, *arrays: np.ndarray) -> None:
-    """function(*arrays, part, parts) in parallel."""
-    in_parallel(
-        lambda part, parts: function(*arrays, part, parts),
-        len(x) * w.numel(),
-        DIFFERENCES_WORTH_A_THREAD,
-    )
+def _pairs(x: Tensor, w: Tensor) -> int:
+    return PAIRS_WORTH_A_RANK * len(x) * w.numel()
 
 
 # --- compiled code: each does its part of the work, part of parts

@@ -6,19 +6,43 @@ OpenMP's threads spin, and keep those of PyTorch, which has a pool of its own, f
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Timer
+from typing import Any
 
 import torch
+from torch import Tensor
+
+PAIRS_WORTH_A_THREAD = 2**19  # of coordinates to subtract and to add to a sum
+
+_COMPILING = "linfkit is compiling its CPU kernels …"
 
 
-def in_parallel(task: Callable[[int, int], object], work: int, worth_a_thread: int) -> None:
-    """Call task(part, parts) for every part, on torch's number of threads if the work is worth it.
+def run(function: Any, pairs: int, *arguments: Any) -> None:
+    """Call a compiled function(*arguments, part, parts) for every part; tensors go in as arrays.
 
-    The task must let go of the interpreter's lock, and its result must not depend on `parts`.
+    It takes torch's number of threads if there are pairs enough. Its result must not depend on
+    `parts`. When compiling it takes long, that is said.
     """
-    parts = max(1, min(torch.get_num_threads(), work // worth_a_thread))
+    arguments = tuple(
+        each.detach().numpy() if isinstance(each, Tensor) else each for each in arguments
+    )
+    if function.signatures:
+        _in_parallel(lambda part, parts: function(*arguments, part, parts), pairs)
+        return
+    notice = Timer(2.0, print, [_COMPILING], {"file": sys.stderr})
+    notice.start()
+    try:
+        function(*arguments, 0, 1)
+    finally:
+        notice.cancel()
+
+
+def _in_parallel(task: Callable[[int, int], object], pairs: int) -> None:
+    parts = max(1, min(torch.get_num_threads(), pairs // PAIRS_WORTH_A_THREAD))
     others = [_pool(parts - 1).submit(task, part, parts) for part in range(1, parts)]
     try:
         task(0, parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic
 
 from llvmlite import ir
@@ -27,12 +28,14 @@ from linfkit.kernels.vectors import (
     Floats,
     Ints,
     Numbers,
+    Vectors,
     constant,
     exp2,
     fold,
     gather,
     lane_numbers,
     load,
+    load_everywhere,
     log2,
     polynomial,
     scatter,
@@ -146,6 +149,28 @@ class Tile:
             x = load(self.builder, index, row)
             yield from (new(x - other) for other in w)
 
+    def reduce(
+        self,
+        start: Numbers,
+        add: Callable[..., Numbers],
+        combine: Callable[[Numbers, Numbers], Numbers],
+        *of_pairs: Vectors,
+    ) -> Numbers:
+        """One lane for each pair, of results that begin as `start` and are combined in the end.
+
+        At each vector of a row a pair's result becomes add(result, x − w, …), with the pair's own
+        of each of `of_pairs` behind.
+        """
+        results = self.variables(start)
+
+        def step(index: ir.Value, new: Callable[[Floats], Floats]) -> None:
+            differences = self.differences(index, new)
+            for result, t, *others in zip(results, differences, *of_pairs, strict=True):
+                result.set(add(result.get(), t, *others))
+
+        along(self.width, self.builder, step)
+        return fold_all(results, combine)
+
     def write(self, results: Floats) -> None:
         """Store the lanes of results as the pairs' outputs."""
         for address, lane in zip(self._addresses(), scatter(results), strict=False):
@@ -197,28 +222,22 @@ def distance_tile(typing, rows, columns, kind, x, b, w, o, out, p, fit):
 
 def _largest(tile: Tile) -> None:
     # As integers, the bits of positive floats are ordered as the floats are, with NaN above all.
-    largest = tile.variables(constant(tile.builder, 0.0).bits())
+    def add(largest: Ints, t: Floats) -> Ints:
+        return largest.larger(t.bits() & MAGNITUDE)
 
-    def step(index, new):
-        for so_far, t in zip(largest, tile.differences(index, new), strict=True):
-            so_far.set(so_far.get().larger(t.bits() & MAGNITUDE))
-
-    along(tile.width, tile.builder, step)
-    tile.write(fold_all(largest, Ints.larger).as_floats())
+    largest = tile.reduce(constant(tile.builder, 0.0).bits(), add, Ints.larger)
+    tile.write(largest.as_floats())
 
 
 def _eighth(tile: Tile) -> ir.Value:
     """Returns whether a sum came near the limits of floats."""
-    sums = tile.variables(constant(tile.builder, 0.0))
 
-    def step(index, new):
-        for sum, t in zip(sums, tile.differences(index, new), strict=True):
-            square = t * t
-            fourth = square * square
-            sum.set(fourth.times_plus(fourth, sum.get()))
+    def add(total: Floats, t: Floats) -> Floats:
+        square = t * t
+        fourth = square * square
+        return fourth.times_plus(fourth, total)
 
-    along(tile.width, tile.builder, step)
-    totals = fold_all(sums, Floats.__add__)
+    totals = tile.reduce(constant(tile.builder, 0.0), add, Floats.__add__)
     tile.write(totals.sqrt().sqrt().sqrt())
     pairs = gather(tile.builder, [FLOAT(0.0)] * len(tile.x) * len(tile.w)) < 1.0
     return (((totals < 2.0**-96) | (totals > 2.0**120)) & pairs).any()
@@ -228,23 +247,17 @@ def _logarithm(tile: Tile, p: Floats) -> None:
     """From the largest difference m in `out`: m·(Σ (|t|/m)^p)^(1/p)."""
     scalars = tile.read()
     largest = gather(tile.builder, scalars)
-    shifts = [splat(tile.builder, lane) for lane in scatter(_log2_of_mantissa(largest) * p * -1.0)]
-    scales = [splat(tile.builder, scalar).bits() & EXPONENT for scalar in scalars]
+    shifts = _lanes_everywhere(_log2_of_mantissa(largest) * p * -1.0, len(scalars))
+    scales = splat(tile.builder, *scalars).bits() & EXPONENT
     coefficients = [p * coefficient for coefficient in LOG2]
-    sums = tile.variables(constant(tile.builder, 0.0))
 
-    def step(index, new):
-        for sum, t, scale, shift in zip(
-            sums, tile.differences(index, new), scales, shifts, strict=False
-        ):
-            octaves, u = split(t, scale)
-            power = u.times_plus(
-                polynomial(u, coefficients), octaves.times_plus(p * 2.0**-23, shift)
-            )
-            sum.set(sum.get() + exp2(power))
+    def add(total: Floats, t: Floats, scale: Ints, shift: Floats) -> Floats:
+        octaves, u = split(t, scale)
+        power = u.times_plus(polynomial(u, coefficients), octaves.times_plus(p * 2.0**-23, shift))
+        return total + exp2(power)
 
-    along(tile.width, tile.builder, step)
-    _write_roots(tile, largest, fold_all(sums, Floats.__add__), p)
+    sums = tile.reduce(constant(tile.builder, 0.0), add, Floats.__add__, scales, shifts)
+    _write_roots(tile, largest, sums, p)
 
 
 def _polynomial(tile: Tile, p: Floats, power: Power) -> None:
@@ -252,15 +265,13 @@ def _polynomial(tile: Tile, p: Floats, power: Power) -> None:
     scalars = tile.read()
     largest = gather(tile.builder, scalars)
     scales = _lanes_everywhere(power.scale_over(largest), len(scalars))
-    sums = tile.variables(constant(tile.builder, 0.0))
 
-    def step(index, new):
-        for sum, t, scale in zip(sums, tile.differences(index, new), scales, strict=True):
-            u = t.abs().times_plus(scale, power.scale * -1.0)
-            sum.set(sum.get() + power.at(u, u > -1.0))
+    def add(total: Floats, t: Floats, scale: Floats) -> Floats:
+        u = t.abs().times_plus(scale, power.scale * -1.0)
+        return total + power.at(u, u > -1.0)
 
-    along(tile.width, tile.builder, step)
-    _write_roots(tile, largest, fold_all(sums, Floats.__add__), p)
+    sums = tile.reduce(constant(tile.builder, 0.0), add, Floats.__add__, scales)
+    _write_roots(tile, largest, sums, p)
 
 
 def _near(tile: Tile, p: Floats, power: Power) -> None:
@@ -342,9 +353,8 @@ def slope_tile(typing, rows, kind, x, b, w, grad, out, factors, grad_x, grad_w, 
         _, kind, x, b, w, *of_pairs, grad_x, grad_w, p, fit = operands(
             context, builder, signature, arguments
         )
-        start = WORD(0)
         for one, lockstep, slopes in (
-            (EIGHTH, 8, _eighth_slopes),
+            (EIGHTH, 8, lambda: _eighth_slopes),
             (LOGARITHM, 8, lambda: _logarithm_slopes(splat(builder, p) - 1.0)),
             (POLYNOMIAL, 8, lambda: _polynomial_slopes(Power.load(builder, fit.data))),
             (NEAR, 4, lambda: _near_slopes(Power.load(builder, fit.data))),
@@ -353,48 +363,35 @@ def slope_tile(typing, rows, kind, x, b, w, grad, out, factors, grad_x, grad_w, 
             firsts = [builder.add(b, WORD(k)) for k in range(0, rows.literal_value, count)]
             with builder.if_then(builder.icmp_signed("==", kind, WORD(one))):
                 add_slopes = slopes()
-                x_vectors = [load(builder, start, *x.rows(first, count)) for first in firsts]
+                x_vectors = [load(builder, WORD(0), *x.rows(first, count)) for first in firsts]
                 x_sums = [Variable(constant(builder, 0.0, count)) for _ in firsts]
                 pair_rows = [[matrix.rows(first, count) for matrix in of_pairs] for first in firsts]
                 with cgutils.for_range(builder, of_pairs[0].width) as loop:
                     w_row, w_sum_row = w.row(loop.index), grad_w.row(loop.index)
-                    for group in range(len(firsts)):
-
-                        def add(
-                            power: Floats,
-                            factor: Floats,
-                            x_sum: Variable[Floats] = x_sums[group],
-                            row: ir.Value = w_sum_row,
-                        ) -> None:
-                            x_sum.set(power.times_plus(factor, x_sum.get()))
-                            store(load(builder, start, row) - power.dot(factor), start, row)
-
-                        t = x_vectors[group] - load(builder, start, w_row)
-                        pairs = (
-                            splat(
-                                builder,
-                                *(
-                                    builder.load(builder.gep(row, [loop.index]))
-                                    for row in rows_of_one
-                                ),
-                            )
-                            for rows_of_one in pair_rows[group]
+                    for x_vector, x_sum, of_group in zip(x_vectors, x_sums, pair_rows, strict=True):
+                        t = x_vector - load(builder, WORD(0), w_row)
+                        upstream, distance, factor = (
+                            load_everywhere(builder, loop.index, *each) for each in of_group
                         )
-                        add_slopes(t, *pairs, add)
+                        add_slopes(t, upstream, distance, factor, partial(_add, x_sum, w_sum_row))
                 for first, x_sum in zip(firsts, x_sums, strict=True):
-                    store(x_sum.get(), start, *grad_x.rows(first, count))
+                    store(x_sum.get(), WORD(0), *grad_x.rows(first, count))
         return context.get_dummy_value()
 
     return signature, generate
 
 
-def _eighth_slopes():
-    def add_slopes(t, grad, out, factor, add):
-        t = t * factor
-        square = t * t
-        add(t * square, square * square)
+def _add(x_sum: Variable[Floats], w_sum_row: ir.Value, power: Floats, factor: Floats) -> None:
+    """Add power · factor to the gradients in x, and take it from that in w."""
+    x_sum.set(power.times_plus(factor, x_sum.get()))
+    w_sum = load(power.builder, WORD(0), w_sum_row)
+    store(w_sum - power.dot(factor), WORD(0), w_sum_row)
 
-    return add_slopes
+
+def _eighth_slopes(t, grad, out, factor, add):
+    t = t * factor
+    square = t * t
+    add(t * square, square * square)
 
 
 def _logarithm_slopes(exponent: Floats):

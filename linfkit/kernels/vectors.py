@@ -22,13 +22,10 @@ def _lanes() -> int:
 
 LANES = _lanes()
 FLOAT, INT, BOOL, WORD = ir.FloatType(), ir.IntType(32), ir.IntType(1), ir.IntType(64)
-SIGN, MAGNITUDE, EXPONENT, MANTISSA, ONE = (
-    0x80000000,
-    0x7FFFFFFF,
-    0x7F800000,
-    0x007FFFFF,
-    0x3F800000,
-)
+SIGN, MAGNITUDE = 0x80000000, 0x7FFFFFFF
+EXPONENT, MANTISSA, ONE = 0x7F800000, 0x007FFFFF, 0x3F800000
+
+Kind = TypeVar("Kind", bound="Vectors")
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,13 @@ class Vectors:
         return (type(self)(self.builder, (value,)) for value in self.values)
 
     def _each(
-        self, emit: Callable[..., ir.Value], *others: Vectors | float
-    ) -> tuple[ir.Value, ...]:
-        """The instruction for every vector."""
-        count = max([len(self), *(len(other) for other in others if isinstance(other, Vectors))])
-        columns = [self._repeated(operand, count) for operand in (self, *others)]
-        return tuple(emit(*operands) for operands in zip(*columns, strict=True))
+        self, kind: Callable[..., Kind], emit: Callable[..., ir.Value], *others: Vectors | float
+    ) -> Kind:
+        """The instruction for every vector, which makes vectors of a kind."""
+        operands = (self, *others)
+        count = max(len(operand) for operand in operands if isinstance(operand, Vectors))
+        columns = [self._repeated(operand, count) for operand in operands]
+        return kind(self.builder, tuple(emit(*values) for values in zip(*columns, strict=True)))
 
     def _repeated(self, operand: Vectors | float, count: int) -> tuple[ir.Value, ...]:
         if not isinstance(operand, Vectors):
@@ -69,41 +67,34 @@ class Ints(Vectors):
     type = ir.VectorType(INT, LANES)
 
     def __add__(self, other: Ints | int) -> Ints:
-        return Ints(self.builder, self._each(self.builder.add, other))
+        return self._each(Ints, self.builder.add, other)
 
     def __sub__(self, other: Ints | int) -> Ints:
-        return Ints(self.builder, self._each(self.builder.sub, other))
+        return self._each(Ints, self.builder.sub, other)
 
     def __and__(self, other: Ints | int) -> Ints:
-        return Ints(self.builder, self._each(self.builder.and_, other))
+        return self._each(Ints, self.builder.and_, other)
 
     def __or__(self, other: Ints | int) -> Ints:
-        return Ints(self.builder, self._each(self.builder.or_, other))
+        return self._each(Ints, self.builder.or_, other)
 
     def __lshift__(self, places: int) -> Ints:
-        return Ints(self.builder, self._each(self.builder.shl, places))
-
-    def __lt__(self, other: Ints | int) -> Truths:
-        return Truths(self.builder, self._each(partial(self.builder.icmp_signed, "<"), other))
+        return self._each(Ints, self.builder.shl, places)
 
     def __gt__(self, other: Ints | int) -> Truths:
-        return Truths(self.builder, self._each(partial(self.builder.icmp_signed, ">"), other))
+        return self._each(Truths, partial(self.builder.icmp_signed, ">"), other)
 
     def larger(self, other: Ints) -> Ints:
         """The larger of both."""
-        return Ints(self.builder, (self > other)._each(self.builder.select, self, other))
+        return (self > other)._each(Ints, self.builder.select, self, other)
 
     def floats(self) -> Floats:
         """Convert the numbers to floats."""
-        return Floats(
-            self.builder, self._each(lambda value: self.builder.sitofp(value, Floats.type))
-        )
+        return self._each(Floats, lambda value: self.builder.sitofp(value, Floats.type))
 
     def as_floats(self) -> Floats:
         """Reinterpret the bits as floats."""
-        return Floats(
-            self.builder, self._each(lambda value: self.builder.bitcast(value, Floats.type))
-        )
+        return self._each(Floats, lambda value: self.builder.bitcast(value, Floats.type))
 
 
 class Floats(Vectors):
@@ -112,25 +103,25 @@ class Floats(Vectors):
     type = ir.VectorType(FLOAT, LANES)
 
     def __add__(self, other: Floats | float) -> Floats:
-        return Floats(self.builder, self._each(self.builder.fadd, other))
+        return self._each(Floats, self.builder.fadd, other)
 
     def __sub__(self, other: Floats | float) -> Floats:
-        return Floats(self.builder, self._each(self.builder.fsub, other))
+        return self._each(Floats, self.builder.fsub, other)
 
     def __mul__(self, other: Floats | float) -> Floats:
-        return Floats(self.builder, self._each(self.builder.fmul, other))
+        return self._each(Floats, self.builder.fmul, other)
 
     def __truediv__(self, other: Floats | float) -> Floats:
-        return Floats(self.builder, self._each(self.builder.fdiv, other))
+        return self._each(Floats, self.builder.fdiv, other)
 
     def __lt__(self, other: Floats | float) -> Truths:
-        return Truths(self.builder, self._each(partial(self.builder.fcmp_ordered, "<"), other))
+        return self._each(Truths, partial(self.builder.fcmp_ordered, "<"), other)
 
     def __gt__(self, other: Floats | float) -> Truths:
-        return Truths(self.builder, self._each(partial(self.builder.fcmp_ordered, ">"), other))
+        return self._each(Truths, partial(self.builder.fcmp_ordered, ">"), other)
 
     def __ge__(self, other: Floats | float) -> Truths:
-        return Truths(self.builder, self._each(partial(self.builder.fcmp_ordered, ">="), other))
+        return self._each(Truths, partial(self.builder.fcmp_ordered, ">="), other)
 
     def larger(self, other: Floats | float) -> Floats:
         """The larger of both; the other where either is NaN."""
@@ -142,10 +133,10 @@ class Floats(Vectors):
 
     def where(self, condition: Truths, other: Floats | float) -> Floats:
         """Self where the condition holds, the other elsewhere."""
-        swapped = self._each(
-            lambda mine, truth, its: self.builder.select(truth, mine, its), condition, other
+        select = self.builder.select
+        return self._each(
+            Floats, lambda mine, truth, its: select(truth, mine, its), condition, other
         )
-        return Floats(self.builder, swapped)
 
     def times_plus(self, factor: Floats | float, term: Floats | float) -> Floats:
         """Self · factor + term, in one operation where the processor has it."""
@@ -165,17 +156,7 @@ class Floats(Vectors):
 
     def bits(self) -> Ints:
         """Reinterpret the bits as integers."""
-        return Ints(self.builder, self._each(lambda value: self.builder.bitcast(value, Ints.type)))
-
-    def total(self) -> Floats:
-        """The sum of all vectors, as one."""
-        parts = list(self)
-        while len(parts) > 1:
-            parts = [
-                *(a + b for a, b in zip(parts[::2], parts[1::2], strict=False)),
-                *parts[len(parts) & ~1 :],
-            ]
-        return parts[0]
+        return self._each(Ints, lambda value: self.builder.bitcast(value, Ints.type))
 
     def dot(self, other: Floats) -> Floats:
         """The sum of the products of all vectors with the other's, as one."""
@@ -189,10 +170,7 @@ class Floats(Vectors):
         module = self.builder.module
         signature = ir.FunctionType(self.type, [self.type] * (1 + len(others)))
         function = module.globals.get(name) or ir.Function(module, signature, name)
-        return Floats(
-            self.builder,
-            self._each(lambda *operands: self.builder.call(function, operands), *others),
-        )
+        return self._each(Floats, lambda *values: self.builder.call(function, values), *others)
 
 
 class Truths(Vectors):
@@ -201,10 +179,10 @@ class Truths(Vectors):
     type = ir.VectorType(BOOL, LANES)
 
     def __or__(self, other: Truths) -> Truths:
-        return Truths(self.builder, self._each(self.builder.or_, other))
+        return self._each(Truths, self.builder.or_, other)
 
     def __and__(self, other: Truths) -> Truths:
-        return Truths(self.builder, self._each(self.builder.and_, other))
+        return self._each(Truths, self.builder.and_, other)
 
     def mask(self) -> ir.Value:
         """Bit k of an integer set where lane k of any of the vectors is true."""
@@ -315,6 +293,11 @@ def load(builder: ir.IRBuilder, index: ir.Value, *rows: ir.Value) -> Floats:
         builder.bitcast(builder.gep(row, [index]), Floats.type.as_pointer()) for row in rows
     ]
     return Floats(builder, tuple(builder.load(address, align=4) for address in addresses))
+
+
+def load_everywhere(builder: ir.IRBuilder, index: ir.Value, *rows: ir.Value) -> Floats:
+    """The number at an index of each row, in every lane."""
+    return splat(builder, *(builder.load(builder.gep(row, [index])) for row in rows))
 
 
 def store(vectors: Floats, index: ir.Value, *rows: ir.Value) -> None:

@@ -41,8 +41,9 @@ def _from_fraction(value: Any) -> Any:
     return value
 
 
-def _from_list(value: Any) -> Any:
-    """TOML has lists where a frozen recipe has tuples."""
+def _as_given(value: Any) -> Any:
+    """Plain Python; a frozen recipe has tuples where TOML has lists."""
+    value = as_python(value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -72,14 +73,9 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 FromZeroToOne = Annotated[Number, Field(ge=0, le=1)]
 BelowOne = Annotated[Number, Field(ge=0, lt=1)]
-Ramp = Annotated[tuple[Number, Number], BeforeValidator(_from_list), AfterValidator(_check_ramp)]
-Steps = Annotated[tuple[BelowOne, ...], BeforeValidator(_from_list), AfterValidator(_check_rising)]
-Seeds = Annotated[
-    tuple[Natural, ...],
-    BeforeValidator(_from_list),
-    AfterValidator(_check_distinct),
-    Field(min_length=1),
-]
+Ramp = Annotated[tuple[Number, Number], AfterValidator(_check_ramp)]
+Steps = Annotated[tuple[BelowOne, ...], AfterValidator(_check_rising)]
+Seeds = Annotated[tuple[Natural, ...], AfterValidator(_check_distinct), Field(min_length=1)]
 Means = Annotated[tuple[FromZeroToOne, ...], Field(min_length=1)]
 
 #: Keys that one value of another key uses; the others would ignore them.
@@ -168,7 +164,7 @@ class Recipe(BaseModel):
     """Nets that are trained as one, the loss seeing the mean of their logits."""
     identity_start: bool = True
     """Start each layer near a shift of its input."""
-    mean: Annotated[FromZeroToOne | Means | None, BeforeValidator(_from_list)] = None
+    mean: FromZeroToOne | Means | None = None
     """Subtracted from pixels in [0, 1]; None: the training images' channel means."""
     scale: Positive | None = None
     """Divides them after that; None: the standard deviation of all training pixels."""
@@ -214,7 +210,7 @@ class Recipe(BaseModel):
 
     def __init__(self, /, **values: Any) -> None:  # a key may be called "self"
         try:
-            super().__init__(**{key: as_python(value) for key, value in values.items()})
+            super().__init__(**{key: _as_given(value) for key, value in values.items()})
         except ValidationError as fault:
             raise ValueError(_explain(fault, values)) from None
 

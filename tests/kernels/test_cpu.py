@@ -309,7 +309,7 @@ def threads():
 @pytest.mark.parametrize("p", [8.0, 20.5, 300.0, math.inf])
 @pytest.mark.parametrize("sizes", [(70, 130, 210), (210, 130, 70)])
 def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch, p, sizes):
-    monkeypatch.setattr(cpu, "PAIRS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr("linfkit.kernels.threads.PAIRS_WORTH_A_THREAD", 1)
     batch, inputs, outputs = sizes
     x, w, grad = (
         draw(batch, inputs, seed=1),
@@ -330,7 +330,7 @@ def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch, p,
 
 
 def test_several_threads_may_call_at_once(monkeypatch):
-    monkeypatch.setattr(cpu, "PAIRS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr("linfkit.kernels.threads.PAIRS_WORTH_A_THREAD", 1)
     x, w, grad = draw(40, 50, seed=1), draw(60, 50, seed=2), draw(40, 60, seed=3)
 
     def both_ways(p: float) -> tuple[Tensor, ...]:

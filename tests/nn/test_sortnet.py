@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import linfkit as lk
-from linfkit import functional
+from linfkit import functional, kernels
 from linfkit.certification.layer_checks import layer_roundings
 from linfkit.certification.rounding import Rounded, propagate
 from linfkit.kernels import reference, sorting
@@ -164,7 +164,7 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
         )
 
     alone = computed()
-    monkeypatch.setattr(sorting, "DIFFERENCES_WORTH_A_THREAD", 1)
+    monkeypatch.setattr("linfkit.kernels.threads.PAIRS_WORTH_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert all(torch.equal(a, b) for a, b in zip(computed(), alone, strict=True))
 
@@ -489,12 +489,12 @@ def test_a_net_names_the_argument_that_is_wrong(arguments, error, message):
 
 
 def test_float32_on_the_cpu_has_a_kernel_and_all_else_the_reference(monkeypatch):
-    from linfkit.kernels import sorting_kernel_for
-
+    monkeypatch.delenv("LINFKIT_KERNELS", raising=False)
     single, double = torch.zeros(1), torch.zeros(1, dtype=torch.float64)
-    on_a_gpu = types.SimpleNamespace(dtype=torch.float32, device=torch.device("cuda"))
-    assert sorting_kernel_for(single) is sorting
-    assert sorting_kernel_for(double) is reference
-    assert sorting_kernel_for(on_a_gpu) is reference
-    monkeypatch.setenv("LINFKIT_KERNELS", "reference")
-    assert sorting_kernel_for(single) is reference
+    assert kernels.kernel_for(single).sorted_dist is sorting.sorted_dist
+    assert kernels.kernel_for(single).sorted_dist_backward is sorting.sorted_dist_backward
+    assert kernels.kernel_for(double) is reference
+    monkeypatch.setattr(functional, "kernel_for", lambda tensor: types.ModuleType("cuda"))
+    x, w = torch.randn(3, 9), torch.randn(2, 9)
+    wanted = reference.sorted_dist(x, w, [0.6, 0.4])
+    assert functional._sorted_dist(x, w, [0.6, 0.4]).equal(wanted)

@@ -35,7 +35,7 @@ import linfkit as lk
 from linfkit._util.workers import local_cluster
 from linfkit.cli.app import app
 from linfkit.data.downloads import SOURCES as DOWNLOADS
-from linfkit.data.downloads import OpenmlTable, PublishedArchive, PublishedFile
+from linfkit.data.downloads import PublishedFile, Source
 from linfkit.nn.checkpoints import write_tensors
 from linfkit.reproduce.reproduction import reproduce
 from linfkit.training.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
@@ -578,9 +578,8 @@ def bring_archive(folder: Path) -> None:
         len(content),
         hashlib.md5(content, usedforsecurity=False).hexdigest(),
     )
-    (folder / "data").mkdir()
     try:
-        PublishedArchive("theirs", theirs, members=("wanted.bin",)).bring(folder / "data")
+        Source("theirs", {"archive": theirs}, members=("wanted.bin",)).bring(folder / "data")
     finally:  # whoever calls it throws away the folder that it was to fill
         (folder / "data" / "archive").unlink()
         (folder / "data").rmdir()
@@ -1006,11 +1005,9 @@ def test_jupyter_lab_is_for_this_machine_alone_and_asks_for_a_token():
 
 
 def test_downloads_are_over_tls_and_held_against_a_checksum():
-    published = [*DOWNLOADS["fashion-mnist"].files.values(), DOWNLOADS["cifar100"].archive]
-    # the others are OpenML's, which scikit-learn holds against its checksums
-    assert all(isinstance(DOWNLOADS[name], OpenmlTable) for name in ("mnist", "cifar10"))
+    published = [file for source in DOWNLOADS.values() for file in source.files.values()]
     assert len(DOWNLOADS) == 4
-    assert len(published) == 5
+    assert len(published) == 10
     for file in published:
         assert file.url.startswith("https://")
         assert re.fullmatch("[0-9a-f]{32}", file.md5)

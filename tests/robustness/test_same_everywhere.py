@@ -16,7 +16,6 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit.kernels import cpu
 from tests.helpers import ROOT
 
 #: Wide enough, in large enough batches, for PyTorch to share work among threads.
@@ -67,7 +66,7 @@ def test_another_process_trains_the_very_same_net(threads, tmp_path):
 
 
 def test_two_threads_train_the_very_net_of_one(threads, monkeypatch, tmp_path):
-    monkeypatch.setattr(cpu, "PAIRS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr("linfkit.kernels.threads.PAIRS_WORTH_A_THREAD", 1)
     digests = []
     for count in (1, 2):
         threads(count)
