@@ -326,6 +326,7 @@ FIRST_CELLS = {
         "one_pixel_images": 3,
         "noise_images": 30,
     },
+    "09_ablations": {"overrides": LITTLE | {"epochs": 2}, "thetas": [3.0], "theta_seeds": [0]},
     "07_paper_tables": {
         "overrides": LITTLE | {"epochs": 2},
         "widths": [8, 16],

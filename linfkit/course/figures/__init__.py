@@ -1,6 +1,7 @@
 """Figures as pure functions: data in, plotly Figure out, in one template."""
 
 # ruff: noqa: F403
+from linfkit.course.figures.ablations import *
 from linfkit.course.figures.attacks import *
 from linfkit.course.figures.bench import *
 from linfkit.course.figures.certified import *

@@ -1,4 +1,4 @@
-"""Published results as data: final figures, training curves, seeds.
+"""Published results as data: final figures, training curves, ablations, seeds.
 
 Nothing here was computed by linfkit. Accuracies are shares in [0, 1]; where each figure comes from
 is in its row, or in `README.md` beside the files.
@@ -90,6 +90,73 @@ class SeedResult:
     epochs: int = Field(alias="epoch")
     accuracy: float = Field(alias="test_acc")
     certified: float = Field(alias="test_certified")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedLoss:
+    """Accuracies on CIFAR-10 at ε = 8/255 of one loss; clean is None where it was not published."""
+
+    loss: str
+    clean: Annotated[float | None, FromPercent]
+    certified: Annotated[float, FromPercent]
+    note: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedMargin:
+    """Certified accuracies on CIFAR-10 at ε = 8/255 of one loss and one θ, a multiple of ε.
+
+    `certified_train` is None where it was not published.
+    """
+
+    loss: str
+    theta: float = Field(alias="theta_over_eps")
+    certified: Annotated[float, FromPercent] = Field(alias="test_certified")
+    certified_train: Annotated[float | None, FromPercent] = Field(alias="train_certified")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedWeights:
+    """Certified accuracy on CIFAR-10 at ε = 8/255 with λ from `start` to `end`, median of three."""
+
+    start: float = Field(alias="lambda0")
+    end: float = Field(alias="lambda_end")
+    certified: Annotated[float, FromPercent]
+
+
+def losses() -> list[PublishedLoss]:
+    """The published comparison of six losses.
+
+    >>> [row.certified for row in losses() if row.loss == "clipped hinge alone"]
+    [0.1]
+    """
+    return _read("ablations/losses.csv", PublishedLoss)
+
+
+def margins() -> list[PublishedMargin]:
+    """The published certified accuracies by loss and θ, on test and training images.
+
+    >>> [(row.loss, row.certified) for row in margins() if row.theta == 6]
+    [('hinge', 0.3079), ('mixed', 0.4006)]
+    """
+    both = _read("ablations/generalization.csv", PublishedMargin)
+    known, adapter = {(row.loss, row.theta) for row in both}, TypeAdapter(PublishedMargin)
+    others = [
+        adapter.validate_python(row | {"test_certified": row["certified"], "train_certified": ""})
+        for row in _rows("ablations/theta.csv")
+        if (row["loss"], float(row["theta_over_eps"])) not in known
+    ]
+    return sorted(both + others, key=lambda row: (row.loss, row.theta))
+
+
+def weights() -> list[PublishedWeights]:
+    """The published grid of λ₀ and λ_end.
+
+    >>> max(row.certified for row in weights())
+    0.4006
+    """
+    return _read("ablations/lambda_grid.csv", PublishedWeights)
 
 
 def results() -> list[Result]:

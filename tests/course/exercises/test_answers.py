@@ -8,6 +8,7 @@ import torch
 
 from linfkit.course.exercises import all_exercises
 from tests.course.exercises.answers import (
+    ablations,
     blowup,
     certificates,
     ema,
@@ -18,7 +19,7 @@ from tests.course.exercises.answers import (
     tables,
 )
 
-ANSWERS = (start_here, neurons, blowup, losses, ema, ensembles, certificates, tables)
+ANSWERS = (start_here, neurons, blowup, losses, ema, ensembles, certificates, tables, ablations)
 RIGHT = [row for notebook in ANSWERS for row in notebook.RIGHT]
 WRONG = [row for notebook in ANSWERS for row in notebook.WRONG]
 EXERCISES = all_exercises()
@@ -44,6 +45,7 @@ GIVEN_AWAY = {
     "07-gain": "0.11",
     "07-weights": "82",
     "07-noise": "0.49",
+    "09-gap": "6.6",
 }
 
 
@@ -80,10 +82,13 @@ def test_every_exercise_is_tried():
 
 
 def test_each_notebook_has_a_few_exercises_of_its_number():
-    for number, notebook in enumerate(ANSWERS):
+    numbers = []
+    for notebook in ANSWERS:
         names = {name for name, *_ in notebook.RIGHT}
-        assert all(name.startswith(f"{number:02}-") for name in names)
+        (number,) = {name.split("-")[0] for name in names}
+        numbers.append(number)
         assert 3 <= len(names) <= 5
+    assert numbers == sorted(set(numbers))
 
 
 def test_the_l2_answer_is_the_shortest_change_that_leaves_the_box():

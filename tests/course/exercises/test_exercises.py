@@ -51,6 +51,19 @@ def iclr2022(dataset, eps):
     return certified("Linf-dist net boosted (ICLR 2022)", dataset, eps)
 
 
+def samples_that_the_clipped_hinge_pulls_at():
+    margins = torch.tensor([-0.3, 0.1, 0.5, 0.9], requires_grad=True)
+    logits = torch.stack([margins, torch.zeros(4)], dim=1)
+    loss = lk.mixed_loss(logits, torch.zeros(4).long(), theta=0.6, lam=0.0, logit_scale=1.0)
+    (pull,) = torch.autograd.grad(loss, margins)
+    return int((pull != 0).sum())
+
+
+def published_gap_in_points():
+    (row,) = (row for row in published.margins() if (row.loss, row.theta) == ("mixed", 6.0))
+    return 100 * (row.certified_train - row.certified)
+
+
 def standard_error_in_points():
     share = iclr2022("CIFAR-10", "8/255") / 100
     return 100 * math.sqrt(share * (1 - share) / 10_000)
@@ -91,6 +104,9 @@ COMPUTED = {
         iclr2022("MNIST", "0.3") - certified("Linf-dist net (ICML 2021)", "MNIST", "0.3")
     ),
     "07-noise": standard_error_in_points,
+    "09-clipped": samples_that_the_clipped_hinge_pulls_at,
+    "09-gap": published_gap_in_points,
+    "09-margin": lambda: lk.load_recipe("laptop-cifar10-8-255").theta / 2 / (8 / 255),
     "07-weights": weights_of_the_papers_net,
 }
 

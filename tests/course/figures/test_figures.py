@@ -19,7 +19,13 @@ from linfkit.course.studies.blowup import AtExponent
 from linfkit.course.studies.losses import AtMargin
 from linfkit.training.runs import Run
 from tests.course.figures import test_figures_of_attacks_and_tables
-from tests.course.studies import test_ema, test_ensembles, test_neurons, test_perturbations
+from tests.course.studies import (
+    test_ablations,
+    test_ema,
+    test_ensembles,
+    test_neurons,
+    test_perturbations,
+)
 from tests.pages import test_run as test_runpage
 
 LAYERS = [LayerConstant("layer 1", 3.0, 1.5), LayerConstant("layer 2", 4.5, 2.0)]
@@ -97,6 +103,7 @@ ALL = {
     "pairs-per-second": lambda: figures.pairs_per_second(BENCH),
     "sweep": lambda: figures.claims_against("p", [{"p": 8, "claim": "a", "value": 0.5}]),
     **test_ema.FIGURES,
+    **test_ablations.FIGURES,
     **test_ensembles.FIGURES,
     **test_perturbations.FIGURES,
     **test_neurons.FIGURES,

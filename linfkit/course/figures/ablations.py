@@ -1,0 +1,100 @@
+"""Figures of ablations: losses, margins, the weights of the cross-entropy; ours and published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+
+import plotly.graph_objects as go
+
+from linfkit.course.figures.losses import LOSS_COLOURS
+from linfkit.course.figures.template import (
+    COLOURS,
+    Style,
+    add_bars,
+    add_line,
+    add_points,
+    new_figure,
+)
+from linfkit.course.published import PublishedMargin, PublishedWeights
+from linfkit.course.studies.ablations import Ablation
+
+__all__ = ["losses_compared", "train_and_test", "train_and_test_published", "weights_published"]
+
+
+def losses_compared(
+    found: Mapping[str, Ablation], published: Mapping[str, float], dataset: str, eps: float
+) -> go.Figure:
+    """Certified accuracy of each loss: ours with every seed's point, and the published figure.
+
+    Args:
+        found: by loss.
+        published: by loss; of another data set, ε and size of nets.
+        dataset: of ours.
+        eps: that ours certify.
+    """
+    figure = new_figure(
+        "losses-compared",
+        dict(dataset=dataset, eps=eps),
+        barmode="group",
+        scattermode="group",
+        hovermode="closest",
+        xaxis_type="category",
+    )
+    names = list(found)
+    ours, theirs = f"{dataset}, this machine", "CIFAR-10, published"
+    means = [mean(found[name].certified) for name in names]
+    add_bars(figure, names, means, ours, COLOURS[0], opacity=0.6, offsetgroup="ours")
+    places = [name for name in names for _ in found[name].certified]
+    values = [value for name in names for value in found[name].certified]
+    beside = Style(offsetgroup="ours", showlegend=False)
+    add_points(figure, places, values, "one seed", COLOURS[-1], 6, **beside)
+    shares = [published[name] for name in names]
+    return add_bars(figure, names, shares, theirs, COLOURS[4], opacity=0.6, offsetgroup="theirs")
+
+
+def train_and_test(found: Mapping[tuple[str, float], Ablation], eps: float) -> go.Figure:
+    """Certified accuracy on training and test images against θ, for each loss; means over seeds."""
+    rows = [
+        (loss, theta, mean(each.certified), mean(each.certified_train))
+        for (loss, theta), each in found.items()
+    ]
+    return _against_theta(new_figure("train-and-test", dict(eps=eps)), rows)
+
+
+def train_and_test_published(margins: Sequence[PublishedMargin]) -> go.Figure:
+    """The published certified accuracy on training and test images against θ, for each loss."""
+    rows = [(row.loss, row.theta, row.certified, row.certified_train) for row in margins]
+    return _against_theta(new_figure("train-and-test-published"), rows)
+
+
+def _against_theta(
+    figure: go.Figure, rows: Sequence[tuple[str, float, float, float | None]]
+) -> go.Figure:
+    for loss in sorted({row[0] for row in rows}):
+        of_loss = [row for row in rows if row[0] == loss]
+        thetas, colour = [theta for _, theta, *_ in of_loss], LOSS_COLOURS[loss]
+        train, test = [row[3] for row in of_loss], [row[2] for row in of_loss]
+        add_line(figure, thetas, train, f"{loss}, training images", colour, "dash")
+        add_line(figure, thetas, test, f"{loss}, test images", colour)
+    return figure.update_xaxes(dtick=1)
+
+
+def weights_published(grid: Sequence[PublishedWeights]) -> go.Figure:
+    """The published certified accuracy for each λ₀ and λ_end, as a map."""
+    starts, ends = sorted({cell.start for cell in grid}), sorted({cell.end for cell in grid})
+    share = {(cell.start, cell.end): cell.certified for cell in grid}
+    rows = [[share[start, end] for start in starts] for end in ends]
+    figure = new_figure(
+        "weights-published", xaxis_type="category", yaxis_type="category", hovermode="closest"
+    )
+    return figure.add_heatmap(
+        x=[f"{start:g}" for start in starts],
+        y=[f"{end:g}" for end in ends],
+        z=rows,
+        text=[[f"{cell:.2%}" for cell in row] for row in rows],
+        texttemplate="%{text}",
+        colorscale="Blues",
+        colorbar=dict(tickformat=".1%"),
+        hovertemplate="λ from %{x} to %{y}: %{z:.2%}<extra></extra>",
+    )
