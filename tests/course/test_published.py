@@ -56,6 +56,9 @@ def test_every_curve_has_an_exponent_for_each_epoch_and_counts_epochs_done(name)
     assert max(curve.certified) == curve.epochs
     assert curve.certified.keys() == curve.accuracy.keys()
     assert all(curve.certified[done] <= curve.accuracy[done] for done in curve.certified)
+    assert list(curve.loss) == list(curve.accuracy_train) == list(range(1, curve.epochs + 1))
+    assert curve.certified_train.keys() <= curve.accuracy_train.keys()
+    assert curve.certified_train[curve.epochs] > curve.certified[curve.epochs]
 
 
 def test_the_recipes_say_the_same_as_the_table():

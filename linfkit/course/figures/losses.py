@@ -23,7 +23,7 @@ from linfkit.course.figures.template import (
 from linfkit.course.studies.losses import AtMargin
 from linfkit.training.runs import Run
 
-__all__ = ["certified_against_margin", "clean_labels", "starved_against_p"]
+__all__ = ["certified_against_margin", "clean_labels", "learning_curves", "starved_against_p"]
 
 #: One colour for each loss, the same in every figure.
 LOSS_COLOURS = {"hinge": COLOURS[1], "mixed": COLOURS[0], "cross_entropy": COLOURS[2]}
@@ -77,6 +77,42 @@ def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
         hover = f"{loss}, p=%{{x:.3g}}: %{{y:.1%}}<extra></extra>"
         means = [mean(at_p) for at_p in zip(*starved, strict=True)]
         add_line(figure, p, means, loss, colour, width=3, hovertemplate=hover)
+    return figure
+
+
+def learning_curves(runs: Sequence[Run], eps_train: float) -> go.Figure:
+    """Loss, accuracy and certified accuracy of each loss epoch by epoch, mean over the seeds.
+
+    The figures 1 (a) and 2 (a) of Zhang et al., ICLR 2022, for runs of one's own.
+
+    Args:
+        runs: of both losses, all margins and seeds.
+        eps_train: of the runs that are drawn.
+    """
+    figure = new_figure(
+        "learning-curves",
+        dict(eps_train=eps_train),
+        height=560,
+        xaxis_anchor="y",
+        yaxis=dict(domain=[0, 0.58], range=[0, 1]),
+        yaxis2=dict(domain=[0.66, 1], title_text="loss", rangemode="tozero"),
+    )
+    for loss in sorted({run.recipe.loss for run in runs}):
+        chosen = [
+            run
+            for run in runs
+            if run.recipe.loss == loss and abs(run.recipe.eps_train - eps_train) < 1e-9
+        ]
+        epochs = chosen[0].column("epoch")
+        for name, column, dash, axis in [
+            ("loss", "loss", "solid", "y2"),
+            ("training accuracy", "accuracy", "dot", "y"),
+            ("test accuracy, p=∞", "accuracy_linf", "dash", "y"),
+            ("certified", "certified", "solid", "y"),
+        ]:
+            means = [mean(at) for at in zip(*(run.column(column) for run in chosen), strict=True)]
+            named = Style(name=f"{loss}, {name}", colour=LOSS_COLOURS[loss], dash=dash)
+            add_line(figure, epochs, means, **named, yaxis=axis, mode="lines")
     return figure
 
 

@@ -25,7 +25,13 @@ from linfkit.course.studies.scale import AtScale, Extrapolation
 from linfkit.recipes.recipe import Recipe
 from linfkit.training.runs import Run
 
-__all__ = ["certified_against_scale", "certified_by_exponent", "results_table", "training_beside"]
+__all__ = [
+    "certified_against_scale",
+    "certified_by_exponent",
+    "published_learning",
+    "results_table",
+    "training_beside",
+]
 
 #: One colour for each published run; ours is black.
 _PUBLISHED = dict(zip(training_curves(), COLOURS, strict=False))
@@ -79,6 +85,28 @@ def training_beside(curve: TrainingCurve, run: Run) -> go.Figure:
     _add_pairs(figure, ramp[::10], "p, published", **theirs, showlegend=False, **PANEL_2)
     ramp = [(row["epoch"] / epochs, row["p"]) for row in _ramp(run)]
     return _add_pairs(figure, ramp, "p, this machine", **ours, showlegend=False, **PANEL_2)
+
+
+def published_learning(curve: TrainingCurve) -> go.Figure:
+    """Loss, accuracy and certified accuracy along a published run, on training and test images."""
+    figure = new_figure(
+        "published-learning",
+        dict(curve=f"{curve.dataset}, ε={curve.eps}"),
+        height=520,
+        yaxis=dict(domain=[0, 0.58], range=[0, 1]),
+        yaxis2=dict(domain=[0.66, 1], title_text="loss", rangemode="tozero"),
+    )
+    for name, values, colour, dash, axis in [
+        ("loss", curve.loss, COLOURS[2], "solid", "y2"),
+        ("training accuracy, p of training", curve.accuracy_train, COLOURS[1], "dot", "y"),
+        ("training images, certified", curve.certified_train, COLOURS[1], "dash", "y"),
+        ("test accuracy, p=∞", curve.accuracy, COLOURS[0], "dot", "y"),
+        ("test images, certified", curve.certified, COLOURS[0], "solid", "y"),
+    ]:
+        pairs = list(values.items())
+        few = pairs[:: max(1, len(pairs) // 150)]  # enough for a line of this width
+        _add_pairs(figure, few, name, colour=colour, dash=dash, yaxis=axis, mode="lines")
+    return figure.update_xaxes(anchor="y")
 
 
 def certified_by_exponent(curves: Sequence[TrainingCurve], run: Run) -> go.Figure:

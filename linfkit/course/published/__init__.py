@@ -63,6 +63,9 @@ class TrainingCurve:
         certified: certified accuracy on the test images at p=∞, by epochs completed, where it was
             measured.
         accuracy: accuracy on the test images at p=∞, likewise.
+        certified_train: certified accuracy on the training images, likewise.
+        loss: of training, by epochs completed.
+        accuracy_train: accuracy on the training images at the p of training, likewise.
         seconds: what the epochs took together, as logged.
     """
 
@@ -73,6 +76,9 @@ class TrainingCurve:
     p: tuple[float, ...]
     certified: dict[int, float]
     accuracy: dict[int, float]
+    certified_train: dict[int, float]
+    loss: dict[int, float]
+    accuracy_train: dict[int, float]
     seconds: float
 
     @property
@@ -196,6 +202,9 @@ def training_curve(name: str) -> TrainingCurve:
         p=tuple(float(row["p"]) for row in trained),
         certified=_by_epochs(trained, "test_linf_certified"),
         accuracy=_by_epochs(trained, "test_linf_acc"),
+        certified_train=_by_epochs(trained, "train_linf_certified"),
+        loss=_by_epochs(trained, "train_loss"),
+        accuracy_train=_by_epochs(trained, "train_acc"),
         seconds=math.fsum(float(row["seconds"]) for row in trained),
     )
 

@@ -62,6 +62,9 @@ def run_of(loss: str, seed: int = 0) -> Run:
             "lipschitz_bound": 13.5 / epoch,
             "zero_hinge": 0.5,
             "starved": 0.1 * epoch + 0.1 * seed,
+            "loss": 1.0 / epoch,
+            "accuracy": 0.2 * epoch + 0.1 * seed,
+            "accuracy_linf": 0.5,
             "certified": 0.4,
             "ema_certified": 0.5,
         }
@@ -87,6 +90,7 @@ ALL = {
     "loss-curves": lambda: figures.loss_curves(0.1, 0.2, logit_scale=2.0),
     "certified-against-margin": lambda: figures.certified_against_margin(TABLE, eps=0.1),
     "starved-against-p": lambda: figures.starved_against_p(RUNS, eps_train=0.1),
+    "learning-curves": lambda: figures.learning_curves(RUNS, eps_train=0.1),
     "clean-labels": lambda: figures.clean_labels(TABLE, eps=0.1),
     "certified-accuracy": lambda: figures.certified_accuracy(
         {"net": lk.Certificates(torch.tensor([0.2, 0.05]))}, eps=0.1
@@ -248,6 +252,15 @@ def test_the_axes_stay_while_p_slides():
 
 def test_starvation_is_drawn_up_to_the_end_of_the_ramp():
     assert ALL["starved-against-p"]().data[0].x == (8.0, 80.0)
+
+
+def test_learning_curves_are_means_over_the_seeds_of_each_loss():
+    runs = [run_of("hinge"), run_of("hinge", seed=1), run_of("mixed")]
+    lines = {line.name: line for line in figures.learning_curves(runs, eps_train=0.1).data}
+    assert len(lines) == 8
+    assert lines["hinge, training accuracy"].y == pytest.approx((0.25, 0.45, 0.65))
+    assert lines["mixed, training accuracy"].y == pytest.approx((0.2, 0.4, 0.6))
+    assert lines["mixed, loss"].yaxis == "y2"
 
 
 def test_starvation_is_drawn_for_every_seed_and_their_mean():

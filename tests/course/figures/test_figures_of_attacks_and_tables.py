@@ -75,6 +75,7 @@ ALL = {
     ),
     "proved-true-found": lambda: figures.proved_true_found(ENCLOSED),
     "training-beside": lambda: figures.training_beside(CURVE, run_of()),
+    "published-learning": lambda: figures.published_learning(CURVE),
     "certified-by-exponent": lambda: figures.certified_by_exponent([CURVE], run_of()),
     "certified-against-scale": lambda: figures.certified_against_scale(
         ROWS, scale.extrapolate(ROWS, 1e10), PAPER, "digits"
