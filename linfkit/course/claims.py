@@ -82,6 +82,9 @@ class Claims:
     def __iter__(self) -> Iterator[Claim]:
         return iter(self._claims.values())
 
+    def __len__(self) -> int:
+        return len(self._claims)
+
     def check(
         self,
         id: str,
