@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from statistics import mean
 
 import plotly.graph_objects as go
@@ -19,7 +20,13 @@ from linfkit.course.figures.template import (
 from linfkit.course.published import PublishedMargin, PublishedWeights
 from linfkit.course.studies.ablations import Ablation
 
-__all__ = ["losses_compared", "train_and_test", "train_and_test_published", "weights_published"]
+__all__ = [
+    "losses_compared",
+    "train_and_test",
+    "train_and_test_published",
+    "variants_compared",
+    "weights_published",
+]
 
 
 def losses_compared(
@@ -51,6 +58,27 @@ def losses_compared(
     add_points(figure, places, values, "one seed", COLOURS[-1], 6, **beside)
     shares = [published[name] for name in names]
     return add_bars(figure, names, shares, theirs, COLOURS[4], opacity=0.6, offsetgroup="theirs")
+
+
+def variants_compared(found: Mapping[str, Ablation], eps: float) -> go.Figure:
+    """Clean and certified accuracy of each variant as bars, with every seed's point."""
+    figure = new_figure(
+        "variants-compared",
+        dict(eps=eps),
+        barmode="group",
+        scattermode="group",
+        hovermode="closest",
+        xaxis_type="category",
+    )
+    names = list(found)
+    for kind, colour in (("clean", COLOURS[5]), ("certified", COLOURS[0])):
+        seeds: list[list[float]] = [getattr(each, kind) for each in found.values()]
+        means = [mean(values) for values in seeds]
+        add_bars(figure, names, means, kind, colour, opacity=0.6, offsetgroup=kind)
+        places = [name for name, values in zip(names, seeds, strict=True) for _ in values]
+        beside = Style(offsetgroup=kind, showlegend=False)
+        add_points(figure, places, [*chain(*seeds)], "one seed", COLOURS[-1], 6, **beside)
+    return figure
 
 
 def train_and_test(found: Mapping[tuple[str, float], Ablation], eps: float) -> go.Figure:

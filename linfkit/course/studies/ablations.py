@@ -24,6 +24,16 @@ LOSSES: dict[str, dict[str, Any]] = {
     "mixed, λ decaying": {},
 }
 
+#: Optimizers of the papers' codes, one learning rate each: Adam, with ℓp decay, multiplicative.
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "Adam": {},
+    "Adam, ℓp decay": {"optimizer": "lp_adamw", "weight_decay": 0.005},
+    "Madam": {"optimizer": "madam", "lr": 0.02},
+}
+
+#: A SortNet in the MLP's place (NeurIPS 2022); short runs of it do without the identity start.
+SORTNET: dict[str, Any] = {"model": "sortnet", "rho": 0.25, "identity_start": False}
+
 #: What the published table calls them.
 PUBLISHED_LOSSES = {
     "hinge": "hinge (baseline)",

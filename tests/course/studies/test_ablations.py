@@ -27,6 +27,7 @@ FIGURES = {
         {("hinge", 3.0): FOUND["hinge"], ("hinge", 6.0): FOUND["mixed, λ decaying"]}, eps=0.1
     ),
     "train-and-test-published": lambda: figures.train_and_test_published(published.margins()),
+    "variants-compared": lambda: figures.variants_compared(FOUND, eps=0.1),
     "weights-published": lambda: figures.weights_published(published.weights()),
 }
 
@@ -56,6 +57,19 @@ def test_the_losses_are_five_ways_to_minimise():
     assert recipes["clipped hinge"].lam_start == recipes["clipped hinge"].lam_end == 0
     assert recipes["mixed, λ decaying"] == TINY
     assert ablations.published_losses().keys() == recipes.keys()
+
+
+def test_bars_are_means_and_points_the_seeds():
+    clean, of_clean, certified, of_certified = FIGURES["variants-compared"]().data
+    assert clean.y == pytest.approx((0.8, 0.9))
+    assert certified.y == pytest.approx((0.55, 0.65))
+    assert of_certified.y == (0.5, 0.6, 0.6, 0.7)
+    assert of_clean.x == of_certified.x == ("hinge",) * 2 + ("mixed, λ decaying",) * 2
+
+
+def test_optimizers_and_a_sortnet_are_variants_of_the_recipe():
+    variants = [*ablations.OPTIMIZERS.values(), ablations.SORTNET]
+    assert len({TINY.replace(**keys).fingerprint for keys in variants}) == 4
 
 
 def test_margins_are_multiples_of_eps():
