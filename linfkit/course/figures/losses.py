@@ -93,6 +93,7 @@ def learning_curves(runs: Sequence[Run], eps_train: float) -> go.Figure:
         "learning-curves",
         dict(eps_train=eps_train),
         height=560,
+        margin_t=110,
         xaxis_anchor="y",
         yaxis=dict(domain=[0, 0.58], range=[0, 1]),
         yaxis2=dict(domain=[0.66, 1], title_text="loss", rangemode="tozero"),
@@ -112,6 +113,7 @@ def learning_curves(runs: Sequence[Run], eps_train: float) -> go.Figure:
         ]:
             means = [mean(at) for at in zip(*(run.column(column) for run in chosen), strict=True)]
             named = Style(name=f"{loss}, {name}", colour=LOSS_COLOURS[loss], dash=dash)
+            named |= Style(showlegend=name != "loss")
             add_line(figure, epochs, means, **named, yaxis=axis, mode="lines")
     return figure
 

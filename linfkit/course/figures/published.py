@@ -93,6 +93,7 @@ def published_learning(curve: TrainingCurve) -> go.Figure:
         "published-learning",
         dict(curve=f"{curve.dataset}, ε={curve.eps}"),
         height=520,
+        margin_t=110,
         yaxis=dict(domain=[0, 0.58], range=[0, 1]),
         yaxis2=dict(domain=[0.66, 1], title_text="loss", rangemode="tozero"),
     )
