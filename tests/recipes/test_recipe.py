@@ -55,6 +55,7 @@ OURS = {
     "laptop-cifar10-8-255",
     "laptop-cifar10-8-255-hybrid",
     "laptop-cifar10-8-255-lenet",
+    "laptop-cifar10-8-255-lenet-joint",
     "laptop-mnist-0.1",
     "laptop-mnist-0.3",
     "mnist-hybrid-small",
