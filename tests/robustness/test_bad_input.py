@@ -206,6 +206,7 @@ ARGUMENTS = [
     Case("LpDist", lambda: lk.LpDist(4, 3)([1.0]), TypeError, "^x must be a torch.Tensor; got li"),
     Case("LpDist", lambda: setattr(net(), "p", "8"), TypeError, "^p must be a number .* got '8'"),
     Case("LpDistAlexNet", lambda: lk.LpDistAlexNet((3, 4, 4)), ValueError, "^image_shape must be"),
+    Case("LpDistCNN7", lambda: lk.LpDistCNN7((3, 8, 8), filters=0), ValueError, "^filters must be"),
     Case("LpDistLeNet", lambda: lk.LpDistLeNet("mnist"), TypeError, "^image_shape must be"),
     Case("LpDistVGG", lambda: lk.LpDistVGG((3, 32)), ValueError, "^image_shape must be"),
     Case("LpDistConv2d", lambda: lk.LpDistConv2d(2, 4, 3, groups=3), ValueError, "^groups must di"),
