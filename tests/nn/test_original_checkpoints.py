@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from linfkit.nn.checkpoints import load_model, save_model
+from linfkit.nn.convnets import LpDistCNN7
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import LpDistNet
 from linfkit.nn.original_checkpoints import load_original
@@ -71,6 +73,76 @@ def optimizer(**options):
     """The state of one, as PyTorch writes it."""
     groups = [{"lr": 0.03, **options, "params": [0, 1]}, {"lr": 0.006, **options, "params": [2]}]
     return {"state": {0: {"step": 1, "exp_avg": torch.zeros(2)}}, "param_groups": groups}
+
+
+def kernels(name, out_channels, in_channels, size, last=False):
+    """A layer of the first code: a convolution, 1×1 if it is of neurons."""
+    return {
+        f"{name}.weight": torch.randn(out_channels, in_channels, size, size),
+        f"{name}.bias" if last else f"{name}.normalize.running_mean": torch.randn(out_channels),
+    }
+
+
+def neurons(name, out_features, in_features, last=False):
+    return kernels(name, out_features, in_features, 1, last)
+
+
+def predictor(features):
+    return {
+        "predictor.fc1.weight": torch.randn(HIDDEN, features),
+        "predictor.fc1.bias": torch.randn(HIDDEN),
+        "predictor.fc2.weight": torch.randn(CLASSES, HIDDEN),
+        "predictor.fc2.bias": torch.randn(CLASSES),
+    }
+
+
+def in_double(*parts):
+    return OrderedDict((name, part[name].double()) for part in parts for name in part)
+
+
+def first_mlp(hidden=2, head=False):
+    torch.manual_seed(0)
+    sizes = [PIXELS, *[WIDTH] * hidden]
+    last = neurons("feature.fc_last", CLASSES, sizes[-1], last=True)
+    return in_double(
+        *(neurons(f"feature.fc.{i}", WIDTH, sizes[i]) for i in range(hidden)),
+        predictor(WIDTH) if head else last,
+    )
+
+
+def first_conv(side=28, channels=1, filters=2, head=False):
+    torch.manual_seed(0)
+    counts = [channels, filters, filters, *[2 * filters] * 3]
+    return in_double(
+        *(kernels(f"feature.conv.{i}", counts[i + 1], counts[i], 3) for i in range(5)),
+        neurons("feature.fc", WIDTH, 2 * filters * (side // 2) ** 2),
+        predictor(WIDTH) if head else neurons("feature.fc_last", CLASSES, WIDTH, last=True),
+    )
+
+
+def first_layer(state, name, x, **window):
+    """NormDistConv at p=∞: distances of patches to kernels, less running means, plus biases."""
+    weight, zero = state[f"{name}.weight"], torch.zeros(1)
+    patches = F.unfold(x, weight.shape[-1], **window)
+    y = torch.stack([(patches - w.view(-1, 1)).abs().amax(dim=1) for w in weight], dim=1)
+    y = y.unflatten(2, [math.isqrt(y.shape[2])] * 2)
+    shift = state.get(f"{name}.bias", zero) - state.get(f"{name}.normalize.running_mean", zero)
+    return y + shift.view(-1, 1, 1)
+
+
+def first_logits(state, x):
+    """What the first code computes of normalised images."""
+    for i in range(5 * ("feature.conv.0.weight" in state)):
+        x = first_layer(state, f"feature.conv.{i}", x, padding=1, stride=2 if i == 2 else 1)
+    x = x.flatten(1)[..., None, None]
+    for name in [*(f"feature.fc.{i}" for i in range(11)), "feature.fc", "feature.fc_last"]:
+        if f"{name}.weight" in state:
+            x = first_layer(state, name, x)
+    x = x.flatten(1)
+    if "predictor.fc1.weight" not in state:
+        return -x
+    x = x @ state["predictor.fc1.weight"].T / WIDTH**0.5 + state["predictor.fc1.bias"]
+    return x.tanh() @ state["predictor.fc2.weight"].T / HIDDEN**0.5 + state["predictor.fc2.bias"]
 
 
 LAYOUTS = {
@@ -203,7 +275,7 @@ def test_a_file_with_the_optimizer_of_dist_nets_is_one_of_them(state, tmp_path):
 )
 def test_a_file_that_may_be_a_sortnet_s_is_read_as_no_other_net(content, tmp_path):
     path = saved(tmp_path, content)
-    with pytest.raises(ValueError, match=rf"^rho must be told of {path}, which may be a SortNet's"):
+    with pytest.raises(ValueError, match=r"^rho must be 0 for .*, 1 - dropout for .*; got None$"):
         load_original(path)
 
 
@@ -211,6 +283,100 @@ def test_a_file_that_may_be_a_sortnet_s_is_read_as_no_other_net(content, tmp_pat
 def test_a_rho_that_is_none_is_named(rho, error, tmp_path):
     with pytest.raises(error, match=r"^rho must be a number from 0 up to but without 1; got"):
         load_original(saved(tmp_path, dist_net()), rho=rho)
+
+
+# --- the first code
+
+
+heads = pytest.mark.parametrize("head", [False, True], ids=["distances", "hybrid"])
+
+
+@heads
+def test_a_net_of_the_first_code_gives_scale_times_its_logits(head, layout, tmp_path):
+    state, x = first_mlp(head=head), torch.rand(5, PIXELS).double()
+    net = load_original(saved(tmp_path, layout(state)), mean=0.3, scale=0.25)
+    assert type(net) is (HybridNet if head else LpDistNet)
+    logits = first_logits(state, (x - 0.3) / 0.25)
+    torch.testing.assert_close(net(x), 0.25 * logits)
+    torch.testing.assert_close(net.logit_scale * net(x), logits)
+
+
+@pytest.mark.parametrize(("hidden", "head"), [(0, False), (1, True), (11, False), (11, True)])
+def test_a_net_of_the_first_code_may_have_any_depth(hidden, head, tmp_path):
+    state, x = first_mlp(hidden, head), torch.rand(5, PIXELS).double()
+    torch.testing.assert_close(load_original(saved(tmp_path, state))(x), first_logits(state, x))
+
+
+CONVOLUTIONAL = {  # and the side and the channels of an image
+    "CNN7 of MNIST": (LpDistCNN7, first_conv, 28, 1),
+    "CNN7 of CIFAR": (LpDistCNN7, first_conv, 32, 3),
+    "CNN7 of TinyImageNet, cropped": (LpDistCNN7, first_conv, 56, 1),
+    "CNN7 of TinyImageNet": (LpDistCNN7, first_conv, 64, 1),
+}
+
+
+@heads
+@pytest.mark.parametrize(
+    ("built", "make", "side", "channels"), CONVOLUTIONAL.values(), ids=CONVOLUTIONAL
+)
+def test_a_convolutional_net_gives_scale_times_its_logits(
+    built, make, side, channels, head, tmp_path
+):
+    state, mean = make(side, channels, head=head), [0.1, 0.2, 0.3][:channels]
+    x = torch.rand(2, channels, side, side).double()
+    net = load_original(saved(tmp_path, {"state_dict": state}), mean, scale=0.25)
+    assert type(net) is (HybridNet if head else built)
+    logits = first_logits(state, (x - net.mean.view(-1, 1, 1)) / 0.25)
+    torch.testing.assert_close(net(x), 0.25 * logits)
+    assert net.mean.tolist() == mean
+    save_model(tmp_path / "again.safetensors", net)
+    assert torch.equal(load_model(tmp_path / "again.safetensors")(x), net(x))
+
+
+FIRST = {
+    "MLP": first_mlp(),
+    "MLP + MLP": first_mlp(head=True),
+    "CNN7": first_conv(),
+    "CNN7 + MLP": first_conv(head=True),
+}
+each_first = pytest.mark.parametrize("state", FIRST.values(), ids=FIRST)
+
+
+@each_first
+def test_every_missing_tensor_of_the_first_code_is_named(state, tmp_path):
+    for name in state:
+        rest = {other: tensor for other, tensor in state.items() if other != name}
+        refused(saved(tmp_path, rest), r"it (lacks|holds) .*(feature|predictor)\.")
+
+
+@each_first
+def test_no_tensor_of_the_first_code_may_have_another_shape(state, tmp_path):
+    for name, tensor in state.items():
+        for other in (tensor[None], torch.cat([tensor, tensor]), torch.stack([tensor] * 2, dim=-1)):
+            path = saved(tmp_path, state | {name: other})
+            refused(path, "size mismatch for|must have . dimensions|must take what is left")
+
+
+@each_first
+def test_rho_is_refused_where_no_sortnet_can_be(state, tmp_path):
+    path = saved(tmp_path, state)
+    assert load_original(path, rho=0).p == math.inf
+    with pytest.raises(ValueError, match=r"^rho must be left out where .* feature.*; got 0\.3$"):
+        load_original(path, rho=0.3)
+
+
+@each_first
+def test_what_the_first_code_does_not_have_is_named(state, tmp_path):
+    for name in ("scalar", "fc_dist.0.bias", "fc_linear.0.weight", "feature.fc.0.bias"):
+        path = saved(tmp_path, state | {name: torch.ones(1)})
+        refused(path, f"it holds {name}, which no such net has")
+
+
+def test_a_layer_that_takes_what_no_image_leaves_is_named(tmp_path):
+    refused(
+        saved(tmp_path, first_conv(side=30)),
+        r"feature\.fc must take .* images of 28, 32, 56, 64 pixels a side; it takes 900 features$",
+    )
 
 
 # --- refusals
@@ -274,10 +440,14 @@ def test_a_missing_file_is_not_found(tmp_path):
         (torch.zeros(3), r"it must hold a state dict; it holds a Tensor$"),
         ([1, 2], r"it must hold a state dict; it holds a list$"),
         ({"state_dict": 3}, r"it must hold a state dict; it holds a int$"),
-        ({}, r"it lacks fc_dist\.0\.bias, fc_dist\.0\.weight; it holds nothing$"),
+        ({}, r"it must hold layers such as fc_dist\.0\.weight or feature\.fc.*; it holds nothing$"),
         ({"epoch": 3}, r"it must hold names and tensors; under 'epoch' it holds a int$"),
         ({7: torch.zeros(3)}, r"it must hold names and tensors; under 7 it holds a Tensor$"),
-        ({"conv.weight": torch.zeros(3)}, r"it lacks .*fc_dist\.0\.weight; it holds conv\.weight$"),
+        ({"conv.weight": torch.zeros(3)}, r"it must hold layers .*; it holds conv\.weight$"),
+        (
+            {"feature.conv1.bias": torch.zeros(3)},
+            r"it must hold layers .*; it holds feature\.conv1",
+        ),
     ],
 )
 def test_a_file_without_a_state_dict_of_such_a_net_is_refused(content, message, tmp_path):
@@ -296,7 +466,7 @@ def test_a_missing_tensor_is_named(state, name, tmp_path):
 def test_a_gap_between_layers_is_named(tmp_path):
     state = dist_net(depth=4)
     del state["fc_dist.1.weight"], state["fc_dist.1.mean_shift.running_mean"]
-    refused(saved(tmp_path, state), r"it lacks fc_dist\.1\.mean_shift\.running_mean")
+    refused(saved(tmp_path, state), r"it lacks fc_dist\.1\.weight; it holds fc_dist\.0\.mean_shift")
 
 
 @pytest.mark.parametrize("state", [dist_net(), hybrid()], ids=["dist net", "hybrid"])
@@ -309,7 +479,6 @@ def test_an_unknown_tensor_is_named(state, tmp_path):
     ("state", "name", "shape", "place"),
     [
         (dist_net(), "fc_dist.1.weight", (WIDTH + 1, WIDTH), "layers.2.weight"),
-        (dist_net(), "fc_dist.1.weight", (WIDTH,), "layers.2.weight"),
         (dist_net(), "fc_dist.0.mean_shift.running_mean", (WIDTH, 1), "layers.1.running_mean"),
         (dist_net(), "scalar", (2,), "logit_scale"),
         (hybrid(), "fc_linear.0.weight", (WIDTH, HIDDEN), "mlp.hidden.weight"),
@@ -321,10 +490,17 @@ def test_a_tensor_of_the_wrong_shape_is_named(state, name, shape, place, tmp_pat
     refused(path, rf"size mismatch for {place}: copying a param with shape .*\[{shape[0]}\b")
 
 
+@pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(), (WIDTH,), (WIDTH, PIXELS, 1, 1)])
-def test_the_first_weight_must_be_a_matrix(shape, tmp_path):
+def test_weights_must_be_matrices(layer, shape, tmp_path):
+    path = saved(tmp_path, {**dist_net(), f"fc_dist.{layer}.weight": torch.zeros(shape)})
+    refused(path, rf"fc_dist\.{layer}\.weight must have 2 dimensions; got shape \(")
+
+
+@pytest.mark.parametrize("shape", [(0,), (WIDTH, 0)])
+def test_an_empty_tensor_is_refused(shape, tmp_path):
     path = saved(tmp_path, {**dist_net(), "fc_dist.0.weight": torch.zeros(shape)})
-    refused(path, r"fc_dist\.0\.weight must be a matrix; got shape \(")
+    refused(path, r"fc_dist\.0\.weight must be a dense tensor .* held in full; it is .* \(")
 
 
 def test_mean_and_scale_that_do_not_fit_are_named(tmp_path):
