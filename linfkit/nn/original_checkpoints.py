@@ -15,7 +15,7 @@ from torch import Tensor
 from linfkit._util.files import expand_user
 from linfkit.functional import check_rho
 from linfkit.nn.checkpoints import ShapesOnly
-from linfkit.nn.convnets import LpDistCNN7
+from linfkit.nn.convnets import LpDistAlexNet, LpDistCNN7, LpDistLeNet, LpDistVGG
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift
 from linfkit.nn.nets import DistanceNet, LpDistNet
@@ -33,7 +33,7 @@ SIDES = (28, 32, 56, 64)
 
 @dataclass(frozen=True)
 class Naming:
-    """What one code calls the tensors of a layer, and the layers of a hybrid's MLP.
+    """Names that one code gives to a layer's tensors and to the layers of a hybrid's MLP.
 
     Attributes:
         shift: the running mean behind a layer of distances.
@@ -89,10 +89,26 @@ class Kind:
         return sum(f"{name}.weight" in saved for name in self.names(saved))
 
 
+#: The convolutions of a VGG, in five runs.
+VGG = tuple(
+    f"feature.layer{run}.{i}" for run, count in enumerate((3, 3, 5, 5, 5), 1) for i in range(count)
+)
+
+#: The layers of neurons of LeNet, AlexNet and VGG.
+NEURONS = "feature.fc.0", "feature.fc.1"
+
 #: All kinds. A file is of the first of those of which it holds the most layers.
 KINDS = (
     Kind(LpDistNet, SECOND, ("fc_dist.",)),
     Kind(LpDistNet, FIRST, ("feature.fc.",), last="feature.fc_last"),
+    Kind(LpDistLeNet, FIRST, ("feature.conv1.0", "feature.conv2.0", *NEURONS), last="feature.fc.2"),
+    Kind(
+        LpDistAlexNet,
+        FIRST,
+        (*(f"feature.conv{i}.0" for i in range(1, 6)), *NEURONS),
+        last="feature.fc.2",
+    ),
+    Kind(LpDistVGG, FIRST, (*VGG, *NEURONS), last="feature.fc.2"),
     Kind(
         LpDistCNN7,
         FIRST,
@@ -117,6 +133,7 @@ def load_original(
     | code | nets, each with or without an MLP |
     | --- | --- |
     | zbh2047/L_inf-dist-net (ICML 2021) | ℓ∞-dist net, CNN7 (its Conv) |
+    | Theia-4869/EMA-and-Ensemble-Lip-Networks (2021) | the same, LeNet, AlexNet, VGG |
     | zbh2047/L_inf-dist-net-v2 (ICLR 2022) | ℓ∞-dist net |
     | zbh2047/SortNet (NeurIPS 2022) | SortNet |
 
@@ -128,7 +145,8 @@ def load_original(
 
     A SortNet's file has the same names and shapes as one of ICLR 2022, and does not hold ρ, on
     which its logits depend. So ρ must be given, except for a file with the optimizer that
-    L_inf-dist-net-v2 saves beside the net: SortNet saves none.
+    L_inf-dist-net-v2 saves beside the net: SortNet saves none. The code of Li et al., 2021, saves
+    the raw weights, not their moving average.
 
     Args:
         path: a state dict, or a checkpoint that holds one under ``state_dict``, as ``torch.save``

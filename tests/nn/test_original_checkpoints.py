@@ -4,6 +4,7 @@ Not tested: checkpoints of linfkit (test_checkpoints.py), the nets themselves (t
 import math
 import pickle
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ import torch
 from torch.nn import functional as F
 
 from linfkit.nn.checkpoints import load_model, save_model
-from linfkit.nn.convnets import LpDistCNN7
+from linfkit.nn.convnets import Conv, LpDistAlexNet, LpDistCNN7, LpDistLeNet, LpDistVGG
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import LpDistNet
 from linfkit.nn.original_checkpoints import load_original
 from linfkit.nn.sortnet import SortNet
 
 PIXELS, WIDTH, HIDDEN, CLASSES = 12, 9, 7, 4
+THIN = 3  # kernels of a layer, where the nets of the papers have many
 
 
 def distances(count, seed=0):
@@ -110,14 +112,64 @@ def first_mlp(hidden=2, head=False):
     )
 
 
-def first_conv(side=28, channels=1, filters=2, head=False):
+PADDED = {"padding": 1}
+POOL = "a maximum over 2×2", {"kernel_size": 2}
+WIDE_POOL = "a maximum over 3×3", {"kernel_size": 3, "stride": 2}
+#: Convolutions and pools of the first code's nets, and of the code made of it: name, number and
+#: size of its kernels, window; then its layers of neurons. AlexNet and VGG are thin here.
+STAGES = {
+    "CNN7": (
+        ("feature.conv.0", 2, 3, PADDED),
+        ("feature.conv.1", 2, 3, PADDED),
+        ("feature.conv.2", 4, 3, {"padding": 1, "stride": 2}),
+        ("feature.conv.3", 4, 3, PADDED),
+        ("feature.conv.4", 4, 3, PADDED),
+    ),
+    "LeNet": (("feature.conv1.0", 6, 5, {}), POOL, ("feature.conv2.0", 16, 5, {}), POOL),
+    "AlexNet": (
+        ("feature.conv1.0", THIN, 7, {"stride": 2, "padding": 2}),
+        WIDE_POOL,
+        ("feature.conv2.0", THIN, 5, {"padding": 2}),
+        WIDE_POOL,
+        ("feature.conv3.0", THIN, 3, PADDED),
+        ("feature.conv4.0", THIN, 3, PADDED),
+        ("feature.conv5.0", THIN, 3, PADDED),
+    ),
+    "VGG": (
+        *((f"feature.layer1.{i}", THIN, 3, PADDED) for i in range(3)),
+        POOL,
+        *((f"feature.layer2.{i}", THIN, 3, PADDED) for i in range(3)),
+        POOL,
+        *((f"feature.layer3.{i}", THIN, 3, PADDED) for i in range(5)),
+        POOL,
+        *((f"feature.layer4.{i}", THIN, 3, PADDED) for i in range(5)),
+        POOL,
+        *((f"feature.layer5.{i}", THIN, 3, PADDED) for i in range(5)),
+    ),
+}
+NEURONS = {
+    "CNN7": (("feature.fc", WIDTH), ("feature.fc_last", CLASSES)),
+    "LeNet": (("feature.fc.0", 120), ("feature.fc.1", WIDTH), ("feature.fc.2", CLASSES)),
+    "AlexNet": (("feature.fc.0", 1024), ("feature.fc.1", WIDTH), ("feature.fc.2", CLASSES)),
+    "VGG": (("feature.fc.0", 256), ("feature.fc.1", WIDTH), ("feature.fc.2", CLASSES)),
+}
+
+
+def first_conv(kind, left, channels=1, head=False):
+    """The state of a convolutional net, whose stages leave `left` × `left` of each channel."""
     torch.manual_seed(0)
-    counts = [channels, filters, filters, *[2 * filters] * 3]
-    return in_double(
-        *(kernels(f"feature.conv.{i}", counts[i + 1], counts[i], 3) for i in range(5)),
-        neurons("feature.fc", WIDTH, 2 * filters * (side // 2) ** 2),
-        predictor(WIDTH) if head else neurons("feature.fc_last", CLASSES, WIDTH, last=True),
-    )
+    layers, count = [], channels
+    for name, *sizes in STAGES[kind]:
+        if name.startswith("feature"):
+            layers.append(kernels(name, sizes[0], count, sizes[1]))
+            count = sizes[0]
+    count *= left**2
+    *hidden, (last, classes) = NEURONS[kind]
+    for name, width in hidden:
+        layers.append(neurons(name, width, count))
+        count = width
+    layers.append(predictor(count) if head else neurons(last, classes, count, last=True))
+    return in_double(*layers)
 
 
 def first_layer(state, name, x, **window):
@@ -130,10 +182,11 @@ def first_layer(state, name, x, **window):
     return y + shift.view(-1, 1, 1)
 
 
-def first_logits(state, x):
+def first_logits(state, x, kind=None):
     """What the first code computes of normalised images."""
-    for i in range(5 * ("feature.conv.0.weight" in state)):
-        x = first_layer(state, f"feature.conv.{i}", x, padding=1, stride=2 if i == 2 else 1)
+    for name, *_, window in STAGES.get(kind, ()):
+        pooled = not name.startswith("feature")
+        x = F.max_pool2d(x, **window) if pooled else first_layer(state, name, x, **window)
     x = x.flatten(1)[..., None, None]
     for name in [*(f"feature.fc.{i}" for i in range(11)), "feature.fc", "feature.fc_last"]:
         if f"{name}.weight" in state:
@@ -307,50 +360,64 @@ def test_a_net_of_the_first_code_may_have_any_depth(hidden, head, tmp_path):
     torch.testing.assert_close(load_original(saved(tmp_path, state))(x), first_logits(state, x))
 
 
-CONVOLUTIONAL = {  # and the side and the channels of an image
-    "CNN7 of MNIST": (LpDistCNN7, first_conv, 28, 1),
-    "CNN7 of CIFAR": (LpDistCNN7, first_conv, 32, 3),
-    "CNN7 of TinyImageNet, cropped": (LpDistCNN7, first_conv, 56, 1),
-    "CNN7 of TinyImageNet": (LpDistCNN7, first_conv, 64, 1),
-}
+CONVOLUTIONAL = [  # kind, class, side and channels of an image, what the stages leave of the side
+    ("CNN7", LpDistCNN7, 28, 1, 14),
+    ("CNN7", LpDistCNN7, 32, 3, 16),
+    ("CNN7", LpDistCNN7, 56, 1, 28),
+    ("CNN7", LpDistCNN7, 64, 1, 32),
+    ("LeNet", LpDistLeNet, 28, 1, 4),
+    ("LeNet", LpDistLeNet, 32, 3, 5),
+    ("AlexNet", LpDistAlexNet, 32, 3, 3),
+    ("VGG", LpDistVGG, 32, 3, 2),
+]
+
+
+@pytest.fixture
+def thin(monkeypatch):
+    """AlexNet and VGG of few kernels."""
+    for net in (LpDistAlexNet, LpDistVGG):
+        stages = (
+            replace(stage, out_channels=THIN) if isinstance(stage, Conv) else stage
+            for stage in net.stages
+        )
+        monkeypatch.setattr(net, "stages", tuple(stages))
 
 
 @heads
-@pytest.mark.parametrize(
-    ("built", "make", "side", "channels"), CONVOLUTIONAL.values(), ids=CONVOLUTIONAL
-)
+@pytest.mark.parametrize(("kind", "built", "side", "channels", "left"), CONVOLUTIONAL)
 def test_a_convolutional_net_gives_scale_times_its_logits(
-    built, make, side, channels, head, tmp_path
+    kind, built, side, channels, left, head, thin, tmp_path
 ):
-    state, mean = make(side, channels, head=head), [0.1, 0.2, 0.3][:channels]
+    state, mean = first_conv(kind, left, channels, head), [0.1, 0.2, 0.3][:channels]
     x = torch.rand(2, channels, side, side).double()
     net = load_original(saved(tmp_path, {"state_dict": state}), mean, scale=0.25)
     assert type(net) is (HybridNet if head else built)
-    logits = first_logits(state, (x - net.mean.view(-1, 1, 1)) / 0.25)
+    logits = first_logits(state, (x - net.mean.view(-1, 1, 1)) / 0.25, kind)
     torch.testing.assert_close(net(x), 0.25 * logits)
     assert net.mean.tolist() == mean
     save_model(tmp_path / "again.safetensors", net)
     assert torch.equal(load_model(tmp_path / "again.safetensors")(x), net(x))
 
 
+LEFT = {"CNN7": 14, "LeNet": 4, "AlexNet": 2}  # of MNIST's images
 FIRST = {
     "MLP": first_mlp(),
     "MLP + MLP": first_mlp(head=True),
-    "CNN7": first_conv(),
-    "CNN7 + MLP": first_conv(head=True),
+    **{kind: first_conv(kind, left) for kind, left in LEFT.items()},
+    **{f"{kind} + MLP": first_conv(kind, left, head=True) for kind, left in LEFT.items()},
 }
 each_first = pytest.mark.parametrize("state", FIRST.values(), ids=FIRST)
 
 
 @each_first
-def test_every_missing_tensor_of_the_first_code_is_named(state, tmp_path):
+def test_every_missing_tensor_of_the_first_code_is_named(state, thin, tmp_path):
     for name in state:
         rest = {other: tensor for other, tensor in state.items() if other != name}
         refused(saved(tmp_path, rest), r"it (lacks|holds) .*(feature|predictor)\.")
 
 
 @each_first
-def test_no_tensor_of_the_first_code_may_have_another_shape(state, tmp_path):
+def test_no_tensor_of_the_first_code_may_have_another_shape(state, thin, tmp_path):
     for name, tensor in state.items():
         for other in (tensor[None], torch.cat([tensor, tensor]), torch.stack([tensor] * 2, dim=-1)):
             path = saved(tmp_path, state | {name: other})
@@ -358,7 +425,7 @@ def test_no_tensor_of_the_first_code_may_have_another_shape(state, tmp_path):
 
 
 @each_first
-def test_rho_is_refused_where_no_sortnet_can_be(state, tmp_path):
+def test_rho_is_refused_where_no_sortnet_can_be(state, thin, tmp_path):
     path = saved(tmp_path, state)
     assert load_original(path, rho=0).p == math.inf
     with pytest.raises(ValueError, match=r"^rho must be left out where .* feature.*; got 0\.3$"):
@@ -366,15 +433,15 @@ def test_rho_is_refused_where_no_sortnet_can_be(state, tmp_path):
 
 
 @each_first
-def test_what_the_first_code_does_not_have_is_named(state, tmp_path):
-    for name in ("scalar", "fc_dist.0.bias", "fc_linear.0.weight", "feature.fc.0.bias"):
+def test_what_the_first_code_does_not_have_is_named(state, thin, tmp_path):
+    for name in ("scalar", "fc_dist.0.bias", "fc_linear.0.weight", "feature.fc.3.bias"):
         path = saved(tmp_path, state | {name: torch.ones(1)})
         refused(path, f"it holds {name}, which no such net has")
 
 
 def test_a_layer_that_takes_what_no_image_leaves_is_named(tmp_path):
     refused(
-        saved(tmp_path, first_conv(side=30)),
+        saved(tmp_path, first_conv("CNN7", left=15)),
         r"feature\.fc must take .* images of 28, 32, 56, 64 pixels a side; it takes 900 features$",
     )
 

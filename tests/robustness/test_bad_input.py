@@ -780,7 +780,7 @@ FILES = [
         saved_nets,
         "must be a file of a run",
     ),
-    read_original("that lacks all", "it lacks", a=ONE),
+    read_original("that lacks all", "it must hold layers such as fc_dist", a=ONE),
     read_original(
         "of one number, a million times a million",
         "fc_dist.0.weight must be a dense tensor",
