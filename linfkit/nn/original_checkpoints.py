@@ -16,6 +16,7 @@ from linfkit._util.files import expand_user
 from linfkit.functional import check_rho
 from linfkit.nn.checkpoints import ShapesOnly
 from linfkit.nn.convnets import LpDistAlexNet, LpDistCNN7, LpDistLeNet, LpDistVGG
+from linfkit.nn.ensembles import Ensemble, HybridEnsemble, ensemble_of
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift
 from linfkit.nn.nets import DistanceNet, LpDistNet
@@ -26,6 +27,9 @@ Units = tuple[float | Sequence[float], float]  # mean and scale
 
 #: What ``DistributedDataParallel`` puts before every name.
 PARALLEL = "module."
+
+#: Name of a tensor of a fusion: its member's number, and its name there.
+OF_A_MEMBER = re.compile(r"model_list\.(0|[1-9]\d{0,3})\.(.+)")
 
 #: Sides of the images that the codes read: MNIST's, CIFAR's, and TinyImageNet's, cropped or whole.
 SIDES = (28, 32, 56, 64)
@@ -127,26 +131,28 @@ def load_original(
     mean: float | Sequence[float] = 0.0,
     scale: float = 1.0,
     rho: float | None = None,
-) -> DistanceNet | HybridNet:
+) -> DistanceNet | HybridNet | Ensemble | HybridEnsemble:
     """A net that the papers' own code saved, ready to certify.
 
     | code | nets, each with or without an MLP |
     | --- | --- |
     | zbh2047/L_inf-dist-net (ICML 2021) | ℓ∞-dist net, CNN7 (its Conv) |
-    | Theia-4869/EMA-and-Ensemble-Lip-Networks (2021) | the same, LeNet, AlexNet, VGG |
+    | Theia-4869/EMA-and-Ensemble-Lip-Networks (2021) | the same, LeNet, AlexNet, VGG; fusions |
     | zbh2047/L_inf-dist-net-v2 (ICLR 2022) | ℓ∞-dist net |
     | zbh2047/SortNet (NeurIPS 2022) | SortNet |
 
-    Those codes normalise images outside the model. They give −u of the last layer's distances u, or
-    what the MLP gives, times `scalar`, which some learn. Here the net owns mean and scale, its
-    logits are `scale` times the same without the scalar, so that without an MLP they are
-    1-Lipschitz in pixels, and its ``logit_scale`` is scalar / scale: ``logit_scale`` times the
-    logits is what the original gives. Tensors keep the dtype that they have in the file.
+    Those codes normalise images outside the model. They give −u, the last layer's distances, or
+    the MLP's output, times a `scalar` that some nets learn. Here the net owns mean and scale. Its
+    logits are `scale` times the same without the scalar, so that −scale · u is 1-Lipschitz in
+    pixels; its ``logit_scale`` is scalar / scale, so that ``logit_scale`` times the logits is what
+    the original gives. Tensors keep the dtype that they have in the file.
 
     A SortNet's file has the same names and shapes as one of ICLR 2022, and does not hold ρ, on
     which its logits depend. So ρ must be given, except for a file with the optimizer that
-    L_inf-dist-net-v2 saves beside the net: SortNet saves none. The code of Li et al., 2021, saves
-    the raw weights, not their moving average.
+    L_inf-dist-net-v2 saves beside the net: SortNet saves none.
+
+    The code of Li et al., 2021, saves raw weights, not their moving average. Its ensembles are
+    fusions, means of logits; the mean of softmaxes that it defines and never uses looks alike.
 
     Args:
         path: a state dict, or a checkpoint that holds one under ``state_dict``, as ``torch.save``
@@ -157,9 +163,9 @@ def load_original(
             command.
 
     Returns:
-        A net of the depth and width that the file's tensors have, a `HybridNet` where it has an
-        MLP, in evaluation mode at p=∞. A convolutional net is for square images of 28, 32, 56 or 64
-        pixels a side, as fits its layers.
+        A net of the depth and width that the file's tensors have, in evaluation mode at p=∞: with
+        an MLP a `HybridNet`, of a fusion an `Ensemble` or `HybridEnsemble`. A convolutional net is
+        for square images of 28, 32, 56 or 64 pixels a side, as fits its layers.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -188,9 +194,11 @@ def load_original(
         content = _content(path)
         if rho is None and _has_optimizer_without_decay(content):
             rho = 0.0
-        return _net(_state(content, path.stat().st_size), (mean, scale), rho).eval()
+        saved = _state(content, path.stat().st_size)
+        nets = [_net(each, (mean, scale), rho) for each in _members(saved) or [saved]]
     except _NoCheckpoint as fault:
         raise ValueError(f"{path} is no checkpoint of the original code: {fault}") from fault
+    return (ensemble_of(nets) if _members(saved) else nets[0]).eval()
 
 
 def _content(path: Path) -> Any:
@@ -242,6 +250,27 @@ def _state(content: Any, size: int) -> dict[str, Tensor]:
                 f"it is a {value.dtype} of shape {tuple(value.shape)}",
             )
     return {name.removeprefix(PARALLEL): tensor for name, tensor in saved.items()}
+
+
+def _members(saved: State) -> list[State]:
+    """State dicts of a fusion's members; none of a single net.
+
+    All are nets of one kind and size, since one command makes them.
+    """
+    members: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in saved.items():
+        if found := OF_A_MEMBER.fullmatch(name):
+            members.setdefault(int(found[1]), {})[found[2]] = tensor
+    if not members:
+        return []
+    if beside := [name for name in saved if not OF_A_MEMBER.fullmatch(name)]:
+        raise _NoCheckpoint(f"it holds {_listed(beside)} beside its members, model_list…")
+    if missing := set(range(len(members))) - members.keys():
+        raise _NoCheckpoint(f"it lacks model_list.{min(missing)}")
+    sizes = [{name: (x.shape, x.dtype) for name, x in each.items()} for each in members.values()]
+    if any(each != sizes[0] for each in sizes):
+        raise _NoCheckpoint("its members must have tensors of the same names, shapes and types")
+    return [members[i] for i in range(len(members))]
 
 
 def _net(saved: State, units: Units, rho: float | None) -> DistanceNet | HybridNet:

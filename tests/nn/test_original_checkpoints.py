@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from linfkit.nn.checkpoints import load_model, save_model
 from linfkit.nn.convnets import Conv, LpDistAlexNet, LpDistCNN7, LpDistLeNet, LpDistVGG
+from linfkit.nn.ensembles import Ensemble, HybridEnsemble
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import LpDistNet
 from linfkit.nn.original_checkpoints import load_original
@@ -444,6 +445,76 @@ def test_a_layer_that_takes_what_no_image_leaves_is_named(tmp_path):
         saved(tmp_path, first_conv("CNN7", left=15)),
         r"feature\.fc must take .* images of 28, 32, 56, 64 pixels a side; it takes 900 features$",
     )
+
+
+# --- fusions
+
+
+def fusion(states):
+    """The state of an ensemble, whose members the code keeps in a list."""
+    return OrderedDict(
+        (f"model_list.{i}.{name}", tensor)
+        for i, state in enumerate(states)
+        for name, tensor in state.items()
+    )
+
+
+def members(state, count):
+    """Nets of one size, of different weights."""
+    return [
+        OrderedDict((name, tensor.roll(i, 0) + i / 8) for name, tensor in state.items())
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 11])
+@pytest.mark.parametrize(
+    ("state", "built"),
+    [(first_mlp(), Ensemble), (first_mlp(head=True), HybridEnsemble)],
+    ids=["distances", "hybrid"],
+)
+def test_a_fusion_gives_scale_times_the_mean_of_its_members_logits(
+    state, built, count, layout, tmp_path
+):
+    states, x = members(state, count), torch.rand(5, PIXELS).double()
+    net = load_original(saved(tmp_path, layout(fusion(states))), mean=0.3, scale=0.25)
+    assert type(net) is built
+    logits = [first_logits(each, (x - 0.3) / 0.25) for each in states]
+    torch.testing.assert_close(net(x), 0.25 * torch.stack(logits).mean(dim=0))
+    for model, wanted in zip(net.models, logits, strict=True):
+        torch.testing.assert_close(model(x), 0.25 * wanted)
+
+
+def test_a_fusion_of_lenets_with_mlps_is_read_and_kept(tmp_path):
+    states = members(first_conv("LeNet", left=4, head=True), 2)
+    net, x = load_original(saved(tmp_path, fusion(states))), torch.rand(3, 1, 28, 28).double()
+    wanted = sum(first_logits(each, x, "LeNet") for each in states) / 2
+    torch.testing.assert_close(net(x), wanted)
+    save_model(tmp_path / "again.safetensors", net)
+    assert torch.equal(load_model(tmp_path / "again.safetensors")(x), net(x))
+
+
+def test_members_that_no_command_makes_are_refused(tmp_path):
+    first, second = members(first_mlp(), 2)
+    for other in (first_mlp(hidden=3), first_mlp(head=True), {**second, "scalar": torch.ones(1)}):
+        refused(saved(tmp_path, fusion([first, other])), r"its members must have .* same names")
+    halves = {name: tensor.half() for name, tensor in second.items()}
+    refused(saved(tmp_path, fusion([first, halves])), r"its members must have .* and types$")
+
+
+def test_a_member_that_is_missing_is_named(tmp_path):
+    state = fusion(members(first_mlp(), 3))
+    for i in (0, 1):
+        rest = {name: x for name, x in state.items() if not name.startswith(f"model_list.{i}.")}
+        refused(saved(tmp_path, rest), rf"it lacks model_list\.{i}$")
+
+
+@pytest.mark.parametrize(
+    "name", ["feature.fc.0.weight", "model_list.weight", "model_list.00.scalar"]
+)
+def test_what_is_beside_the_members_of_a_fusion_is_named(name, tmp_path):
+    state = {**fusion(members(first_mlp(), 2)), name: torch.ones(1)}
+    refused(saved(tmp_path, state), rf"it holds {name} beside its members")
 
 
 # --- refusals
