@@ -313,7 +313,9 @@ def _of_the_size_of(saved: State, kind: Kind, units: Units, rho: float) -> Dista
         net = _convolutional(kind, shapes, hidden, classes, units)
     if not hybrid:
         return net
-    (hidden,) = _shape(saved, f"{naming.hidden}.bias", 1)
+    hidden, taken = _shape(saved, f"{naming.hidden}.weight", 2)
+    if naming is SECOND and taken == 4 * shapes[names[-1]][0]:
+        raise _NoCheckpoint("its MLP sees four crops of an image: linfkit has no SortHybridModel2")
     return HybridNet(net, hidden)
 
 

@@ -19,7 +19,7 @@ from linfkit.nn.nets import LpDistNet
 from linfkit.nn.original_checkpoints import load_original
 from linfkit.nn.sortnet import SortNet
 
-PIXELS, WIDTH, HIDDEN, CLASSES = 12, 9, 7, 4
+PIXELS, WIDTH, HIDDEN, CLASSES = 12, 13, 7, 4
 THIN = 3  # kernels of a layer, where the nets of the papers have many
 
 
@@ -55,9 +55,9 @@ def original_logits(state, x, rho=0):
     """What the original code computes of normalised rows x, before its scalar."""
     count = sum(name.startswith("fc_dist") and name.endswith("weight") for name in state)
     for i in range(count):
-        sorted_ = (x[:, None] - state[f"fc_dist.{i}.weight"]).abs().topk(WIDTH, dim=-1).values
-        # all but the first layer drop a share of rho; its terms are cut off after ten, here after 9
-        weights = (rho if i else 0) ** torch.arange(WIDTH, dtype=x.dtype)
+        sorted_ = (x[:, None] - state[f"fc_dist.{i}.weight"]).abs().topk(10, dim=-1).values
+        # all but the first layer drop a share of rho; terms are cut off after ten
+        weights = (rho if i else 0) ** torch.arange(10, dtype=x.dtype)
         x = sorted_ @ (weights / weights.sum())
         x = x - state.get(f"fc_dist.{i}.mean_shift.running_mean", 0)
         x = x + state.get(f"fc_dist.{i}.bias", 0)
@@ -639,6 +639,11 @@ def test_weights_must_be_matrices(layer, shape, tmp_path):
 def test_an_empty_tensor_is_refused(shape, tmp_path):
     path = saved(tmp_path, {**dist_net(), "fc_dist.0.weight": torch.zeros(shape)})
     refused(path, r"fc_dist\.0\.weight must be a dense tensor .* held in full; it is .* \(")
+
+
+def test_the_hybrid_of_four_crops_is_refused(tmp_path):
+    state = hybrid() | {"fc_linear.0.weight": torch.randn(HIDDEN, 4 * WIDTH)}
+    refused(saved(tmp_path, state), r"its MLP sees four crops .* no SortHybridModel2$")
 
 
 def test_mean_and_scale_that_do_not_fit_are_named(tmp_path):

@@ -797,6 +797,21 @@ FILES = [
         fc_dist__2__weight=ONE[None],
         fc_dist__2__bias=ONE,
     ),
+    read_original(
+        "whose neurons would be many",
+        r"(?s)size mismatch for layers\.1\.weight: .*\[1000000, 1000000\]",
+        **{
+            f"feature__{layer}__{part}": torch.ones(shape)
+            for layer, shapes in {
+                "conv1__0": {"weight": (1, 1, 1, 1), "normalize__running_mean": (1,)},
+                "conv2__0": {"weight": (1, 1, 1, 1), "normalize__running_mean": (1,)},
+                "fc__0": {"weight": (1, 256, 1, 1), "normalize__running_mean": (1,)},
+                "fc__1": {"weight": (10**6, 1, 1, 1), "normalize__running_mean": (1,)},
+                "fc__2": {"weight": (1, 1, 1, 1), "bias": (10**6,)},
+            }.items()
+            for part, shape in shapes.items()
+        },
+    ),
     read_notebook("of text", r"^mine\.ipynb is no notebook", {"notebooks/mine.ipynb": b"no JSON"}),
     read_notebook(
         "of bytes", r"^mine\.ipynb is no notebook", {"notebooks/mine.ipynb": b"\xff\xfe\x00"}
