@@ -139,7 +139,7 @@ def load_original(
     | zbh2047/L_inf-dist-net (ICML 2021) | ℓ∞-dist net, CNN7 (its Conv) |
     | Theia-4869/EMA-and-Ensemble-Lip-Networks (2021) | the same, LeNet, AlexNet, VGG; fusions |
     | zbh2047/L_inf-dist-net-v2 (ICLR 2022) | ℓ∞-dist net |
-    | zbh2047/SortNet (NeurIPS 2022) | SortNet |
+    | zbh2047/SortNet (NeurIPS 2022) | SortNet (but none of its hybrids that see crops) |
 
     Those codes normalise images outside the model. They give −u, the last layer's distances, or
     the MLP's output, times a `scalar` that some nets learn. Here the net owns mean and scale. Its
@@ -171,7 +171,7 @@ def load_original(
         FileNotFoundError: there is no such file.
         TypeError: mean, scale or rho is no number.
         ValueError: the file is damaged or no such checkpoint, and what it lacks; mean and scale do
-            not fit; or rho must be given.
+            not fit; or rho must be given, or left out.
 
     >>> from tempfile import TemporaryDirectory
     >>> saved = {
@@ -195,10 +195,11 @@ def load_original(
         if rho is None and _has_optimizer_without_decay(content):
             rho = 0.0
         saved = _state(content, path.stat().st_size)
-        nets = [_net(each, (mean, scale), rho) for each in _members(saved) or [saved]]
+        members = _members(saved)
+        nets = [_net(each, (mean, scale), rho) for each in members or [saved]]
     except _NoCheckpoint as fault:
         raise ValueError(f"{path} is no checkpoint of the original code: {fault}") from fault
-    return (ensemble_of(nets) if _members(saved) else nets[0]).eval()
+    return (ensemble_of(nets) if members else nets[0]).eval()
 
 
 def _content(path: Path) -> Any:
@@ -281,6 +282,10 @@ def _net(saved: State, units: Units, rho: float | None) -> DistanceNet | HybridN
             "it must hold layers such as fc_dist.0.weight or feature.fc.0.weight; "
             f"it holds {_listed(saved)}"
         )
+    if kind.naming is FIRST and rho:
+        raise ValueError(
+            f"rho must be left out where a layer is called feature…, as in no SortNet; got {rho}"
+        )
     try:
         with ShapesOnly():  # a file of a few bytes may have the shapes of a large net
             net = _of_the_size_of(saved, kind, units, rho or 0.0)
@@ -291,10 +296,6 @@ def _net(saved: State, units: Units, rho: float | None) -> DistanceNet | HybridN
         raise ValueError(
             "rho must be 0 for an ℓ∞-dist net, 1 - dropout for a SortNet, whose files look alike; "
             "got None"
-        )
-    if kind.naming is FIRST and rho:
-        raise ValueError(
-            f"rho must be left out where a layer is called feature…, as in no SortNet; got {rho}"
         )
     return net
 
