@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from linfkit.data.loading import load_dataset
     from linfkit.functional import linf_interval, lp_dist, sorted_dist
     from linfkit.nn.checkpoints import load_model, save_model
-    from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+    from linfkit.nn.convnets import LpDistAlexNet, LpDistCNN7, LpDistLeNet, LpDistVGG
     from linfkit.nn.ensembles import Ensemble, HybridEnsemble, VotingEnsemble
     from linfkit.nn.hybrid import HybridNet
     from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
@@ -61,6 +61,7 @@ __all__ = [
     "LpAdamW",
     "LpDist",
     "LpDistAlexNet",
+    "LpDistCNN7",
     "LpDistConv2d",
     "LpDistLeNet",
     "LpDistNet",
@@ -118,7 +119,7 @@ _NAMES = {
     "data.loading": "load_dataset",
     "functional": "linf_interval lp_dist sorted_dist",
     "nn.checkpoints": "load_model save_model",
-    "nn.convnets": "LpDistAlexNet LpDistLeNet LpDistVGG",
+    "nn.convnets": "LpDistAlexNet LpDistCNN7 LpDistLeNet LpDistVGG",
     "nn.ensembles": "Ensemble HybridEnsemble VotingEnsemble",
     "nn.hybrid": "HybridNet",
     "nn.layers": "LpDist LpDistConv2d MeanShift",

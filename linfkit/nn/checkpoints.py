@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from linfkit._util.checks import check_model, check_tensor
 from linfkit._util.files import expand_user, write_atomically
 from linfkit._util.literals import as_python
-from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+from linfkit.nn.convnets import LpDistAlexNet, LpDistCNN7, LpDistLeNet, LpDistVGG
 from linfkit.nn.ensembles import Ensemble, HybridEnsemble, VotingEnsemble
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.known_layers import unwrapped
@@ -47,6 +47,7 @@ ARCHITECTURES = {
         LpDistLeNet,
         LpDistAlexNet,
         LpDistVGG,
+        LpDistCNN7,
         HybridNet,
         Ensemble,
         HybridEnsemble,

@@ -1,12 +1,11 @@
-"""Convolutional nets of ℓp distances: LeNet, AlexNet and VGG, as Li et al., 2021, build them."""
+"""Convolutional nets of ℓp distances: LeNet, AlexNet, VGG and CNN7, as the papers build them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import ClassVar
 
 from torch import nn
 
@@ -78,7 +77,7 @@ class LpDistConvNet(DistanceNet):
 
     Attributes:
         stages: convolutions and pools, in order; of the class.
-        features: neurons of the first layer after them; of the class.
+        features: neurons of the first layer after them; of the class. None: that layer is left out.
         p: the exponent of all layers; setting it sets them all.
         logit_scale: the learned scalar s / scale of the mixed loss (`linfkit.mixed_loss`).
 
@@ -93,8 +92,8 @@ class LpDistConvNet(DistanceNet):
     torch.Size([5, 10])
     """
 
-    stages: ClassVar[tuple[Conv | Pool, ...]]
-    features: ClassVar[int]
+    stages: tuple[Conv | Pool, ...]
+    features: int | None
 
     def __init__(
         self,
@@ -119,7 +118,8 @@ class LpDistConvNet(DistanceNet):
                     f"image_shape must be large enough for {type(self).__name__}, whose {stage} "
                     f"would have no output; got {tuple(image_shape)}"
                 )
-        counts = [math.prod(shape), self.features, hidden]
+        rows = [] if self.features is None else [self.features]
+        counts = [math.prod(shape), *rows, hidden]
         after_stages = with_mean_shifts(
             *(LpDist(i, o, identity_start=identity_start) for i, o in pairwise(counts)),
             LpDist(hidden, classes, bias=True, identity_start=identity_start),
@@ -188,6 +188,41 @@ class LpDistVGG(LpDistConvNet):
         *[Conv(512, 3, padding=1)] * 5,
     )
     features = 256
+
+
+class LpDistCNN7(LpDistConvNet):
+    """CNN7: five 3×3 convolutions, none pooled, the third with stride 2; hidden; classes.
+
+    The first two convolutions have as many kernels as `filters` says, the others twice as many. Of
+    a 32×32 image they leave 2 · filters × 16 × 16. Zhang et al., ICML 2021, and Li et al., 2021,
+    take 96 filters on CIFAR-10, the latter 128 on CIFAR-100, and 1024 hidden neurons.
+
+    Args:
+        image_shape, hidden, classes, mean, scale, identity_start: see `LpDistConvNet`.
+        filters: kernels of the first convolution.
+
+    >>> net = LpDistCNN7((3, 32, 32), hidden=16, filters=8)
+    >>> [layer.fan_in for layer in net.layers if isinstance(layer, (LpDist, LpDistConv2d))]
+    [27, 72, 72, 144, 144, 4096, 16]
+    """
+
+    features = None
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        hidden: int = 512,
+        classes: int = 10,
+        mean: float | Sequence[float] = 0.0,
+        scale: float = 1.0,
+        identity_start: bool = True,
+        filters: int = 64,
+    ) -> None:
+        filters = check_count("filters", filters)
+        narrow, wide = Conv(filters, 3, padding=1), Conv(2 * filters, 3, padding=1)
+        self.stages = (narrow, narrow, replace(wide, stride=2), wide, wide)
+        super().__init__(image_shape, hidden, classes, mean, scale, identity_start)
+        self.arguments = {**(self.arguments or {}), "filters": filters}
 
 
 def _check_shape(image_shape: Sequence[int]) -> Shape:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,115 @@ from torch import Tensor
 from linfkit._util.files import expand_user
 from linfkit.functional import check_rho
 from linfkit.nn.checkpoints import ShapesOnly
+from linfkit.nn.convnets import LpDistAlexNet, LpDistCNN7, LpDistLeNet, LpDistVGG
+from linfkit.nn.ensembles import Ensemble, HybridEnsemble, ensemble_of
 from linfkit.nn.hybrid import HybridNet
-from linfkit.nn.nets import LpDistNet
+from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift
+from linfkit.nn.nets import DistanceNet, LpDistNet
 from linfkit.nn.sortnet import SortNet
+
+State = Mapping[str, Tensor]
+Units = tuple[float | Sequence[float], float]  # mean and scale
 
 #: What ``DistributedDataParallel`` puts before every name.
 PARALLEL = "module."
 
-#: Where the linear layers of the original's hybrid are in a `HybridNet`.
-OF_THE_MLP = {
-    "fc_linear.0.weight": "mlp.hidden.weight",
-    "fc_linear.0.bias": "mlp.hidden.bias",
-    "fc_final.weight": "mlp.last.weight",
-    "fc_final.bias": "mlp.last.bias",
-}
+#: Name of a tensor of a fusion: its member's number, and its name there.
+OF_A_MEMBER = re.compile(r"model_list\.(0|[1-9]\d{0,3})\.(.+)")
+
+#: Sides of the images that the codes read: MNIST's, CIFAR's, and TinyImageNet's, cropped or whole.
+SIDES = (28, 32, 56, 64)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names that one code gives to a layer's tensors and to the layers of a hybrid's MLP.
+
+    Attributes:
+        shift: the running mean behind a layer of distances.
+        hidden: the MLP's first layer.
+        last: its second.
+        dimensions: of a layer's weights: 2, or 4 where every layer is a convolution, 1×1 if it is
+            of neurons.
+    """
+
+    shift: str
+    hidden: str
+    last: str
+    dimensions: int
+
+
+#: The code of ICML 2021, and what was made of it.
+FIRST = Naming("normalize.running_mean", "predictor.fc1", "predictor.fc2", dimensions=4)
+
+#: The code of ICLR 2022, and SortNet's.
+SECOND = Naming("mean_shift.running_mean", "fc_linear.0", "fc_final", dimensions=2)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of net in those codes: where it has its layers of distances.
+
+    Attributes:
+        net: its class here; of SortNets, that of ρ = 0.
+        naming: of its code.
+        layers: their names, in order; one that ends in a dot stands for those that are numbered
+            from 0 on, as many as there are.
+        last: name of the last layer, in whose place a hybrid has its MLP; "": the last of `layers`,
+            which an MLP follows.
+    """
+
+    net: Callable[..., DistanceNet]
+    naming: Naming
+    layers: tuple[str, ...]
+    last: str = ""
+
+    def names(self, saved: State) -> list[str]:
+        """Names of the layers of distances of a net that is as deep as a file's."""
+        names = [name for layer in self.layers for name in _numbered(layer, saved)]
+        return [*names, self.last] if self.last and not self.is_hybrid(saved) else names
+
+    def is_hybrid(self, saved: State) -> bool:
+        """True if a file has linear layers beside those of distances."""
+        linear = self.naming.hidden + ".", self.naming.last + "."
+        return any(name.startswith(linear) for name in saved)
+
+    def known(self, saved: State) -> int:
+        """Number of those layers that a file holds."""
+        return sum(f"{name}.weight" in saved for name in self.names(saved))
+
+
+#: The convolutions of a VGG, in five runs.
+VGG = tuple(
+    f"feature.layer{run}.{i}" for run, count in enumerate((3, 3, 5, 5, 5), 1) for i in range(count)
+)
+
+#: The layers of neurons of LeNet, AlexNet and VGG.
+NEURONS = "feature.fc.0", "feature.fc.1"
+
+#: All kinds. A file is of the first of those of which it holds the most layers.
+KINDS = (
+    Kind(LpDistNet, SECOND, ("fc_dist.",)),
+    Kind(LpDistNet, FIRST, ("feature.fc.",), last="feature.fc_last"),
+    Kind(LpDistLeNet, FIRST, ("feature.conv1.0", "feature.conv2.0", *NEURONS), last="feature.fc.2"),
+    Kind(
+        LpDistAlexNet,
+        FIRST,
+        (*(f"feature.conv{i}.0" for i in range(1, 6)), *NEURONS),
+        last="feature.fc.2",
+    ),
+    Kind(LpDistVGG, FIRST, (*VGG, *NEURONS), last="feature.fc.2"),
+    Kind(
+        LpDistCNN7,
+        FIRST,
+        (*(f"feature.conv.{i}" for i in range(5)), "feature.fc"),
+        last="feature.fc_last",
+    ),
+)
+
+
+class _NoCheckpoint(Exception):
+    """Says what is wrong with a file."""
 
 
 def load_original(
@@ -35,19 +131,28 @@ def load_original(
     mean: float | Sequence[float] = 0.0,
     scale: float = 1.0,
     rho: float | None = None,
-) -> LpDistNet | SortNet | HybridNet:
-    """A net that the code of Zhang et al., ICLR 2022 or NeurIPS 2022 saved, ready to certify.
+) -> DistanceNet | HybridNet | Ensemble | HybridEnsemble:
+    """A net that the papers' own code saved, ready to certify.
 
-    That code (github.com/zbh2047/L_inf-dist-net-v2, and SortNet) normalises images outside the
-    model, and gives scalar · (−u): u the distances of the last layer, `scalar` learned. Here the
-    net owns mean and scale: its logits are scale · (−u), 1-Lipschitz in pixels, and its
-    ``logit_scale`` is scalar / scale, so that ``logit_scale`` times the logits is what the original
-    gives. A hybrid (with an MLP) has scale times the original's logits before the scalar, which it
-    has in SortNet alone. Tensors keep the dtype that they have in the file.
+    | code | nets, each with or without an MLP |
+    | --- | --- |
+    | zbh2047/L_inf-dist-net (ICML 2021) | ℓ∞-dist net, CNN7 (its Conv) |
+    | Theia-4869/EMA-and-Ensemble-Lip-Networks (2021) | the same, LeNet, AlexNet, VGG; fusions |
+    | zbh2047/L_inf-dist-net-v2 (ICLR 2022) | ℓ∞-dist net |
+    | zbh2047/SortNet (NeurIPS 2022) | SortNet (but none of its hybrids that see crops) |
 
-    A SortNet's file has the same names and shapes as that of an ℓ∞-dist net, and does not hold ρ,
-    on which its logits depend. So ρ must be given, except for a file with the optimizer that
+    Those codes normalise images outside the model. They give −u, the last layer's distances, or
+    the MLP's output, times a `scalar` that some nets learn. Here the net owns mean and scale. Its
+    logits are `scale` times the same without the scalar, so that −scale · u is 1-Lipschitz in
+    pixels; its ``logit_scale`` is scalar / scale, so that ``logit_scale`` times the logits is what
+    the original gives. Tensors keep the dtype that they have in the file.
+
+    A SortNet's file has the same names and shapes as one of ICLR 2022, and does not hold ρ, on
+    which its logits depend. So ρ must be given, except for a file with the optimizer that
     L_inf-dist-net-v2 saves beside the net: SortNet saves none.
+
+    The code of Li et al., 2021, saves raw weights, not their moving average. Its ensembles are
+    fusions, means of logits; the mean of softmaxes that it defines and never uses looks alike.
 
     Args:
         path: a state dict, or a checkpoint that holds one under ``state_dict``, as ``torch.save``
@@ -58,15 +163,15 @@ def load_original(
             command.
 
     Returns:
-        An `LpDistNet`, a `SortNet`, or, where the file has ``fc_linear`` and ``fc_final``, a
-        `HybridNet` of one, of the depth and width that the file's tensors have, in evaluation mode
-        at p=∞.
+        A net of the depth and width that the file's tensors have, in evaluation mode at p=∞: with
+        an MLP a `HybridNet`, of a fusion an `Ensemble` or `HybridEnsemble`. A convolutional net is
+        for square images of 28, 32, 56 or 64 pixels a side, as fits its layers.
 
     Raises:
         FileNotFoundError: there is no such file.
         TypeError: mean, scale or rho is no number.
         ValueError: the file is damaged or no such checkpoint, and what it lacks; mean and scale do
-            not fit; or rho must be given.
+            not fit; or rho must be given, or left out.
 
     >>> from tempfile import TemporaryDirectory
     >>> saved = {
@@ -83,31 +188,18 @@ def load_original(
     (torch.Size([5, 3]), 8.0)
     """
     path = expand_user(path)
-    content = _content(path)
-    saved = _state(content, path)
-    places = _places(saved, path)
-    dtype, unit = saved["fc_dist.0.weight"].dtype, float(scale)
-    with ShapesOnly():  # a file of a few bytes may have the shapes of a large net
-        net = _net_of_the_size_of(saved, mean, scale, 0.0 if rho is None else check_rho(rho))
-    tensors = {
-        "mean": torch.as_tensor(mean, dtype=dtype).flatten().clone(),
-        "scale": torch.tensor(unit, dtype=dtype),
-        "logit_scale": torch.tensor(1 / unit, dtype=dtype),
-    }
-    for name, place in places.items():
-        # the original's scalar is a vector of one
-        tensor = saved[name].squeeze() / unit if name == "scalar" else saved[name]
-        tensors[place] = tensor.clone(memory_format=torch.contiguous_format)
+    if rho is not None:
+        rho = check_rho(rho)
     try:
-        net.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
-        raise _refusal(path, str(error)) from error
-    if rho is None and not _has_optimizer_without_decay(content):
-        raise ValueError(
-            f"rho must be told of {path}, which may be a SortNet's: 0 for an ℓ∞-dist net, "
-            "1 - dropout for a SortNet; got None"
-        )
-    return net.eval()
+        content = _content(path)
+        if rho is None and _has_optimizer_without_decay(content):
+            rho = 0.0
+        saved = _state(content, path.stat().st_size)
+        members = _members(saved)
+        nets = [_net(each, (mean, scale), rho) for each in members or [saved]]
+    except _NoCheckpoint as fault:
+        raise ValueError(f"{path} is no checkpoint of the original code: {fault}") from fault
+    return (ensemble_of(nets) if members else nets[0]).eval()
 
 
 def _content(path: Path) -> Any:
@@ -115,12 +207,12 @@ def _content(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     if _is_compressed(path):
-        raise _refusal(path, "it is compressed, as torch.save does not write it")
+        raise _NoCheckpoint("it is compressed, as torch.save does not write it")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make the reader fail in any way
-        raise _refusal(
-            path, "it is damaged, or holds more than tensors, which is not read: it could run code"
+        raise _NoCheckpoint(
+            "it is damaged, or holds more than tensors, which is not read: it could run code"
         ) from error
 
 
@@ -142,73 +234,169 @@ def _has_optimizer_without_decay(content: Any) -> bool:
     return bool(decays) and all(isinstance(each, int | float) and each == 0 for each in decays)
 
 
-def _state(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, under names without the prefix of parallel training."""
+def _state(content: Any, size: int) -> dict[str, Tensor]:
+    """The state dict in a file of that size, names without the prefix of parallel training."""
     nested = isinstance(content, Mapping) and "state_dict" in content
     saved = content["state_dict"] if nested else content
     if not isinstance(saved, Mapping):
-        raise _refusal(path, f"it must hold a state dict; it holds a {type(saved).__name__}")
+        raise _NoCheckpoint(f"it must hold a state dict; it holds a {type(saved).__name__}")
     for name, value in saved.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
             kind = type(value).__name__
-            raise _refusal(
-                path, f"it must hold names and tensors; under {name!r} it holds a {kind}"
-            )
-        dense = value.layout == torch.strided and value.numel() <= path.stat().st_size
+            raise _NoCheckpoint(f"it must hold names and tensors; under {name!r} it holds a {kind}")
+        dense = value.layout == torch.strided and 0 < value.numel() <= size
         if not dense or not value.is_floating_point():
-            raise _refusal(
-                path,
+            raise _NoCheckpoint(
                 f"{name} must be a dense tensor of floating-point numbers, held in full; "
                 f"it is a {value.dtype} of shape {tuple(value.shape)}",
             )
     return {name.removeprefix(PARALLEL): tensor for name, tensor in saved.items()}
 
 
-def _places(saved: Mapping[str, Tensor], path: Path) -> dict[str, str]:
-    """Name in a net of linfkit for each name in the file: a layer and its shift are two there."""
-    distances = max(_distances(saved), 1)  # where there is none, one is missing
-    shifted = distances if _is_hybrid(saved) else distances - 1
-    places = {f"fc_dist.{i}.weight": f"layers.{2 * i}.weight" for i in range(distances)}
-    for i in range(shifted):
-        places[f"fc_dist.{i}.mean_shift.running_mean"] = f"layers.{2 * i + 1}.running_mean"
-    if _is_hybrid(saved):
-        places |= OF_THE_MLP
+def _members(saved: State) -> list[State]:
+    """State dicts of a fusion's members; none of a single net.
+
+    All are nets of one kind and size, since one command makes them.
+    """
+    members: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in saved.items():
+        if found := OF_A_MEMBER.fullmatch(name):
+            members.setdefault(int(found[1]), {})[found[2]] = tensor
+    if not members:
+        return []
+    if beside := [name for name in saved if not OF_A_MEMBER.fullmatch(name)]:
+        raise _NoCheckpoint(f"it holds {_listed(beside)} beside its members, model_list…")
+    if missing := set(range(len(members))) - members.keys():
+        raise _NoCheckpoint(f"it lacks model_list.{min(missing)}")
+    sizes = [{name: (x.shape, x.dtype) for name, x in each.items()} for each in members.values()]
+    if any(each != sizes[0] for each in sizes):
+        raise _NoCheckpoint("its members must have tensors of the same names, shapes and types")
+    return [members[i] for i in range(len(members))]
+
+
+def _net(saved: State, units: Units, rho: float | None) -> DistanceNet | HybridNet:
+    """Build the net of which these are the tensors."""
+    kind = max(KINDS, key=lambda kind: kind.known(saved))
+    if not kind.known(saved):
+        raise _NoCheckpoint(
+            "it must hold layers such as fc_dist.0.weight or feature.fc.0.weight; "
+            f"it holds {_listed(saved)}"
+        )
+    if kind.naming is FIRST and rho:
+        raise ValueError(
+            f"rho must be left out where a layer is called feature…, as in no SortNet; got {rho}"
+        )
+    try:
+        with ShapesOnly():  # a file of a few bytes may have the shapes of a large net
+            net = _of_the_size_of(saved, kind, units, rho or 0.0)
+        net.load_state_dict(_tensors(saved, kind, net, units), assign=True)
+    except RuntimeError as error:
+        raise _NoCheckpoint(str(error)) from error
+    if kind.naming is SECOND and rho is None:
+        raise ValueError(
+            "rho must be 0 for an ℓ∞-dist net, 1 - dropout for a SortNet, whose files look alike; "
+            "got None"
+        )
+    return net
+
+
+def _of_the_size_of(saved: State, kind: Kind, units: Units, rho: float) -> DistanceNet | HybridNet:
+    """Build a net as deep and wide as these tensors."""
+    naming, names, hybrid = kind.naming, kind.names(saved), kind.is_hybrid(saved)
+    shapes = {name: _shape(saved, f"{name}.weight", naming.dimensions) for name in names}
+    (classes,) = _shape(saved, f"{naming.last if hybrid else names[-1]}.bias", 1)
+    if kind.net is LpDistNet:
+        width, in_features, *_ = shapes[names[0]]
+        size = in_features, width, len(names) + hybrid, classes
+        net: DistanceNet = SortNet(*size, rho, *units) if rho else LpDistNet(*size, *units)
     else:
-        places[f"fc_dist.{shifted}.bias"] = f"layers.{2 * shifted}.bias"
-    if "scalar" in saved:
-        places["scalar"] = "logit_scale"
+        hidden = shapes[names[-1 if hybrid else -2]][0]
+        net = _convolutional(kind, shapes, hidden, classes, units)
+    if not hybrid:
+        return net
+    hidden, taken = _shape(saved, f"{naming.hidden}.weight", 2)
+    if naming is SECOND and taken == 4 * shapes[names[-1]][0]:
+        raise _NoCheckpoint("its MLP sees four crops of an image: linfkit has no SortHybridModel2")
+    return HybridNet(net, hidden)
+
+
+def _convolutional(
+    kind: Kind, shapes: Mapping[str, torch.Size], hidden: int, classes: int, units: Units
+) -> DistanceNet:
+    """Build a convolutional net, for images of which its stages leave what the next layer takes."""
+    filters, channels, *_ = next(iter(shapes.values()))
+    name, taken = next((name, shape[1]) for name, shape in shapes.items() if ".fc" in name)
+    options = {"filters": filters} if kind.net is LpDistCNN7 else {}
+    for side in SIDES:
+        net = kind.net((channels, side, side), hidden, classes, *units, **options)
+        if taken == next(each.in_features for each in net.layers if isinstance(each, LpDist)):
+            return net
+    raise _NoCheckpoint(
+        f"{name} must take what is left of images of {', '.join(map(str, SIDES))} pixels a side; "
+        f"it takes {taken} features"
+    )
+
+
+def _shape(saved: State, name: str, dimensions: int) -> torch.Size:
+    """Shape of a tensor that must be there, of so many dimensions."""
+    if name not in saved:
+        raise _NoCheckpoint(f"it lacks {name}; it holds {_listed(saved)}")
+    shape = saved[name].shape
+    if len(shape) != dimensions:
+        raise _NoCheckpoint(f"{name} must have {dimensions} dimensions; got shape {tuple(shape)}")
+    return shape
+
+
+def _tensors(
+    saved: State, kind: Kind, net: DistanceNet | HybridNet, units: Units
+) -> dict[str, Tensor]:
+    """The tensors of a file in the shapes that a net has, under its names."""
+    places, wanted = _places(saved, kind, net), net.state_dict()
     if missing := places.keys() - saved.keys():
-        raise _refusal(path, f"it lacks {_listed(missing)}; it holds {_listed(saved)}")
+        raise _NoCheckpoint(f"it lacks {_listed(missing)}; it holds {_listed(saved)}")
     if unknown := saved.keys() - places.keys():
-        raise _refusal(path, f"it holds {_listed(unknown)}, which no such net has")
-    shape = saved["fc_dist.0.weight"].shape
-    if len(shape) != 2:
-        raise _refusal(path, f"fc_dist.0.weight must be a matrix; got shape {tuple(shape)}")
+        raise _NoCheckpoint(f"it holds {_listed(unknown)}, which no such net has")
+    unit, dtype = float(units[1]), saved[next(iter(places))].dtype
+    tensors = {
+        "mean": torch.as_tensor(units[0], dtype=dtype).flatten().clone(),
+        "scale": torch.tensor(unit, dtype=dtype),
+        "logit_scale": torch.tensor(1 / unit, dtype=dtype),
+    }
+    for name, place in places.items():
+        tensor = saved[name]
+        if name == "scalar":  # a vector of one
+            tensor = tensor.squeeze() / unit
+        elif tensor.shape == (*wanted[place].shape, 1, 1):  # neurons, as 1×1 convolutions
+            tensor = tensor[..., 0, 0]
+        tensors[place] = tensor.clone(memory_format=torch.contiguous_format)
+    return tensors
+
+
+def _places(saved: State, kind: Kind, net: DistanceNet | HybridNet) -> dict[str, str]:
+    """Name in a net of linfkit for each name in a file."""
+    places, naming, names = {}, kind.naming, iter(kind.names(saved))
+    for i, layer in enumerate(net.layers):
+        if isinstance(layer, DistanceLayer):
+            name = next(names)
+            places[f"{name}.weight"] = f"layers.{i}.weight"
+            if layer.bias is not None:
+                places[f"{name}.bias"] = f"layers.{i}.bias"
+        elif isinstance(layer, MeanShift):
+            places[f"{name}.{naming.shift}"] = f"layers.{i}.running_mean"
+    if kind.is_hybrid(saved):
+        for theirs, ours in ((naming.hidden, "mlp.hidden"), (naming.last, "mlp.last")):
+            places |= {f"{theirs}.{part}": f"{ours}.{part}" for part in ("weight", "bias")}
+    if naming is SECOND and "scalar" in saved:
+        places["scalar"] = "logit_scale"
     return places
 
 
-def _net_of_the_size_of(
-    saved: Mapping[str, Tensor], mean: float | Sequence[float], scale: float, rho: float
-) -> LpDistNet | SortNet | HybridNet:
-    distances, (width, in_features) = _distances(saved), saved["fc_dist.0.weight"].shape
-    hybrid = _is_hybrid(saved)
-    last = "fc_final.bias" if hybrid else f"fc_dist.{distances - 1}.bias"
-    size = in_features, width, distances + hybrid, saved[last].numel()
-    net = SortNet(*size, rho, mean, scale) if rho else LpDistNet(*size, mean, scale)
-    return HybridNet(net, saved["fc_linear.0.bias"].numel()) if hybrid else net
-
-
-def _distances(saved: Mapping[str, Tensor]) -> int:
-    """Number of distance layers in a state dict."""
-    return sum(re.fullmatch(r"fc_dist\.\d+\.weight", name) is not None for name in saved)
-
-
-def _is_hybrid(saved: Mapping[str, Tensor]) -> bool:
-    return any(name.startswith(("fc_linear.", "fc_final.")) for name in saved)
-
-
-def _refusal(path: Path, why: str) -> ValueError:
-    return ValueError(f"{path} is no checkpoint of the original code: {why}")
+def _numbered(layer: str, saved: State) -> list[str]:
+    """Names that a name which ends in a dot stands for in a file; any other name alone."""
+    if not layer.endswith("."):
+        return [layer]
+    pattern = re.compile(re.escape(layer) + r"\d+\.weight")
+    return [f"{layer}{i}" for i in range(sum(map(bool, map(pattern.fullmatch, saved))))]
 
 
 def _listed(names: Collection[str]) -> str:

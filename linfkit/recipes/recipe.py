@@ -81,6 +81,7 @@ Means = Annotated[tuple[FromZeroToOne, ...], Field(min_length=1)]
 #: Keys that one value of another key uses; the others would ignore them.
 USED_ONLY_WITH = (
     ("rho", "model", "sortnet"),
+    ("filters", "model", "cnn7"),
     ("worst_share", "loss", "cross_entropy"),
     ("weight_decay", "optimizer", "lp_adamw"),
     ("mlp_weight_decay", "optimizer", "lp_adamw"),
@@ -140,8 +141,8 @@ class Recipe(BaseModel):
     worst_share: FromZeroToOne = 0.0
     """Cross-entropy alone: the share κ of the loss on the worst logits within ε."""
     eps_ramp: Ramp | None = None
-    """Fractions of the run at which the ε of the worst logits starts to rise from 0 and reaches
-    `eps_train`; None: it is `eps_train` from the start."""
+    """Fractions of the run at which the ε of the worst logits, and of the hinge's θ, starts to rise
+    from 0 and reaches `eps_train`; None: it is `eps_train` from the start."""
     eps_smooth_start: FromZeroToOne = 0.0
     """Fraction of that ramp over which ε rises as a quartic, before it rises as a line."""
     lam_start: NotNegative = 0.1
@@ -150,12 +151,14 @@ class Recipe(BaseModel):
     lam_end: NotNegative = 0.0005
     """Mixed loss alone: λ after the ramp; 0 where `lam_start` is 0."""
 
-    model: Literal["mlp", "lenet", "alexnet", "vgg", "sortnet"] = "mlp"
+    model: Literal["mlp", "lenet", "alexnet", "vgg", "cnn7", "sortnet"] = "mlp"
     """Kind of net."""
     width: Count
     """Neurons of each layer but the last; of a convolutional net, of the layer before the last."""
     depth: Natural = 0
     """Layers, the last one counted; 0 for convolutional nets, whose depth is fixed."""
+    filters: Count | None = None
+    """CNN7 alone: kernels of its first two convolutions; the others have twice as many."""
     rho: BelowOne = 0.0
     """SortNet alone: the share of a neuron's inputs that training drops at random."""
     mlp_hidden: Count | None = None
@@ -236,6 +239,8 @@ class Recipe(BaseModel):
                 f"depth must be 0 for model = {self.model!r}, whose depth is fixed; "
                 f"got {self.depth}"
             )
+        if self.model == "cnn7" and self.filters is None:
+            raise ValueError("filters must be given for model = 'cnn7'")
         if self.mlp_hidden is not None and self.loss == "hinge":
             raise ValueError("loss must be 'cross_entropy' or 'mixed' with mlp_hidden; got 'hinge'")
         for key, other, user in USED_ONLY_WITH:
@@ -247,14 +252,15 @@ class Recipe(BaseModel):
 
     @property
     def net(self) -> str:
-        """Kind of net, its width × depth if it has layers, and what goes with it.
+        """Kind of net, its width × depth if it has layers, else filters/width, and its MLP.
 
         >>> digits = load_recipe("digits-small")
         >>> digits.net, digits.replace(members=3, mlp_hidden=512).net
         ('mlp 256 × 3', '3 of mlp 256 × 3 + 512 tanh')
         """
         members = f"{self.members} of " if self.members > 1 else ""
-        shape = f"{self.width} × {self.depth}" if self.layered else f"{self.width}"
+        filters = "" if self.filters is None else f"{self.filters}/"
+        shape = f"{self.width} × {self.depth}" if self.layered else f"{filters}{self.width}"
         hidden = "" if self.mlp_hidden is None else f" + {self.mlp_hidden} tanh"
         return f"{members}{self.model} {shape}{hidden}"
 

@@ -8,14 +8,18 @@ import torch
 
 from linfkit._util.checks import check_count
 from linfkit.data.dataset import Dataset
-from linfkit.nn.convnets import LpDistAlexNet, LpDistLeNet, LpDistVGG
+from linfkit.nn.convnets import LpDistAlexNet, LpDistCNN7, LpDistConvNet, LpDistLeNet, LpDistVGG
 from linfkit.nn.ensembles import ensemble_of
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import DistanceNet, LpDistNet, SharedExponent
 from linfkit.nn.sortnet import SortNet
 from linfkit.recipes.recipe import Recipe
 
-CONVOLUTIONAL = {"lenet": LpDistLeNet, "alexnet": LpDistAlexNet, "vgg": LpDistVGG}
+CONVOLUTIONAL: dict[str, type[LpDistConvNet]] = {
+    "lenet": LpDistLeNet,
+    "alexnet": LpDistAlexNet,
+    "vgg": LpDistVGG,
+}
 
 
 def initial_model(recipe: Recipe, data: Dataset, seed: int = 0) -> SharedExponent:
@@ -83,6 +87,9 @@ def _of_distances(
     scale: float,
 ) -> DistanceNet:
     units = mean, scale, recipe.identity_start
+    if recipe.filters is not None:
+        shape = list(image_shape), recipe.width, classes
+        return LpDistCNN7(*shape, *units, filters=recipe.filters)
     if not recipe.layered:
         return CONVOLUTIONAL[recipe.model](list(image_shape), recipe.width, classes, *units)
     channels, height, width = image_shape

@@ -16,17 +16,23 @@ from linfkit._util.checks import check_logits, check_real, check_tensor
 
 
 def hinge_loss(
-    logits: torch.Tensor, labels: torch.Tensor, theta: float, kappa: float = 0.25
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    theta: float,
+    kappa: float = 0.25,
+    share: float = 1.0,
 ) -> torch.Tensor:
     """Multi-class hinge of Zhang et al., ICML 2021: a maximum mixed with a mean.
 
-    (1−κ) · mean_batch max_j max(r_j, 0) + κ · mean of all max(r_j, 0).
+    (1−κ) · mean_batch max_j max(r_j, 0) + κ · mean of all max(r_j, 0), where
+    r_j = share − (f_y − f_j) / θ, and 0 at the label.
 
     Args:
         logits: (B, C).
         labels: whole numbers from 0 to C−1, (B,).
         theta: the margin from which a sample costs nothing, in pixels; above 0.
         kappa: weight of the mean over all classes, from 0 to 1.
+        share: fraction of θ that is asked for, from 0 to 1, where it ramps up.
 
     Returns:
         The loss, a scalar.
@@ -38,7 +44,8 @@ def hinge_loss(
     0.4375
     """
     _check_kappa(kappa)
-    hinge = _shortfall(logits, labels, theta).clamp(min=0)
+    check_real("share", share, "from 0 to 1", lambda share: 0 <= share <= 1)
+    hinge = (_shortfall(logits, labels, theta) - (1 - share)).clamp(min=0)
     return (1 - kappa) * hinge.amax(dim=1).mean() + kappa * hinge.mean()
 
 

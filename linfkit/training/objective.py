@@ -83,8 +83,8 @@ def logits_worst_and_loss(
         own_loss: the loss of a recipe whose loss is "own".
 
     Returns:
-        (B, C), (B, C) and a scalar. The ε of the worst logits is the schedule's, or that of the
-        hinge's margin θ.
+        (B, C), (B, C) and a scalar. The ε of the worst logits, and of the hinge's margin θ = 2ε, is
+        the schedule's.
 
     Raises:
         TypeError, ValueError: a loss of the user's own gives no scalar with a gradient.
@@ -96,7 +96,8 @@ def logits_worst_and_loss(
         worst = worst_logits(logits, labels, schedule.eps)
     match recipe.loss:
         case "hinge":
-            loss = hinge_loss(logits, labels, recipe.theta, recipe.kappa)
+            share = schedule.eps / recipe.eps_train
+            loss = hinge_loss(logits, labels, recipe.theta, recipe.kappa, share)
         case "mixed" if isinstance(model, HybridNet | HybridEnsemble):
             unit = model.scale.item()  # a margin of 1 in the MLP's own logits
             loss = worst_mixed_loss(logits, worst, labels, unit, schedule.lam, logit_scale)

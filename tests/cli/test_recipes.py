@@ -36,6 +36,7 @@ class TestInWords:
 
     def test_convolutional_nets_are_told_without_a_depth(self):
         assert DIGITS.replace(model="lenet", depth=0).net == "lenet 256"
+        assert DIGITS.replace(model="cnn7", depth=0, filters=64).net == "cnn7 64/256"
 
 
 class TestPixels:

@@ -381,9 +381,10 @@ def test_an_exponent_that_is_none_is_refused(net, tmp_path):
         lk.HybridNet(lk.LpDistNet(4, width=8, depth=3, classes=3, mean=0.2, scale=0.5), hidden=6),
         lk.LpDistLeNet((1, 28, 28), classes=3, hidden=16),
         lk.HybridNet(lk.LpDistLeNet((1, 28, 28), classes=3, hidden=16), hidden=6),
+        lk.LpDistCNN7((1, 8, 8), classes=3, hidden=16, filters=4),
         lk.Ensemble(lk.LpDistNet(4, width=8, depth=2, classes=3) for _ in range(2)),
     ],
-    ids=["hybrid", "LeNet", "LeNet + MLP", "ensemble"],
+    ids=["hybrid", "LeNet", "LeNet + MLP", "CNN7", "ensemble"],
 )
 def test_every_kind_of_net_is_built_again(net, tmp_path):
     checkpoints.save_model(tmp_path / "net.safetensors", net, header={})

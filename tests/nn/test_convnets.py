@@ -12,7 +12,15 @@ from torch.nn import functional as F
 
 import linfkit as lk
 from linfkit.certification.lipschitz import neuron_bound
-from linfkit.nn.convnets import Conv, LpDistAlexNet, LpDistConvNet, LpDistLeNet, LpDistVGG, Pool
+from linfkit.nn.convnets import (
+    Conv,
+    LpDistAlexNet,
+    LpDistCNN7,
+    LpDistConvNet,
+    LpDistLeNet,
+    LpDistVGG,
+    Pool,
+)
 from linfkit.nn.layers import distance_layers
 
 INF = math.inf
@@ -163,6 +171,49 @@ def test_shapes_are_those_of_the_paper(make, image_shape, flat, features):
     assert sizes == [(flat, features), (features, 512), (512, 7)]
     with torch.no_grad():
         assert net.eval()(torch.rand(2, *image_shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("filters", "side", "left"), [(96, 32, 16), (2, 28, 14), (2, 7, 4)])
+def test_a_cnn7_has_the_shapes_of_the_paper(filters, side, left):
+    net = LpDistCNN7((3, side, side), hidden=11, classes=7, filters=filters)
+    convs = [
+        (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+        for layer in net.layers
+        if isinstance(layer, lk.LpDistConv2d)
+    ]
+    assert convs == [
+        (3, filters, 3, 1, 1),
+        (filters, filters, 3, 1, 1),
+        (filters, 2 * filters, 3, 2, 1),
+        (2 * filters, 2 * filters, 3, 1, 1),
+        (2 * filters, 2 * filters, 3, 1, 1),
+    ]
+    sizes = [(x.in_features, x.out_features) for x in net.layers if isinstance(x, lk.LpDist)]
+    assert sizes == [(2 * filters * left**2, 11), (11, 7)]
+    kinds = [type(layer).__name__ for layer in net.layers]
+    assert kinds == [
+        "Unflatten",
+        *["LpDistConv2d", "MeanShift"] * 5,
+        "Flatten",
+        *["LpDist", "MeanShift"],
+        "LpDist",
+    ]
+
+
+@settings(deadline=None, derandomize=True, max_examples=5)
+@given(seed=seeds, distance=distances)
+def test_a_cnn7_is_1_lipschitz_in_pixels(seed, distance):
+    net = random_net(LpDistCNN7, seed, (3, 6, 6), hidden=9, scale=0.3, filters=3)
+    x = random_images(6, 3, 6, 6, seed=seed)
+    y = x + distance * (2 * random_images(6, 3, 6, 6, seed=seed + 1) - 1)
+    with torch.no_grad():
+        assert steepest_quotient(net, x, y) <= 1 + 1e-9
+
+
+def test_two_cnn7_differ_in_their_filters_alone():
+    narrow, wide = (LpDistCNN7((1, 8, 8), hidden=5, filters=count) for count in (2, 3))
+    assert narrow.stages != wide.stages
+    assert (narrow.arguments["filters"], wide.arguments["filters"]) == (2, 3)
 
 
 def test_a_mean_shift_follows_every_layer_of_distances_but_the_last():

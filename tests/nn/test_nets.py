@@ -205,6 +205,7 @@ NETS = {  # and the shape of an image
     "LeNet": (lambda: lk.LpDistLeNet((2, 16, 16), 6, 3, mean=[0.4, 0.5]), (2, 16, 16)),
     "AlexNet": (lambda: lk.LpDistAlexNet((1, 32, 32), 6, 3), (1, 32, 32)),
     "VGG": (lambda: lk.LpDistVGG((1, 16, 16), 6, 3), (1, 16, 16)),
+    "CNN7": (lambda: lk.LpDistCNN7((2, 4, 4), 6, 3, filters=3), (2, 4, 4)),
     "HybridNet": (lambda: lk.HybridNet(lk.LpDistNet(16, 8, 3, 3), 5), (16,)),
     "hybrid LeNet": (lambda: lk.HybridNet(lk.LpDistLeNet((1, 16, 16), 6, 3), 5), (1, 16, 16)),
     "hybrid SortNet": (lambda: lk.HybridNet(lk.SortNet(16, 8, 3, 3, rho=0.3), 5), (16,)),

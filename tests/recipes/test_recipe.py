@@ -65,13 +65,15 @@ OURS = {
     "tiny-imagenet-small",
 }
 
-#: The ICLR 2022 paper: name, eps, eps_train, depth, lam, p_ramp in epochs, epochs.
+#: The ICLR 2022 paper: name, eps, eps_train, depth, lam, p_ramp in epochs, epochs. Of TinyImageNet
+#: there is no command: as on CIFAR-10 at the same ε.
 ICLR = [
     ("iclr2022-mnist-0.1", 0.1, 0.3, 5, (0.05, 0.0002), (25, 400), 450),
     ("iclr2022-mnist-0.3", 0.3, 0.45, 5, (0.05, 0.0002), (25, 400), 450),
     ("iclr2022-cifar10-2-255", 2 / 255, 0.03922, 6, (0.05, 0.002), (100, 1250), 1300),
     ("iclr2022-cifar10-8-255", 8 / 255, 0.09411, 6, (0.1, 0.0005), (100, 1250), 1300),
     ("iclr2022-cifar10-16-255", 16 / 255, 0.15685, 6, (0.1, 0.0002), (100, 1250), 1300),
+    ("iclr2022-tiny-imagenet-8-255", 8 / 255, 0.09411, 6, (0.1, 0.0005), (100, 1250), 1300),
 ]
 
 #: What the commands of the first two papers' code say of nets that the hinge trains: --epochs
@@ -105,6 +107,8 @@ HINGE_NETS = [
     ("ema2021", "cifar10-8-255", "-lenet", "lenet", 512, 0, 1),
     ("ema2021", "cifar10-8-255", "-alexnet", "alexnet", 512, 0, 1),
     ("ema2021", "cifar10-8-255", "-vgg", "vgg", 512, 0, 1),
+    ("ema2021", "cifar10-8-255", "-cnn7", "cnn7", 1024, 0, 1),
+    ("ema2021", "cifar100-8-255", "-cnn7", "cnn7", 1024, 0, 1),
 ]
 #: The same of their hybrids, the MLP counted in the depth, and the MLP's units.
 HYBRID_NETS = [
@@ -128,7 +132,12 @@ HYBRID_NETS = [
     ("ema2021", "cifar100-8-255", "-lenet-hybrid-ensemble", "lenet", 1024, 0, 10, 512),
     ("ema2021", "cifar10-8-255", "-alexnet-hybrid", "alexnet", 1024, 0, 1, 512),
     ("ema2021", "cifar10-8-255", "-vgg-hybrid", "vgg", 1024, 0, 1, 512),
+    ("icml2021", "cifar10-8-255", "-cnn7-hybrid", "cnn7", 1024, 0, 1, 512),
+    ("ema2021", "cifar10-8-255", "-cnn7-hybrid", "cnn7", 1024, 0, 1, 512),
+    ("ema2021", "cifar100-8-255", "-cnn7-hybrid", "cnn7", 1024, 0, 1, 512),
 ]
+#: Kernels of the first layer of their CNN7, which their code calls Conv: 32 for each `width`.
+FILTERS = {"cifar10-8-255": 3 * 32, "cifar100-8-255": 4 * 32}
 
 #: SortNet: name, eps_train, dropout (the share kept), lam, --epochs (ε from, ε to, p from, p to,
 #: all), and the setting that its logs go by.
@@ -165,6 +174,7 @@ ROWS = {
     "iclr2022-cifar10-2-255": ("Linf-dist net boosted (ICLR 2022)", "CIFAR-10", "2/255"),
     "iclr2022-cifar10-8-255": ("Linf-dist net boosted (ICLR 2022)", "CIFAR-10", "8/255"),
     "iclr2022-cifar10-16-255": ("Linf-dist net boosted (ICLR 2022)", "CIFAR-10", "16/255"),
+    "iclr2022-tiny-imagenet-8-255": ("Linf-dist net boosted (ICLR 2022)", "TinyImageNet", "8/255"),
     "ema2021-mnist-0.3-hybrid": ("Linf-dist net + EMA (2021)", "MNIST", "0.3"),
     "ema2021-cifar10-8-255-hybrid": ("Linf-dist net + EMA (2021)", "CIFAR-10", "8/255"),
     "ema2021-cifar10-8-255-lenet-hybrid-ensemble": (
@@ -248,6 +258,7 @@ class TestPackaged:
         recipe = load_recipe(name)
         recipe = recipe.replace(
             width=8,
+            filters=recipe.filters and 4,
             mlp_hidden=recipe.mlp_hidden and 4,
             members=min(recipe.members, 2),
             batch_size=2,
@@ -287,7 +298,7 @@ class TestPackaged:
         assert in_epochs(recipe.p_ramp, epochs) == ramp
         assert (recipe.epochs, recipe.lr, recipe.loss) == (epochs, 0.03, "mixed")
         assert recipe.optimizer == "adam"
-        assert recipe.crop_padding == (1 if recipe.dataset == "mnist" else 3)
+        assert recipe.crop_padding == {"mnist": 1, "cifar10": 3, "tiny-imagenet": 4}[recipe.dataset]
 
     @pytest.mark.parametrize(
         ("paper", "at", "kind", "model", "width", "depth", "members"), HINGE_NETS
@@ -297,10 +308,13 @@ class TestPackaged:
     ):
         recipe = load_recipe(paper + "-" + at + kind)
         (_, p_from, _, p_to, epochs), mix, eps_train = HINGE[at]
+        eps_ramp = (0, p_from) if model == "cnn7" else ()  # whose --epochs is that of hybrids
         assert (recipe.model, recipe.width, recipe.depth) == (model, width, depth)
         assert (recipe.members, recipe.mlp_hidden) == (members, None)
         assert (recipe.loss, recipe.kappa, recipe.eps_train) == ("hinge", 1 - mix, eps_train)
-        assert (recipe.epochs, recipe.eps_ramp, recipe.lr) == (epochs, None, 0.02)
+        assert (recipe.epochs, recipe.lr) == (epochs, 0.02)
+        assert recipe.filters == (FILTERS[at] if model == "cnn7" else None)
+        assert in_epochs(recipe.eps_ramp or (), epochs) == eps_ramp
         assert in_epochs(recipe.p_ramp, epochs) == (p_from, p_to)
         assert in_epochs(recipe.lr_hold, epochs) == (p_from,)
         assert (recipe.optimizer, recipe.weight_decay) == ("lp_adamw", 0.005)
@@ -315,8 +329,9 @@ class TestPackaged:
     ):
         recipe = load_recipe(paper + "-" + at + kind)
         (_, p_from, eps_to, p_to, epochs), kappa, eps_train = HYBRID[at]
-        if (paper, at) == ("icml2021", "cifar10-8-255"):
+        if (paper, at) == ("icml2021", "cifar10-8-255") or model == "cnn7":
             kappa = 1.0  # where the two papers' commands differ
+        assert recipe.filters == (FILTERS[at] if model == "cnn7" else None)
         assert (recipe.model, recipe.width, recipe.depth) == (model, width, depth)
         assert (recipe.members, recipe.mlp_hidden) == (members, mlp_hidden)
         assert (recipe.loss, recipe.worst_share) == ("cross_entropy", kappa)
@@ -367,7 +382,13 @@ class TestPackaged:
 
     @pytest.mark.parametrize(
         "same",
-        ["mnist-0.3", "mnist-0.3-hybrid", "fashion-mnist-0.1-hybrid", "cifar10-8-255"],
+        [
+            "mnist-0.3",
+            "mnist-0.3-hybrid",
+            "fashion-mnist-0.1-hybrid",
+            "cifar10-8-255",
+            "cifar10-8-255-cnn7-hybrid",
+        ],
     )
     def test_of_the_paper_on_the_moving_average_are_runs_of_the_one_before(self, same):
         before, after = load_recipe(f"icml2021-{same}"), load_recipe(f"ema2021-{same}")
@@ -572,6 +593,8 @@ class TestValidation:
             ),
             ({"model": "lenet"}, r"^depth must be 0 for model = 'lenet', .*; got 3"),
             ({"mlp_hidden": 4, "loss": "hinge"}, r"^loss must be .* with mlp_hidden; got 'hinge'"),
+            ({"model": "cnn7", "depth": 0}, r"^filters must be given for model = 'cnn7'$"),
+            ({"filters": 64}, r"^filters must be left out unless model = 'cnn7'; got 64"),
             ({"rho": 0.25}, r"^rho must be left out unless model = 'sortnet'; got 0\.25"),
             ({"worst_share": 0.5}, r"^worst_share must .* loss = 'cross_entropy'; got 0\.5"),
             ({"weight_decay": 0.005}, r"^weight_decay must .* 'lp_adamw'; got 0\.005"),

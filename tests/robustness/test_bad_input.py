@@ -206,6 +206,7 @@ ARGUMENTS = [
     Case("LpDist", lambda: lk.LpDist(4, 3)([1.0]), TypeError, "^x must be a torch.Tensor; got li"),
     Case("LpDist", lambda: setattr(net(), "p", "8"), TypeError, "^p must be a number .* got '8'"),
     Case("LpDistAlexNet", lambda: lk.LpDistAlexNet((3, 4, 4)), ValueError, "^image_shape must be"),
+    Case("LpDistCNN7", lambda: lk.LpDistCNN7((3, 8, 8), filters=0), ValueError, "^filters must be"),
     Case("LpDistLeNet", lambda: lk.LpDistLeNet("mnist"), TypeError, "^image_shape must be"),
     Case("LpDistVGG", lambda: lk.LpDistVGG((3, 32)), ValueError, "^image_shape must be"),
     Case("LpDistConv2d", lambda: lk.LpDistConv2d(2, 4, 3, groups=3), ValueError, "^groups must di"),
@@ -776,7 +777,7 @@ FILES = [
         saved_nets,
         "must be a file of a run",
     ),
-    read_original("that lacks all", "it lacks", a=ONE),
+    read_original("that lacks all", "it must hold layers such as fc_dist", a=ONE),
     read_original(
         "of one number, a million times a million",
         "fc_dist.0.weight must be a dense tensor",
@@ -792,6 +793,21 @@ FILES = [
         fc_dist__1__mean_shift__running_mean=torch.ones(10**6),
         fc_dist__2__weight=ONE[None],
         fc_dist__2__bias=ONE,
+    ),
+    read_original(
+        "whose neurons would be many",
+        r"(?s)size mismatch for layers\.1\.weight: .*\[1000000, 1000000\]",
+        **{
+            f"feature__{layer}__{part}": torch.ones(shape)
+            for layer, shapes in {
+                "conv1__0": {"weight": (1, 1, 1, 1), "normalize__running_mean": (1,)},
+                "conv2__0": {"weight": (1, 1, 1, 1), "normalize__running_mean": (1,)},
+                "fc__0": {"weight": (1, 256, 1, 1), "normalize__running_mean": (1,)},
+                "fc__1": {"weight": (10**6, 1, 1, 1), "normalize__running_mean": (1,)},
+                "fc__2": {"weight": (1, 1, 1, 1), "bias": (10**6,)},
+            }.items()
+            for part, shape in shapes.items()
+        },
     ),
     read_notebook("of text", r"^mine\.ipynb is no notebook", {"notebooks/mine.ipynb": b"no JSON"}),
     read_notebook(

@@ -80,6 +80,20 @@ def hybrid_state() -> dict[str, torch.Tensor]:
     }
 
 
+def first_state() -> dict[str, torch.Tensor]:
+    """Of the first of the papers' codes, which has its names and shapes."""
+    return {
+        "feature.fc.0.weight": torch.ones(3, 4, 1, 1),
+        "feature.fc.0.normalize.running_mean": torch.zeros(3),
+        "feature.fc_last.weight": torch.ones(2, 3, 1, 1),
+        "feature.fc_last.bias": torch.zeros(2),
+    }
+
+
+def fusion_state() -> dict[str, torch.Tensor]:
+    return {f"model_list.{i}.{name}": x for i in (0, 1) for name, x in first_state().items()}
+
+
 def written_by_torch(content: object, **options: Any) -> bytes:
     file = io.BytesIO()
     torch.save(content, file, **options)
@@ -119,6 +133,7 @@ READERS = {
         lambda _: [
             written_by_torch(original_state()),
             written_by_torch({"state_dict": hybrid_state()}, _use_new_zipfile_serialization=False),
+            written_by_torch({"state_dict": fusion_state()}),
         ],
         partial(lk.load_original, rho=0),
     ),
@@ -328,7 +343,22 @@ def test_a_net_with_a_header_that_nobody_wrote(examples, tmp_path):
     reads_or_refuses()
 
 
-SHAPES = st.sampled_from([(), (0,), (1,), (2,), (3,), (3, 4), (2, 3), (4, 3), (0, 4), (1, 1, 1)])
+SHAPES = st.sampled_from(
+    [
+        (),
+        (0,),
+        (1,),
+        (2,),
+        (3,),
+        (3, 4),
+        (2, 3),
+        (4, 3),
+        (0, 4),
+        (1, 1, 1),
+        (3, 4, 1, 1),
+        (2, 1, 3, 3),
+    ]
+)
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.int64, torch.bool, torch.complex64])
 
 
@@ -347,8 +377,14 @@ def tensors(draw: st.DrawFn) -> Any:
     return tensor
 
 
+ORIGINAL = original_state, hybrid_state, first_state, fusion_state
 NAMES = st.sampled_from(
-    [*original_state(), *hybrid_state(), "fc_dist.2.weight", "fc_dist.9999999999.weight", "", 7]
+    [
+        *(name for make in ORIGINAL for name in make()),
+        *("fc_dist.2.weight", "fc_dist.9999999999.weight", "", 7),
+        *("feature.conv1.0.weight", "feature.conv.0.weight", "model_list.9999.feature.fc.0.weight"),
+        *("predictor.fc1.weight", "model_list.1.predictor.fc2.bias", "feature.layer1.0.weight"),
+    ]
 )
 
 
@@ -358,7 +394,7 @@ def test_an_original_checkpoint_of_tensors_that_nobody_trained(examples, tmp_pat
 
     @fuzzing(examples)
     @given(
-        state=st.sampled_from([original_state(), hybrid_state()]),
+        state=st.sampled_from([make() for make in ORIGINAL]),
         changes=st.dictionaries(NAMES, tensors(), max_size=3),
         gone=st.sets(NAMES, max_size=1),
     )

@@ -60,6 +60,16 @@ def test_the_hinge_falls_from_1_at_margin_0_to_0_at_theta(margin, theta, shortfa
     assert lk.hinge_loss(logits, labels, theta, kappa=0).item() == pytest.approx(shortfall)
 
 
+@pytest.mark.parametrize(
+    ("margin", "share", "shortfall"),
+    [(0.0, 0.0, 0.0), (-0.1, 0.0, 0.5), (0.0, 0.5, 0.5), (0.1, 0.5, 0.0), (0.05, 0.75, 0.5)],
+)
+def test_of_a_share_of_theta_the_hinge_falls_to_0_there_as_steeply(margin, share, shortfall):
+    logits, labels = torch.tensor([[0.0, margin]]), torch.tensor([1])
+    loss = lk.hinge_loss(logits, labels, theta=0.2, kappa=0, share=share)
+    assert loss.item() == pytest.approx(shortfall, abs=1e-6)
+
+
 def test_beyond_theta_the_hinge_has_no_gradient_and_below_it_one_over_theta():
     logits = torch.tensor([[2.0, 0.0], [0.5, 0.0]]).requires_grad_()
     lk.hinge_loss(logits, torch.tensor([0, 0]), theta=1.0, kappa=0).backward()
@@ -258,6 +268,12 @@ def mixed(theta=1.0, lam=0.1, logit_scale=1.0):
 def test_a_share_outside_0_to_1_is_refused(loss, kappa):
     with pytest.raises(ValueError, match=f"^kappa must be from 0 to 1; got {kappa}$"):
         loss(kappa=kappa)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+def test_a_share_of_the_margin_outside_0_to_1_is_refused(share):
+    with pytest.raises(ValueError, match=f"^share must be from 0 to 1; got {share}$"):
+        hinge(share=share)
 
 
 @pytest.mark.parametrize("loss", [mixed, worst_mixed])

@@ -2,6 +2,7 @@
 Not tested: the loop that uses them (test_training.py), the losses themselves (test_losses.py)."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 import linfkit as lk
 from linfkit.nn.ensembles import HybridEnsemble
 from linfkit.nn.hybrid import HybridNet
+from linfkit.nn.layers import distance_layers
 from linfkit.training.building import build_model
 from linfkit.training.objective import logits_worst_and_loss, within_reach, worst_within
 from linfkit.training.optimizers import LpAdamW, Madam, apply_schedules, optimizer_of
@@ -44,12 +46,19 @@ def loss_of(recipe, model, schedule=SCHEDULE):
         ({"members": 3}, "Ensemble"),
         ({"members": 2, "mlp_hidden": 4}, "HybridEnsemble"),
         ({"model": "lenet", "depth": 0}, "LpDistLeNet"),
+        ({"model": "cnn7", "depth": 0, "filters": 3}, "LpDistCNN7"),
     ],
 )
 def test_a_recipe_names_its_net(changes, name):
     model = build_model(SMALL.replace(**changes), (1, 28, 28), classes=10)
     assert type(model).__name__ == name
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_a_recipe_says_how_many_filters_a_cnn7_has():
+    recipe = SMALL.replace(model="cnn7", depth=0, filters=3, width=5)
+    net = build_model(recipe, (1, 8, 8), classes=10)
+    assert [len(layer.weight) for layer in distance_layers(net)] == [3, 3, 6, 6, 6, 5, 10]
 
 
 def test_members_start_apart():
@@ -71,6 +80,16 @@ def test_a_distance_nets_worst_logits_are_its_margins_moved_by_twice_eps():
     above = logits - logits.gather(1, LABELS[:, None]) + 0.2
     torch.testing.assert_close(worst, above.scatter(1, LABELS[:, None], 0.0))
     torch.testing.assert_close(loss, lk.mixed_loss(logits, LABELS, SMALL.theta, 0.05, 2.0))
+
+
+def test_the_hinges_margin_rises_with_eps():
+    recipe, net = SMALL.replace(loss="hinge"), net_of(SMALL)
+    above = net(X) - net(X).gather(1, LABELS[:, None])
+    for share in (0.0, 0.25, 1.0):
+        eps = share * recipe.eps_train
+        _, _, loss = loss_of(recipe, net, replace(SCHEDULE, p=INF, eps=eps))
+        short = (above + 2 * eps).scatter(1, LABELS[:, None], 0.0).clamp(min=0) / recipe.theta
+        torch.testing.assert_close(loss, 0.75 * short.amax(dim=1).mean() + 0.25 * short.mean())
 
 
 def test_a_share_of_the_cross_entropy_sees_the_worst_logits():
