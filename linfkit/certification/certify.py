@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from linfkit._util.checks import as_labels, check_count, check_images, check_not_nan
 from linfkit._util.devices import batches_for, device_of
-from linfkit.certification.hybrid import certify_hybrid, plain_members
+from linfkit.certification.hybrid import Member, certify_hybrid, plain_members
 from linfkit.certification.layer_checks import layer_roundings
 from linfkit.certification.margins import Certificates, certified_radius, certify_margins, join
 from linfkit.nn.ensembles import HybridEnsemble
@@ -23,8 +23,69 @@ from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import distance_layers
 
-#: Certificates of a batch of images and their labels.
-Proof = Callable[[Tensor, Tensor], Certificates]
+
+@dataclass(frozen=True)
+class CheckedModel:
+    """Model whose layers were checked once, for all proofs that go through them.
+
+    Attributes:
+        model: unwrapped.
+        roundings: of its layers; None of a hybrid or where a forward of its own cannot be verified.
+        members: of a hybrid or an ensemble of hybrids; None of other models.
+    """
+
+    model: nn.Module
+    roundings: dict[nn.Module, int] | None = None
+    members: list[Member] | None = None
+
+    @property
+    def has_own_method(self) -> bool:
+        """True if the model's class has a method `certified_radius`."""
+        # the class is asked, since a compiled module passes on attributes that it lacks
+        return hasattr(type(self.model), "certified_radius")
+
+    def certify(self, x: Tensor, labels: Tensor) -> Certificates:
+        """Certificates of one batch, at p=∞ and in evaluation mode, by the proof that fits."""
+        model: Any = self.model
+        if self.has_own_method:
+            radius = model.certified_radius(x, labels)
+            return Certificates(radius, correct=radius >= 0)
+        if self.members is not None:
+            return certify_hybrid(self.members, x, labels)
+        if self.roundings is not None:
+            return certify_margins(model, self.roundings, x, labels)
+        return Certificates(certified_radius(model(x), labels))
+
+
+def check_for_proofs(model: nn.Module) -> CheckedModel:
+    """Check the layers of a model; a forward that cannot be verified is a warning.
+
+    Raises:
+        TypeError, ValueError: the model is none, holds no distance layer, or has a layer that no
+            certificate can count on.
+
+    >>> from linfkit.nn.nets import LpDistNet
+    >>> list(check_for_proofs(LpDistNet(4, width=8, depth=2, classes=3)).roundings.values())
+    [1, 1, 2]
+    """
+    model = unwrapped(model)
+    if not any(distance_layers(model)):
+        raise ValueError(
+            "model must hold ℓp-distance layers, or its margins prove nothing; got none"
+        )
+    if hasattr(type(model), "certified_radius"):
+        return CheckedModel(model)
+    if isinstance(model, HybridNet | HybridEnsemble):
+        return CheckedModel(model, members=plain_members(model))
+    roundings = layer_roundings(model)
+    if roundings is None:
+        warnings.warn(
+            f"cannot verify {type(model).__name__}.forward(); assuming that it only composes its "
+            "layers, so that its logits are 1-Lipschitz; rounding is not counted. nn.Sequential or "
+            "a method certified_radius would make this certain",
+            stacklevel=4,  # beyond certify and no_grad
+        )
+    return CheckedModel(model, roundings)
 
 
 @torch.no_grad()
@@ -63,53 +124,29 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     (torch.Size([5]), True)
     """
     x = check_images(x)
-    labels = as_labels(labels, x)
-    batch_size, model = check_count("batch_size", batch_size), unwrapped(model)
-    if not any(distance_layers(model)):
-        raise ValueError(
-            "model must hold ℓp-distance layers, or its margins prove nothing; got none"
-        )
-    proof = _proof_of(model)
-    with certification_mode(model):
-        found = join([proof(*batch) for batch in batches_for(model, batch_size, x, labels)])
+    return certify_checked(
+        check_for_proofs(model), x, as_labels(labels, x), check_count("batch_size", batch_size)
+    )
+
+
+@torch.no_grad()
+def certify_checked(
+    checked: CheckedModel, x: Tensor, labels: Tensor, batch_size: int = 1024
+) -> Certificates:
+    """Certify each sample, as `certify` does, of a model that is checked already.
+
+    Args:
+        checked: the model, with its layers' facts.
+        x: images, (B, ...), floating point, in [0, 1].
+        labels: whole numbers, (B,).
+        batch_size: samples that pass through the model at once.
+    """
+    batches = batches_for(checked.model, batch_size, x, labels)
+    with certification_mode(checked.model):
+        found = join([checked.certify(*batch) for batch in batches])
     check_not_nan(found.radius)
     rounding = None if found.rounding is None else found.rounding.to(x.device)
     return Certificates(found.radius.to(x.device), found.correct.to(x.device), rounding)
-
-
-def has_own_proof(model: nn.Module) -> bool:
-    """True if a model is certified by other means than its margin.
-
-    >>> from linfkit.nn.nets import LpDistNet
-    >>> net = LpDistNet(4, width=8, depth=2, classes=3)
-    >>> has_own_proof(net), has_own_proof(HybridNet(net, hidden=6))
-    (False, True)
-    """
-    # the class is asked, since a compiled module passes on attributes that it lacks
-    return hasattr(type(model), "certified_radius") or isinstance(model, HybridNet | HybridEnsemble)
-
-
-def _proof_of(model: nn.Module) -> Proof:
-    """The proof that fits a model, each fact about its layers computed once."""
-    if hasattr(type(model), "certified_radius"):
-        return partial(_by_own_method, model)
-    if isinstance(model, HybridNet | HybridEnsemble):
-        return partial(certify_hybrid, plain_members(model))
-    roundings = layer_roundings(model)
-    if roundings is not None:
-        return partial(certify_margins, model, roundings)
-    warnings.warn(
-        f"cannot verify {type(model).__name__}.forward(); assuming that it only composes its "
-        "layers, so that its logits are 1-Lipschitz; rounding is not counted. nn.Sequential or a "
-        "method certified_radius would make this certain",
-        stacklevel=4,  # beyond certify and no_grad
-    )
-    return lambda x, labels: Certificates(certified_radius(model(x), labels))
-
-
-def _by_own_method(model: Any, x: Tensor, labels: Tensor) -> Certificates:
-    radius = model.certified_radius(x, labels)
-    return Certificates(radius, correct=radius >= 0)
 
 
 @contextmanager

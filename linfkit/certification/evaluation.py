@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count, check_eps, check_model
 from linfkit.certification.attacks import survives_pgd
-from linfkit.certification.certify import certify, has_own_proof
+from linfkit.certification.certify import certify_checked, check_for_proofs
 from linfkit.certification.intervals import interval_proof, widest_intervals
 from linfkit.certification.margins import Certificates, join
 from linfkit.data.dataset import Dataset
@@ -177,19 +177,20 @@ def _proofs(model: nn.Module, x: Tensor, labels: Tensor, progress: bool) -> dict
     """Certificates by each proof that fits the model, the strongest last."""
     batches = list(zip(x.split(BATCH), labels.split(BATCH), strict=True))
     bar = partial(tqdm, batches, leave=False, disable=not progress)
-    parts = [certify(model, *batch) for batch in bar(desc="certifying")]
-    certified, holds = join(parts), interval_proof(model)
+    checked = check_for_proofs(model)
+    parts = [certify_checked(checked, *batch) for batch in bar(desc="certifying")]
+    certified, holds = join(parts), interval_proof(checked)
     if holds is None:
-        return {"own" if has_own_proof(model) else "margin": certified}
+        return {"own" if checked.has_own_method else "margin": certified}
     with bar(desc="interval bounds") as shown:
         intervals = join(
             [
-                widest_intervals(model, holds, images, classes, part)
+                widest_intervals(checked, holds, images, classes, part)
                 for (images, classes), part in zip(shown, parts, strict=True)
             ]
         )
     either = Certificates(certified.radius.maximum(intervals.radius), certified.correct)
-    first = "features" if has_own_proof(model) else "margin"
+    first = "margin" if checked.members is None else "features"
     return {first: certified, "intervals": intervals, "either": either}
 
 

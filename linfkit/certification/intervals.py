@@ -19,14 +19,16 @@ from linfkit._util.checks import (
     check_model,
 )
 from linfkit._util.devices import batches_for, to_float64
-from linfkit.certification.certify import certification_mode, certify
-from linfkit.certification.hybrid import Member, plain_members, worst_rounding
-from linfkit.certification.layer_checks import layer_roundings
+from linfkit.certification.certify import (
+    CheckedModel,
+    certification_mode,
+    certify_checked,
+    check_for_proofs,
+)
+from linfkit.certification.hybrid import Member, worst_rounding
 from linfkit.certification.margins import Certificates, largest_eps
 from linfkit.certification.rounding import Rounded, normalised, propagate
-from linfkit.nn.ensembles import HybridEnsemble
-from linfkit.nn.hybrid import HybridNet
-from linfkit.nn.known_layers import is_plain, unwrapped
+from linfkit.nn.known_layers import is_plain
 from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
 from linfkit.nn.sortnet import SortDist
 
@@ -70,25 +72,30 @@ def interval_radius(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int
         TypeError, ValueError: images or labels are not as above; the model is none that `certify`
             takes, or has a layer without known bounds.
 
+    >>> from linfkit.certification.certify import certify
     >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(5, 4)
     >>> labels = net(x).argmax(dim=1)
     >>> bool((interval_radius(net, x, labels) >= certify(net, x, labels).radius - 1e-4).all())
     True
     """
-    holds = interval_proof(model)
-    if holds is None:
+    check_model("model", model)
+    check_finite_weights(model)
+    x = check_images(x)
+    labels, batch_size = as_labels(labels, x), check_count("batch_size", batch_size)
+    checked = check_for_proofs(model)
+    if (holds := interval_proof(checked)) is None:
         raise ValueError(
             "model must be made of linfkit's layers, connected by its nets or nn.Sequential, to "
             f"have interval bounds; got {type(model).__name__}"
         )
-    certificates = certify(model, x, labels, batch_size)
-    return widest_intervals(model, holds, x, labels, certificates, batch_size).radius
+    certificates = certify_checked(checked, x, labels, batch_size)
+    return widest_intervals(checked, holds, x, labels, certificates, batch_size).radius
 
 
 @torch.no_grad()
 def widest_intervals(
-    model: nn.Module,
+    checked: CheckedModel,
     holds: Holds,
     x: Tensor,
     labels: Tensor,
@@ -98,78 +105,59 @@ def widest_intervals(
     """Certificates by interval bounds, beside those that a model has already.
 
     Args:
-        model: that both are of.
+        checked: the model that both are of.
         holds: its `interval_proof`.
         x: images, (B, ...).
         labels: whole numbers, (B,).
         certificates: by `certify`: what is misclassified keeps its radius.
         batch_size: samples that pass through the model at once.
     """
-    x, radius = check_images(x), certificates.radius.clone()
-    labels, batch_size = as_labels(labels, x), check_count("batch_size", batch_size)
-    right = certificates.correct.nonzero().squeeze(1)
-    images, classes = x[right], labels[right]
+    radius, right = certificates.radius.clone(), certificates.correct.nonzero().squeeze(1)
+    images, classes, model = x[right], labels[right], checked.model
 
     def all_hold(eps: Tensor) -> Tensor:
         batches = batches_for(model, batch_size, images, classes, eps)
         return torch.cat([holds(*rows).to(x.device) for rows in batches])
 
     if len(right):
-        with certification_mode(unwrapped(model)):
+        with certification_mode(model):
             radius[right] = largest_eps(all_hold, radius[right], HALVINGS)
     return Certificates(radius, certificates.correct)
 
 
 @torch.no_grad()
 def certified_within(
-    model: nn.Module,
-    holds: Holds | None,
-    x: Tensor,
-    labels: Tensor,
-    eps: float,
-    certificates: Certificates,
+    checked: CheckedModel, x: Tensor, labels: Tensor, eps: float, certificates: Certificates
 ) -> Tensor:
     """Mask of the samples that margin or interval bounds certify at eps, bool, (B,).
 
     One pass, of the samples alone that are classified correctly and not certified by their margin.
 
     Args:
-        model: that all are of.
-        holds: its `interval_proof`; None: the margin alone.
+        checked: the model that all are of.
         x: images, (B, ...).
         labels: whole numbers, (B,).
         eps: in pixels.
         certificates: by `certify`.
     """
-    certified = certificates.radius > check_eps(eps)
+    certified, holds = certificates.radius > check_eps(eps), interval_proof(checked)
     left = (certificates.correct & ~certified).nonzero().squeeze(1)
     if holds is not None and len(left):
         at = torch.full((len(left),), eps, dtype=torch.float64, device=x.device)
-        with certification_mode(unwrapped(model)):
-            batches = batches_for(model, 1024, x[left], labels[left], at)
+        with certification_mode(checked.model):
+            batches = batches_for(checked.model, 1024, x[left], labels[left], at)
             certified[left] = torch.cat([holds(*rows).to(x.device) for rows in batches])
     return certified
 
 
-def interval_proof(model: nn.Module) -> Holds | None:
-    """The proof by interval bounds at given ε; None where a layer's bounds are not known.
-
-    Raises:
-        ValueError: the model is none that a certificate can count on.
-    """
-    check_model("model", model)
-    model = unwrapped(model)
-    if hasattr(type(model), "certified_radius"):
+def interval_proof(checked: CheckedModel) -> Holds | None:
+    """The proof by interval bounds at given ε; None where a layer's bounds are not known."""
+    if checked.members is not None:
+        known = all(_are_bounded(member.roundings) for member in checked.members)
+        return partial(_hybrid_holds, checked.members) if known else None
+    if checked.roundings is None or not _are_bounded(checked.roundings):
         return None
-    check_finite_weights(model)
-    if isinstance(model, HybridNet | HybridEnsemble):
-        members = plain_members(model)
-        known = all(_are_bounded(member.roundings) for member in members)
-        return partial(_hybrid_holds, members) if known else None
-    roundings = layer_roundings(model)
-    if roundings is None or not _are_bounded(roundings):
-        return None
-    return partial(_net_holds, model, roundings)
+    return partial(_net_holds, checked.model, checked.roundings)
 
 
 def _are_bounded(layers: Mapping[nn.Module, int]) -> bool:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from linfkit import __version__
 from linfkit._util.environment import hardware, source_hash
 from linfkit._util.files import cache_folder, expand_user, write_atomically
-from linfkit.certification.certify import certify
-from linfkit.certification.intervals import certified_within, interval_proof
+from linfkit.certification.certify import certify_checked, check_for_proofs
+from linfkit.certification.intervals import certified_within
 from linfkit.data.dataset import Dataset
 from linfkit.nn.checkpoints import (
     AVERAGED,
@@ -233,8 +233,9 @@ class RunFolder:
 
 def accuracies(model: nn.Module, x: Tensor, labels: Tensor, eps: float) -> dict[str, float]:
     """Clean and certified accuracy of a net at p=∞: by margin or intervals, and by margin alone."""
-    found = certify(model, x, labels)
-    certified = certified_within(model, interval_proof(model), x, labels, eps, found)
+    checked = check_for_proofs(model)
+    found = certify_checked(checked, x, labels)
+    certified = certified_within(checked, x, labels, eps, found)
     return {
         "accuracy": found.clean_accuracy,
         "certified": int(certified.sum()) / len(certified),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
-from linfkit.certification.certify import has_own_proof
+from linfkit.certification.certify import check_for_proofs
 from linfkit.certification.intervals import interval_radius
 from linfkit.course.studies.attacks import predictions
 from linfkit.nn.evaluation_mode import evaluating_at
@@ -517,4 +517,8 @@ def test_a_net_is_certified_by_its_margin_unless_it_has_another_proof():
     net = lk.LpDistNet(4, width=8, depth=2, classes=3)
     hybrid = lk.HybridNet(net, hidden=4)
     proved = (hybrid, lk.HybridEnsemble([hybrid, hybrid]), Proved(4, 8, 2, 3))
-    assert [has_own_proof(model) for model in (net, *proved)] == [False, True, True, True]
+    by_margin, *others = map(check_for_proofs, (net, *proved))
+    assert by_margin.roundings is not None
+    assert all(other.roundings is None for other in others)
+    assert [len(other.members or []) for other in others] == [1, 2, 0]
+    assert [other.has_own_method for other in others] == [False, False, True]

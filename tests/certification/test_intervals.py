@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import linfkit as lk
+from linfkit.certification import certify, intervals
 from linfkit.certification.attacks import smallest_perturbation, survives_pgd
+from linfkit.certification.certify import check_for_proofs
 from linfkit.certification.intervals import certified_within, interval_proof, interval_radius
 from linfkit.functional import linf_interval, sorted_dist, sorted_interval
 from linfkit.nn.convnets import Conv, LpDistConvNet, Pool
@@ -172,17 +174,14 @@ def test_what_is_certified_no_attack_and_no_corner_breaks(kind):
 def test_one_pass_at_eps_certifies_what_the_radius_does(kind):
     net, x, labels = case(kind)
     radius, certificates = interval_radius(net, x, labels), lk.certify(net, x, labels)
-    holds = interval_proof(net)
+    checked = check_for_proofs(net)
     for eps in (0.02, 0.05, 0.1, 0.2, 0.5):
-        certified = certified_within(net, holds, x, labels, eps, certificates)
+        certified = certified_within(checked, x, labels, eps, certificates)
         surely = (radius - eps).abs() > 2**-19  # of what the bisection rounds down
         assert torch.equal(certified[surely], (radius > eps)[surely])
-    assert torch.equal(
-        certified_within(net, None, x, labels, 0.01, certificates), certificates.radius > 0.01
-    )
 
 
-def test_one_pass_looks_only_at_what_the_margin_leaves_open():
+def test_one_pass_looks_only_at_what_the_margin_leaves_open(monkeypatch):
     net, x, labels = case("mlp")
     labels[::2] = (labels[::2] + 1) % 4
     certificates, seen = lk.certify(net, x, labels), []
@@ -191,8 +190,9 @@ def test_one_pass_looks_only_at_what_the_margin_leaves_open():
         seen.append(images)
         return torch.zeros(len(images), dtype=torch.bool)
 
+    monkeypatch.setattr(intervals, "interval_proof", lambda checked: holds)
     eps = certificates.radius[1::2].median().item()
-    certified = certified_within(net, holds, x, labels, eps, certificates)
+    certified = certified_within(check_for_proofs(net), x, labels, eps, certificates)
     assert torch.equal(certified, certificates.radius > eps)
     left = certificates.correct & ~certified
     assert torch.equal(torch.cat(seen), x[left])
@@ -236,9 +236,13 @@ class Shift(nn.Module):
     "net", [OwnForward(), nn.Sequential(nn.Flatten(), Shift(), lk.LpDist(36, 4))], ids=repr
 )
 def test_a_net_without_known_bounds_is_refused(net):
-    assert interval_proof(net) is None
+    x, labels = torch.rand(2, 1, 6, 6), torch.tensor([0, 1])
+    certificates = lk.certify(net.eval(), x, labels)
+    found = certified_within(check_for_proofs(net), x, labels, 0.01, certificates)
+    assert torch.equal(found, certificates.radius > 0.01)
+    assert interval_proof(check_for_proofs(net)) is None
     with pytest.raises(ValueError, match=r"^model must be made of linfkit's layers, .*; got "):
-        interval_radius(net.eval(), torch.rand(2, 1, 6, 6), torch.tensor([0, 1]))
+        interval_radius(net, x, labels)
 
 
 # --- layers
@@ -285,3 +289,13 @@ def test_a_convolution_s_bounds_are_those_of_its_patches(groups):
         assert ((low <= out + 1e-5) & (out <= high + 1e-5)).all()
     for same in layer.interval(lower, lower):
         torch.testing.assert_close(same, layer(lower))
+
+
+def test_the_layers_of_a_net_are_checked_once(monkeypatch):
+    net, x, labels = case("mlp")
+    asked, layer_roundings = [], certify.layer_roundings
+    monkeypatch.setattr(
+        certify, "layer_roundings", lambda model: asked.append(model) or layer_roundings(model)
+    )
+    interval_radius(net, x, labels)
+    assert asked == [net]
