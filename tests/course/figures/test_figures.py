@@ -19,7 +19,14 @@ from linfkit.course.studies.blowup import AtExponent
 from linfkit.course.studies.losses import AtMargin
 from linfkit.training.runs import Run
 from tests.course.figures import test_figures_of_attacks_and_tables
-from tests.course.studies import test_ema, test_ensembles, test_neurons, test_perturbations
+from tests.course.studies import (
+    test_ema,
+    test_ensembles,
+    test_gradients,
+    test_neurons,
+    test_perturbations,
+    test_theory,
+)
 from tests.pages import test_run as test_runpage
 
 LAYERS = [LayerConstant("layer 1", 3.0, 1.5), LayerConstant("layer 2", 4.5, 2.0)]
@@ -100,6 +107,8 @@ ALL = {
     **test_ensembles.FIGURES,
     **test_perturbations.FIGURES,
     **test_neurons.FIGURES,
+    **test_theory.FIGURES,
+    **test_gradients.FIGURES,
     **test_runpage.FIGURES,
 }
 
