@@ -18,6 +18,7 @@ from linfkit.course.exercises import (
     neurons,
     start_here,
     tables,
+    theory,
 )
 from linfkit.course.exercises.exercise import Exercise, number_exercises
 
@@ -31,6 +32,7 @@ NOTEBOOKS = (
     ensembles,
     certificates,
     tables,
+    theory,
 )
 
 

@@ -33,6 +33,7 @@ def gradient_profile(rows: Sequence[Gradients], p: float) -> go.Figure:
         hovermode="closest",
         xaxis=dict(type="log", dtick=1, range=[-0.05, 1.05 * math.log10(widest)]),
         yaxis=dict(type="log", range=[math.log10(_SMALLEST) - 0.2, 0.2], exponentformat="power"),
+        yaxis_title_standoff=14,
     )
     for layer, colour in zip(row.layers, COLOURS, strict=False):
         ranks = _ranks(len(layer.profile))
@@ -44,7 +45,9 @@ def gradient_profile(rows: Sequence[Gradients], p: float) -> go.Figure:
             line_color=colour,
             marker_size=5,
         )
-    return figure.add_hline(y=0.01, line_dash="dot", annotation_text="1 % of the largest")
+    # on a logarithmic axis plotly counts an annotation's place in powers of ten
+    note = dict(text="1 % of the largest", y=-2)
+    return figure.add_hline(y=0.01, line_dash="dot", annotation=note)
 
 
 def _ranks(count: int) -> list[int]:
@@ -111,7 +114,9 @@ def gradients_against_p(rows: Sequence[Gradients]) -> go.Figure:
         legend=dict(y=1.01),
         margin_t=72,
         xaxis=dict(type="category", anchor="y"),
-        yaxis=dict(type="log", dtick=1, domain=[0, 0.44], exponentformat="power"),
+        yaxis=dict(
+            type="log", dtick=1, domain=[0, 0.44], exponentformat="power", title_standoff=14
+        ),
         yaxis2=dict(
             type="log", domain=[0.56, 1], anchor="x", title=dict(text="effective inputs"), dtick=1
         ),

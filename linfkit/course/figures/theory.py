@@ -112,28 +112,27 @@ def certified_at_half_r(
     figure.update_layout(
         yaxis_range=[-0.02, 1.02], legend=dict(y=-0.24, yanchor="top"), margin=dict(t=56, b=130)
     )
-    return figure.add_vline(x=r / 2, line_dash="dash", annotation_text="r/2")
+    return figure.add_vline(x=r / 2, line_dash="dash", annotation=dict(text="r/2", y=0.12))
 
 
-def box_by_layer(growth: Mapping[str, Mapping[float, Sequence[float]]], eps: float) -> go.Figure:
-    """Half-width of the interval bounds after each layer of several nets, over ε.
+def box_by_layer(shares: Mapping[str, Mapping[float, Sequence[float]]], eps: float) -> go.Figure:
+    """Half-width of interval bounds after each layer of several nets, over the spread of values.
 
     Args:
-        growth: for each net, and each ε that a slider passes, a share for each layer.
+        shares: for each net, and each ε that a slider passes, a share for each layer.
         eps: one of them.
     """
-    widest = max(share for net in growth.values() for shares in net.values() for share in shares)
-    narrowest = min(share for net in growth.values() for shares in net.values() for share in shares)
+    every = [share for net in shares.values() for row in net.values() for share in row]
     figure = new_figure(
         "box-by-layer",
-        dict(eps=eps, widest=max(max(net[eps]) for net in growth.values())),
+        dict(eps=eps, widest=max(max(net[eps]) for net in shares.values())),
         yaxis=dict(
-            type="log", dtick=1, range=[math.log10(narrowest / 1.5), math.log10(1.5 * widest)]
+            type="log", dtick=1, range=[math.log10(min(every) / 1.5), math.log10(1.5 * max(every))]
         ),
         xaxis=dict(dtick=1),
         hovermode="closest",
     )
-    for (net, by_eps), colour in zip(growth.items(), COLOURS, strict=False):
+    for (net, by_eps), colour in zip(shares.items(), COLOURS, strict=False):
         figure.add_scatter(
             x=list(range(1, len(by_eps[eps]) + 1)),
             y=list(by_eps[eps]),
@@ -141,4 +140,5 @@ def box_by_layer(growth: Mapping[str, Mapping[float, Sequence[float]]], eps: flo
             mode="lines+markers",
             line_color=colour,
         )
-    return figure.add_hline(y=1, line_dash="dash", annotation_text="ε itself")
+    # on a logarithmic axis plotly counts an annotation's place in powers of ten
+    return figure.add_hline(y=1, line_dash="dash", annotation=dict(text="the spread itself", y=0))

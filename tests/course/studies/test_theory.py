@@ -14,7 +14,7 @@ from linfkit.course import figures
 from linfkit.course.studies.theory import (
     ReLUNet,
     box_after,
-    box_growth,
+    box_shares,
     measure_separation,
     separating_net,
     train_by_intervals,
@@ -27,14 +27,14 @@ IMAGES = torch.tensor(
 LABELS = torch.tensor([0, 1, 0, 2, 1, 2])
 SEPARATION = measure_separation(IMAGES, LABELS)
 FOUND = (lk.Certificates(torch.tensor([0.2, 0.1])), lk.Certificates(torch.tensor([0.1, -0.1])))
-GROWTH = {"built": {0.1: [0.9, 1.0], 0.2: [0.8, 0.9]}, "MLP": {0.1: [5.0, 90.0], 0.2: [6.0, 70.0]}}
+SHARES = {"built": {0.1: [0.9, 1.0], 0.2: [0.8, 0.9]}, "MLP": {0.1: [5.0, 90.0], 0.2: [6.0, 70.0]}}
 
 #: Each public figure of the theorem, by the name it gives itself.
 FIGURES = {
     "closest-pair": lambda: figures.closest_pair(SEPARATION, label=2),
     "distance-between-classes": lambda: figures.distance_between_classes(SEPARATION),
     "certified-at-half-r": lambda: figures.certified_at_half_r({"built": FOUND}, r=0.3),
-    "box-by-layer": lambda: figures.box_by_layer(GROWTH, eps=0.2),
+    "box-by-layer": lambda: figures.box_by_layer(SHARES, eps=0.2),
 }
 
 
@@ -148,15 +148,31 @@ class TestBoxes:
         with pytest.raises(TypeError, match=r"^layer must be .*; got LpDistConv2d$"):
             box_after(lk.LpDistConv2d(1, 1, 2), torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
 
-    def test_boxes_of_distances_grow_by_nothing_and_linear_ones_by_their_weights(self):
-        torch.manual_seed(0)
-        images = torch.full((3, 1, 2, 2), 0.5)
-        shares = box_growth(lk.LpDistNet(4, 8, 3, 3, mean=0.2, scale=0.3).eval(), images, 0.125)
-        assert shares == pytest.approx([1, 1, 1], abs=1e-5)
-        net = ReLUNet(4, width=5, depth=3, classes=2)
+    def test_boxes_of_distances_are_as_wide_as_those_of_pixels(self, some):
+        images = 0.4 + 0.2 * some[0]  # no box is cut off
+        net = lk.LpDistNet(9, width=8, depth=1, classes=3, mean=0.2, scale=0.3).eval()
+        spread = net(images).std(dim=0).mean().item()
+        assert box_shares(net, images, 0.125) == pytest.approx([0.125 / spread], rel=1e-4)
+
+    def test_linear_ones_widen_by_their_weights_whatever_their_scale(self, some):
+        images = 0.4 + 0.2 * some[0]
+        net = ReLUNet(9, width=5, depth=3, classes=2)
+        for part in net.parameters():
+            nn.init.constant_(part, 0.5)  # all is positive, and every unit sees the sum of pixels
+        spread = images.flatten(1).sum(dim=1).std().item()
+        assert box_shares(net, images, 0.125) == pytest.approx([9 * 0.125 / spread] * 3, rel=1e-4)
+        net.hidden[0].weight.data *= 100
+        net.hidden[0].bias.data *= 100
+        assert box_shares(net, images, 0.125) == pytest.approx([9 * 0.125 / spread] * 3, rel=1e-3)
+
+    def test_signs_that_cancel_in_values_add_up_in_boxes(self, some):
+        images = 0.4 + 0.2 * some[0]
+        net = ReLUNet(9, width=5, depth=2, classes=2)
         for part in net.parameters():
             nn.init.constant_(part, 0.5)
-        assert box_growth(net, images, 0.125) == pytest.approx([2, 2 * 2.5, 2 * 2.5 * 2.5])
+        net.last.weight.data[:, 0] = -1.5  # against the other four: a quarter is left of the sum
+        first, last = box_shares(net, images, 0.125)
+        assert last == pytest.approx(first * (4 * 0.5 + 1.5) / (4 * 0.5 - 1.5), rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +281,7 @@ class TestFigures:
         assert training.y[-1] == 0.5
 
     def test_the_axis_stays_while_eps_slides(self):
-        first, second = (figures.box_by_layer(GROWTH, eps) for eps in (0.1, 0.2))
+        first, second = (figures.box_by_layer(SHARES, eps) for eps in (0.1, 0.2))
         assert first.layout.yaxis.range == second.layout.yaxis.range
-        assert second.layout.title.text == "ε=0.2: boxes of up to 70 ε"
+        assert second.layout.title.text == "ε=0.2: boxes of up to 70 times the spread"
         assert [trace.y for trace in second.data] == [(0.8, 0.9), (6.0, 70.0)]
