@@ -1,6 +1,6 @@
 """Tested: whoever has a net on a GPU and images on the CPU gets the answers of the CPU, on the CPU;
 so does whoever has them the other way round, or a device without float64; gradients are there in
-no_grad and inference_mode; the eight notebooks and the commands run where "auto" is a GPU.
+no_grad and inference_mode; the nine notebooks and the commands run where "auto" is a GPU.
 
 The GPU is a pretended one (pretended_gpu.py). Not tested: a real one (test_cuda_kernels.py).
 """
@@ -300,7 +300,7 @@ FIRST_CELLS = {
     },
     "02_lipschitz_blowup": {"overrides": LITTLE, "images": 40, "measured_images": 4},
     "03_hinge_vs_mixed": {
-        "overrides": LITTLE | {"epochs": 6, "batch_size": 250},
+        "overrides": LITTLE | {"epochs": 10, "batch_size": 250},
         "margins": [1.0, 3.0],
         "clean_margins": [1.0],
     },
@@ -331,6 +331,14 @@ FIRST_CELLS = {
         "overrides": LITTLE | {"epochs": 2},
         "widths": [8, 16],
         "epochs": [1, 2],
+    },
+    "08_theory": {
+        "overrides": LITTLE | {"depth": 3},
+        "conventional": {"width": 8, "epochs": 1},
+        "seeds": [0],
+        "images": 20,
+        "batch": 32,
+        "slider_images": 2,
     },
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -17,6 +17,7 @@ from torch import Tensor
 from linfkit.certification.lipschitz import lipschitz_bound, neuron_bound
 from linfkit.certification.margins import Certificates, certified_radius
 from linfkit.course.exercises.exercise import Exercise, one_number, within
+from linfkit.course.studies.theory import separating_net
 from linfkit.functional import linf_interval, lp_dist
 from linfkit.nn.nets import LpDistNet
 from linfkit.training.losses import hinge_loss, mixed_loss
@@ -325,6 +326,37 @@ def half(answer: Callable[..., Any]) -> str | None:
     return None
 
 
+# --- 08_theory
+
+
+def logits_of_built_net(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (x, images, labels, classes): logits of the net built of the images."""
+    generator = torch.Generator().manual_seed(0)
+    x, images = (torch.rand(n, 6, generator=generator) for n in (5, 12))
+    labels = torch.arange(12) % 3
+    given = torch.as_tensor(answer(x.clone(), images.clone(), labels.clone(), 3)).detach().cpu()
+    if given.shape != (5, 3):
+        raise ValueError(f"logits of shape (5, 3) are wanted here; {tuple(given.shape)} came")
+    of_class = labels == torch.arange(3)[:, None]  # (classes, N)
+
+    def same(distances: Tensor, counted: Tensor, sign: float = 1.0) -> bool:
+        nearest = distances[:, None].where(counted, math.inf).amin(dim=2)
+        return torch.allclose(given.to(nearest), sign * nearest, atol=1e-5)
+
+    distances = lp_dist(x, images, math.inf)
+    if torch.allclose(given.to(x), separating_net(images, labels, 3)(x), atol=1e-5):
+        return None
+    if same(distances, of_class):
+        return "the nearest class has the lowest of these; which images does the net look at for c?"
+    if same(distances, of_class, sign=-1.0):
+        return "right of the prediction, but these are other logits: its margins may differ"
+    if same(torch.cdist(x, images), ~of_class):
+        return "the right images, by another distance"
+    if same(-distances, ~of_class, sign=-1.0):
+        return "the right images, but the farthest of them; which of 2 − h is the largest?"
+    return "take the smallest of the distances to all images that are not of class c"
+
+
 EXERCISES = {
     "00-function": Exercise(radius_of_one, of_function=True),
     "01-gradient": Exercise(gradient, of_function=True),
@@ -340,4 +372,5 @@ EXERCISES = {
     "06-interval": Exercise(interval, of_function=True),
     "06-possible": Exercise(possible),
     "07-half": Exercise(half, of_function=True),
+    "08-logits": Exercise(logits_of_built_net, of_function=True),
 }

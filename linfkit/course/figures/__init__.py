@@ -7,6 +7,7 @@ from linfkit.course.figures.bench import *
 from linfkit.course.figures.certified import *
 from linfkit.course.figures.ema import *
 from linfkit.course.figures.ensembles import *
+from linfkit.course.figures.gradients import *
 from linfkit.course.figures.intervals import *
 from linfkit.course.figures.lipschitz import *
 from linfkit.course.figures.loss_surfaces import *
@@ -16,4 +17,5 @@ from linfkit.course.figures.perturbations import *
 from linfkit.course.figures.published import *
 from linfkit.course.figures.rounding import *
 from linfkit.course.figures.sweep import *
+from linfkit.course.figures.theory import *
 from linfkit.course.figures.training import *

@@ -17,9 +17,21 @@ from tests.course.exercises.answers import (
     neurons,
     start_here,
     tables,
+    theory,
 )
 
-ANSWERS = (start_here, neurons, blowup, losses, ema, ensembles, certificates, tables, ablations)
+ANSWERS = (
+    start_here,
+    neurons,
+    blowup,
+    losses,
+    ema,
+    ensembles,
+    certificates,
+    tables,
+    theory,
+    ablations,
+)
 RIGHT = [row for notebook in ANSWERS for row in notebook.RIGHT]
 WRONG = [row for notebook in ANSWERS for row in notebook.WRONG]
 EXERCISES = all_exercises()
@@ -45,6 +57,9 @@ GIVEN_AWAY = {
     "07-gain": "0.11",
     "07-weights": "82",
     "07-noise": "0.49",
+    "08-radius": "0.15",
+    "08-box": "4",
+    "08-carry": "0.78",
     "09-gap": "6.6",
 }
 

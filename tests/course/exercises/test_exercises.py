@@ -10,6 +10,7 @@ import torch
 import linfkit as lk
 from linfkit.certification.lipschitz import neuron_bound
 from linfkit.course import exercises, published
+from linfkit.course.studies.theory import box_after, separating_net
 
 
 def test_an_exercise_is_checked_by_its_name(capsys):
@@ -79,6 +80,30 @@ def weights_of_the_papers_net():
     return sum(inputs * outputs for inputs, outputs in pairwise(sizes))
 
 
+def half_of_a_box(*weights):
+    neuron = torch.nn.Linear(len(weights), 1)
+    neuron.weight.data = torch.tensor([weights])
+    lower, upper = box_after(neuron, -torch.ones(1, len(weights)), torch.ones(1, len(weights)))
+    return (upper - lower).item() / 2
+
+
+def radius_of_the_net_that_is_built(nearest, other):
+    images = torch.tensor([0.0, nearest + other])
+    net = separating_net(images.view(2, 1, 1, 1), torch.tensor([0, 1]), classes=2)
+    return lk.certify(net, torch.tensor([[[[nearest]]]]), torch.tensor([0])).radius.item()
+
+
+def difference_that_carries(share, p):
+    """By bisection, the difference beside a largest one of 1 whose derivative is that share."""
+    w, low, high = torch.zeros(1, 2, dtype=torch.float64), 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        x = torch.tensor([[1.0, middle]], dtype=torch.float64, requires_grad=True)
+        (slope,) = torch.autograd.grad(lk.lp_dist(x, w, p).sum(), x)
+        low, high = (middle, high) if slope[0, 1] < share * slope[0, 0] else (low, middle)
+    return low
+
+
 COMPUTED = {
     "00-radius": lambda: radius(-1.9, -1.4, -1.62, -2.3, label=1),
     "00-certified-accuracy": lambda: lk.Certificates(
@@ -108,6 +133,9 @@ COMPUTED = {
     "09-gap": published_gap_in_points,
     "09-margin": lambda: lk.load_recipe("laptop-cifar10-8-255").theta / 2 / (8 / 255),
     "07-weights": weights_of_the_papers_net,
+    "08-radius": lambda: radius_of_the_net_that_is_built(0.2, 0.5),
+    "08-box": lambda: half_of_a_box(0.5, -1.5, 2.0),
+    "08-carry": lambda: difference_that_carries(0.01, p=20),
 }
 
 

@@ -23,8 +23,10 @@ from tests.course.studies import (
     test_ablations,
     test_ema,
     test_ensembles,
+    test_gradients,
     test_neurons,
     test_perturbations,
+    test_theory,
 )
 from tests.pages import test_run as test_runpage
 
@@ -111,6 +113,8 @@ ALL = {
     **test_ensembles.FIGURES,
     **test_perturbations.FIGURES,
     **test_neurons.FIGURES,
+    **test_theory.FIGURES,
+    **test_gradients.FIGURES,
     **test_runpage.FIGURES,
 }
 
