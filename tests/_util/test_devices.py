@@ -333,7 +333,7 @@ FIRST_CELLS = {
         "epochs": [1, 2],
     },
     "08_theory": {
-        "overrides": LITTLE | {"depth": 3},
+        "overrides": LITTLE | {"depth": 4},
         "conventional": {"width": 8, "epochs": 1},
         "seeds": [0],
         "images": 20,

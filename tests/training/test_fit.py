@@ -146,8 +146,8 @@ MOMENTS = {
     "within a step, after the net has run": ("mixed_loss", 6),
     "within a step, before the average": ("get_ema_multi_avg_fn", 7),
     "within a step, after the average": ("within_reach", 6),
-    "while an epoch is closed": ("certify", 3),
-    "while the end is measured": ("certify", 7),
+    "while an epoch is closed": ("certify_checked", 3),
+    "while the end is measured": ("certify_checked", 7),
     "while the nets are written": ("save_model", 2),
 }
 
