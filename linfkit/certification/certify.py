@@ -73,8 +73,8 @@ def check_for_proofs(model: nn.Module) -> CheckedModel:
         raise ValueError(
             "model must hold ℓp-distance layers, or its margins prove nothing; got none"
         )
-    if hasattr(type(model), "certified_radius"):
-        return CheckedModel(model)
+    if (unchecked := CheckedModel(model)).has_own_method:
+        return unchecked
     if isinstance(model, HybridNet | HybridEnsemble):
         return CheckedModel(model, members=plain_members(model))
     roundings = layer_roundings(model)

@@ -106,17 +106,8 @@ class Evaluation:
 
     @property
     def spread(self) -> float:
-        """Standard error of the certified accuracy, from the number of images; see `spread_of`."""
-        return spread_of(self.certified_accuracy, self.images)
-
-
-def spread_of(accuracy: float, images: int) -> float:
-    """Standard error of an accuracy that was measured on so many images: √(a(1 − a)/n).
-
-    >>> round(spread_of(0.4, images=10_000), 4)
-    0.0049
-    """
-    return math.sqrt(accuracy * (1 - accuracy) / images)
+        """Standard error of the certified accuracy a on n images: √(a(1 − a)/n)."""
+        return math.sqrt(self.certified_accuracy * (1 - self.certified_accuracy) / self.images)
 
 
 def evaluate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from linfkit.data.formats import check_labels, decoded_once, read_cifar, read_id
 
 
 @dataclass(frozen=True)
-class StandardFiles:
+class StandardFiles(ABC):
     """A data set in the files that its makers publish it in, below some folder.
 
     Attributes:
@@ -37,9 +38,9 @@ class StandardFiles:
         paths = (f"{self.folder}/{file}" for file in self.files)
         return [path for path in paths if not (folder / path).exists()]
 
+    @abstractmethod
     def read(self, folder: Path) -> Dataset:
         """The data set in these files; ValueError names the one that is not what it should be."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,8 @@ def linf_interval(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tens
     out_lower = lower.new_empty(len(lower), len(w))
     out_upper = torch.empty_like(out_lower)
     for rows in _batches(lower, w):
-        from_lower, from_upper = lower[rows, None] - w, upper[rows, None] - w
-        out_lower[rows] = torch.maximum(from_lower, -from_upper).amax(-1).clamp(min=0)
-        out_upper[rows] = torch.maximum(from_lower.abs(), from_upper.abs()).amax(-1)
+        least, largest = _ranges(lower[rows], upper[rows], w)
+        out_lower[rows], out_upper[rows] = least.amax(-1), largest.amax(-1)
     return out_lower, out_upper
 
 
@@ -81,8 +80,7 @@ def sorted_dist(x: Tensor, w: Tensor, coefficients: Sequence[float]) -> Tensor:
     """Σ_k coefficients[k]·|x_b − w_o|₍ₖ₎, largest first: (B, I), (O, I) -> (B, O)."""
     out = x.new_empty(len(x), len(w))
     for rows in _batches(x, w):
-        largest = (x[rows, None] - w).abs().topk(len(coefficients)).values
-        out[rows] = (largest * x.new_tensor(coefficients)).sum(-1)  # no matmul, which may use TF32
+        out[rows] = _weighed((x[rows, None] - w).abs(), coefficients)
     return out
 
 
@@ -95,12 +93,8 @@ def sorted_interval(
     """
     bounds = lower.new_empty(2, len(lower), len(w))
     for rows in _batches(lower, w):
-        from_lower, from_upper = lower[rows, None] - w, upper[rows, None] - w
-        least = torch.maximum(from_lower, -from_upper).clamp(min=0)
-        largest = torch.maximum(from_lower.abs(), from_upper.abs())
-        for out, each in zip(bounds, (least, largest), strict=True):
-            top = each.topk(len(coefficients)).values
-            out[rows] = (top * each.new_tensor(coefficients)).sum(-1)
+        for out, each in zip(bounds, _ranges(lower[rows], upper[rows], w), strict=True):
+            out[rows] = _weighed(each, coefficients)
     return bounds[0], bounds[1]
 
 
@@ -228,6 +222,19 @@ def _backward(
         if need_w:
             grad_w -= torch.einsum("bo,boi->oi", grad[rows], slope)
     return grad_x, grad_w
+
+
+def _ranges(lower: Tensor, upper: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and largest of each |x_i − w_i| over the boxes: (B, O, I) each."""
+    from_lower, from_upper = lower[:, None] - w, upper[:, None] - w
+    least = torch.maximum(from_lower, -from_upper).clamp(min=0)
+    return least, torch.maximum(from_lower.abs(), from_upper.abs())
+
+
+def _weighed(sizes: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """Σ_k coefficients[k]·(k-th largest size), over the last dimension."""
+    largest = sizes.topk(len(coefficients)).values
+    return (largest * sizes.new_tensor(coefficients)).sum(-1)  # no matmul, which may use TF32
 
 
 def _along(slope: Tensor, x_dot: Tensor, w_dot: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from statistics import mean
 
 import plotly.graph_objects as go
@@ -11,10 +10,10 @@ import plotly.graph_objects as go
 from linfkit.course.figures.losses import LOSS_COLOURS
 from linfkit.course.figures.template import (
     COLOURS,
-    Style,
+    GROUPED,
     add_bars,
+    add_bars_of_seeds,
     add_line,
-    add_points,
     new_figure,
 )
 from linfkit.course.published import PublishedMargin, PublishedWeights
@@ -27,6 +26,9 @@ __all__ = [
     "variants_compared",
     "weights_published",
 ]
+
+#: Points of the seeds.
+BLACK = COLOURS[-1]
 
 
 def losses_compared(
@@ -43,19 +45,12 @@ def losses_compared(
     figure = new_figure(
         "losses-compared",
         dict(dataset=dataset, eps=eps),
-        barmode="group",
-        scattermode="group",
-        hovermode="closest",
-        xaxis_type="category",
+        **GROUPED,
     )
     names = list(found)
     ours, theirs = f"{dataset}, this machine", "CIFAR-10, published"
-    means = [mean(found[name].certified) for name in names]
-    add_bars(figure, names, means, ours, COLOURS[0], opacity=0.6, offsetgroup="ours")
-    places = [name for name in names for _ in found[name].certified]
-    values = [value for name in names for value in found[name].certified]
-    beside = Style(offsetgroup="ours", showlegend=False)
-    add_points(figure, places, values, "one seed", COLOURS[-1], 6, **beside)
+    seeds = [each.certified for each in found.values()]
+    add_bars_of_seeds(figure, names, seeds, ours, COLOURS[0], ink=BLACK)
     shares = [published[name] for name in names]
     return add_bars(figure, names, shares, theirs, COLOURS[4], opacity=0.6, offsetgroup="theirs")
 
@@ -65,19 +60,12 @@ def variants_compared(found: Mapping[str, Ablation], eps: float) -> go.Figure:
     figure = new_figure(
         "variants-compared",
         dict(eps=eps),
-        barmode="group",
-        scattermode="group",
-        hovermode="closest",
-        xaxis_type="category",
+        **GROUPED,
     )
     names = list(found)
     for kind, colour in (("clean", COLOURS[5]), ("certified", COLOURS[0])):
-        seeds: list[list[float]] = [getattr(each, kind) for each in found.values()]
-        means = [mean(values) for values in seeds]
-        add_bars(figure, names, means, kind, colour, opacity=0.6, offsetgroup=kind)
-        places = [name for name, values in zip(names, seeds, strict=True) for _ in values]
-        beside = Style(offsetgroup=kind, showlegend=False)
-        add_points(figure, places, [*chain(*seeds)], "one seed", COLOURS[-1], 6, **beside)
+        seeds = [getattr(each, kind) for each in found.values()]
+        add_bars_of_seeds(figure, names, seeds, kind, colour, ink=BLACK)
     return figure
 
 

@@ -9,13 +9,12 @@ import plotly.graph_objects as go
 
 from linfkit.course.figures.template import (
     COLOURS,
-    INK,
+    GROUPED,
     P_OF_TRAINING,
     SILENT,
     Style,
-    add_bars,
+    add_bars_of_seeds,
     add_line,
-    add_points,
     as_text,
     new_figure,
     translucent,
@@ -65,8 +64,7 @@ def starved_against_p(runs: Sequence[Run], eps_train: float) -> go.Figure:
     for loss in sorted({run.recipe.loss for run in runs}):
         histories = [
             [row for row in run.history if row["p"] <= run.recipe.p_end]
-            for run in runs
-            if run.recipe.loss == loss and abs(run.recipe.eps_train - eps_train) < 1e-9
+            for run in _chosen(runs, loss, eps_train)
         ]
         p = [row["p"] for row in histories[0]]
         starved = [[row["starved"] for row in history] for history in histories]
@@ -99,11 +97,7 @@ def learning_curves(runs: Sequence[Run], eps_train: float) -> go.Figure:
         yaxis2=dict(domain=[0.66, 1], title_text="loss", rangemode="tozero"),
     )
     for loss in sorted({run.recipe.loss for run in runs}):
-        chosen = [
-            run
-            for run in runs
-            if run.recipe.loss == loss and abs(run.recipe.eps_train - eps_train) < 1e-9
-        ]
+        chosen = _chosen(runs, loss, eps_train)
         epochs = chosen[0].column("epoch")
         for name, column, dash, axis in [
             ("loss", "loss", "solid", "y2"),
@@ -118,22 +112,24 @@ def learning_curves(runs: Sequence[Run], eps_train: float) -> go.Figure:
     return figure
 
 
+def _chosen(runs: Sequence[Run], loss: str, eps_train: float) -> list[Run]:
+    """Runs of one loss and margin, one a seed."""
+    return [
+        run
+        for run in runs
+        if run.recipe.loss == loss and abs(run.recipe.eps_train - eps_train) < 1e-9
+    ]
+
+
 def clean_labels(table: Mapping[str, Sequence[AtMargin]], eps: float) -> go.Figure:
     """Comparison of the losses on clean labels: bars with every seed's point."""
     figure = new_figure(
         "clean-labels",
         dict(eps=eps),
-        barmode="group",
-        hovermode="closest",
-        xaxis_type="category",
-        scattermode="group",
+        **GROUPED,
     )
     for loss, rows in table.items():
         at = [as_text(row.eps_train / eps) for row in rows]
-        means, colour = [row.mean for row in rows], LOSS_COLOURS[loss]
-        add_bars(figure, at, means, loss, colour, opacity=0.6, offsetgroup=loss)
-        places = [place for place, row in zip(at, rows, strict=True) for _ in row.certified]
-        values = [value for row in rows for value in row.certified]
-        beside = Style(offsetgroup=loss, showlegend=False)
-        add_points(figure, places, values, f"{loss}, one seed", INK, 6, **beside)
+        seeds, named = [row.certified for row in rows], f"{loss}, one seed"
+        add_bars_of_seeds(figure, at, seeds, loss, LOSS_COLOURS[loss], name_of_points=named)
     return figure

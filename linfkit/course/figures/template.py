@@ -7,6 +7,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from itertools import chain
+from statistics import mean
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,12 +18,14 @@ __all__ = [
     "BOUND",
     "COLOURS",
     "DECADES",
+    "GROUPED",
     "INK",
     "PANEL_2",
     "P_OF_TRAINING",
     "SILENT",
     "Style",
     "add_bars",
+    "add_bars_of_seeds",
     "add_line",
     "add_picture",
     "add_points",
@@ -45,6 +49,8 @@ BOUND = Style(mode="lines", colour=COLOURS[-1], dash="dash")
 PANEL_2 = Style(xaxis="x2", yaxis="y2")
 #: A trace beside the data: neither in the legend nor under the mouse.
 SILENT = Style(showlegend=False, hoverinfo="skip")
+#: A layout of bars beside each other, with their points on them.
+GROUPED = Style(barmode="group", scattermode="group", hovermode="closest", xaxis_type="category")
 #: An axis with a tick at each power of ten.
 DECADES = Style(type="log", exponentformat="power", dtick=1)
 #: The axis of the exponent along a run, from the papers' start to the end of their ramp.
@@ -148,6 +154,33 @@ def add_bars(
 ) -> go.Figure:
     """Draw bars."""
     return figure.add_bar(x=_listed(x), y=_listed(y), name=name, marker_color=colour, **more)
+
+
+def add_bars_of_seeds(
+    figure: go.Figure,
+    x: Sequence[str],
+    seeds: Sequence[Sequence[float]],
+    name: str,
+    colour: str,
+    name_of_points: str = "one seed",
+    ink: str = INK,
+) -> go.Figure:
+    """Draw bars of means over the seeds, and a point for each seed.
+
+    Args:
+        figure: that gets them; its layout is `GROUPED`.
+        x: places of the bars.
+        seeds: of each bar, the values.
+        name: of the bars.
+        colour: of the bars.
+        name_of_points: what a point is called where the mouse is over it.
+        ink: colour of the points.
+    """
+    means = [mean(values) for values in seeds]
+    add_bars(figure, x, means, name, colour, opacity=0.6, offsetgroup=name)
+    places = [place for place, values in zip(x, seeds, strict=True) for _ in values]
+    beside = Style(offsetgroup=name, showlegend=False)
+    return add_points(figure, places, [*chain(*seeds)], name_of_points, ink, 6, **beside)
 
 
 def add_picture(

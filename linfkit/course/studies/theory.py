@@ -18,14 +18,11 @@ from torch.nn import functional as F
 
 from linfkit._util.checks import as_labels, check_count, check_eps, check_images
 from linfkit._util.devices import on_device_of_model
+from linfkit.certification.intervals import HALVINGS
 from linfkit.certification.margins import Certificates, certified_radius, join, largest_eps
-from linfkit.functional import linf_interval, lp_dist
+from linfkit.functional import lp_dist
 from linfkit.nn.layers import DistanceLayer, LpDist
 from linfkit.nn.nets import LpDistNet
-
-#: Halvings of [0, 1] in search of a radius by interval bounds.
-_HALVINGS = 20
-
 
 # --- the distance between classes
 
@@ -177,7 +174,8 @@ def box_after(layer: nn.Module, lower: Tensor, upper: Tensor) -> tuple[Tensor, T
 
     A linear layer takes the box's centre c to W c + b and its half-widths s to |W| s; ReLU,
     flattening and mean shifts, which are monotone, take ends to ends (interval bound propagation:
-    Gowal et al., 2018, arXiv 1810.12715); distances have `linfkit.linf_interval`.
+    Gowal et al., 2018, arXiv 1810.12715); distances have their own
+    (`LpDist.interval`).
 
     Args:
         layer: one of these, used as it is.
@@ -197,9 +195,7 @@ def box_after(layer: nn.Module, lower: Tensor, upper: Tensor) -> tuple[Tensor, T
         )
         return centre - reach, centre + reach
     if isinstance(layer, LpDist):
-        shift = 0.0 if layer.bias is None else layer.bias
-        low, high = linf_interval(lower, upper, layer.weight)
-        return low + shift, high + shift
+        return layer.interval(lower, upper)
     if isinstance(layer, DistanceLayer):
         raise TypeError(f"layer must be linear, monotone or an LpDist; got {type(layer).__name__}")
     return layer(lower), layer(upper)
@@ -278,7 +274,7 @@ class ReLUNet(nn.Module):
             return worst.scatter(1, labels[:, None], -math.inf).amax(dim=1) < 0
 
         half_margin = certified_radius(self(x), labels)
-        radius = largest_eps(holds, half_margin, _HALVINGS)
+        radius = largest_eps(holds, half_margin, HALVINGS)
         correct = half_margin > 0
         return Certificates(radius.where(correct, half_margin), correct)
 
