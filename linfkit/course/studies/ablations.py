@@ -113,6 +113,17 @@ def margins_of(recipe: Recipe, thetas: Sequence[float]) -> dict[tuple[str, float
     }
 
 
+def weights_of(
+    starts: Sequence[float], ends: Sequence[float]
+) -> dict[tuple[float, float], dict[str, Any]]:
+    """Variants of a recipe: λ from each start to each end.
+
+    >>> weights_of([0.1], [0.001])
+    {(0.1, 0.001): {'lam_start': 0.1, 'lam_end': 0.001}}
+    """
+    return {(start, end): {"lam_start": start, "lam_end": end} for start in starts for end in ends}
+
+
 def published_losses() -> dict[str, float]:
     """Published certified accuracy of each of `LOSSES`, on CIFAR-10 at ε = 8/255.
 
