@@ -10,7 +10,7 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in BASES:
         sys.exit(f"usage: python -m linfkit.course.measured {{{','.join(BASES)}}}")
     measure(sys.argv[1])
-    print(f"{FILE} is written")  # noqa: T201
+    print(f"{FILE} is written")
 
 
 if __name__ == "__main__":
