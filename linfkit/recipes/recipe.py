@@ -129,6 +129,11 @@ class Recipe(BaseModel):
     """Share of the training labels that are drawn anew from all classes."""
     label_noise_seed: Natural = 0
     """Seed that chooses those labels and their new classes."""
+    validation_share: BelowOne = 0.0
+    """Share of the training images, the last ones, that are not trained on: the history then
+    reports accuracies on them, in place of test images. Their labels are never drawn anew."""
+    best_epoch: bool = False
+    """Keep the weights of the epoch that certifies most of those images, not the last epoch's."""
 
     eps: FromZeroToOne
     """ε at which certified accuracy is reported."""
@@ -243,6 +248,8 @@ class Recipe(BaseModel):
             raise ValueError("filters must be given for model = 'cnn7'")
         if self.mlp_hidden is not None and self.loss == "hinge":
             raise ValueError("loss must be 'cross_entropy' or 'mixed' with mlp_hidden; got 'hinge'")
+        if self.best_epoch and not self.validation_share:
+            raise ValueError("validation_share must be above 0 with best_epoch = true; got 0")
         for key, other, user in USED_ONLY_WITH:
             if getattr(self, key) and getattr(self, other) != user:
                 raise ValueError(
@@ -273,6 +280,14 @@ class Recipe(BaseModel):
     def theta(self) -> float:
         """Margin that the loss asks for, θ = 2·ε_train, in pixels."""
         return 2 * self.eps_train
+
+    def trained_images(self, present: int) -> int:
+        """Number of training images that are trained on, of so many that are there.
+
+        >>> load_recipe("digits-small").replace(validation_share=0.25).trained_images(100)
+        75
+        """
+        return present - round(self.validation_share * present)
 
     @property
     def constant_p(self) -> bool:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -80,7 +81,8 @@ def fit(
         p, lam, learning_rate, lipschitz (measured at the p of training, worst over 16 test images),
         lipschitz_bound, and accuracy_linf and certified (the first 2,000 test images, at p=∞ and
         the recipe's eps, by margin or interval bounds), the last two also as ema_accuracy_linf and
-        ema_certified; seconds.
+        ema_certified; seconds. With the recipe's validation_share, the images that it holds out
+        stand in place of the test images.
 
         A training sample is starved if its hinge is zero at the p of training though it is not
         certified: satisfied now, its margin would be no more than 2·eps at p=∞. Both margins are of
@@ -258,7 +260,10 @@ def apply_recipe(data: Dataset, recipe: Recipe) -> Dataset:
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
     data = data.subset(train_images=recipe.train_images, test_images=recipe.test_images)
     if recipe.label_noise:
-        data = data.with_label_noise(recipe.label_noise, seed=recipe.label_noise_seed)
+        kept = recipe.trained_images(len(data.train_x))
+        noisy = data.subset(train_images=kept)
+        noisy = noisy.with_label_noise(recipe.label_noise, seed=recipe.label_noise_seed)
+        data = replace(data, train_y=torch.cat([noisy.train_y, data.train_y[kept:]]))
     return data
 
 

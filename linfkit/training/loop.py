@@ -45,7 +45,8 @@ from linfkit.training.optimizers import apply_schedules, optimizer_of
 from linfkit.training.runs import Run, accuracies, results_of
 from linfkit.training.schedules import schedule_at
 
-#: Test images on which the history follows certified accuracy; the end of a run takes all.
+#: Test images on which the history follows certified accuracy, where none are held out; the end of
+#: a run takes all.
 HISTORY_IMAGES = 2000
 #: Test images around which the history measures the Lipschitz constant.
 LIPSCHITZ_IMAGES = 16
@@ -67,6 +68,7 @@ class Training:
     own_loss: Loss | None = None
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not any(distance_layers(self.model)):
@@ -84,6 +86,11 @@ class Training:
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.0))
         self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
         self.schedule = schedule_at(self.recipe, progress=0.0)
+        kept = self.recipe.trained_images(len(self.data.train_x))
+        held_out = self.data.train_x[kept:], self.data.train_y[kept:]
+        few = self.data.test_x[:HISTORY_IMAGES], self.data.test_y[:HISTORY_IMAGES]
+        self.watched = held_out if self.recipe.validation_share else few
+        self.data = self.data.subset(train_images=kept)
         self.drops_inputs = any(isinstance(at, SortDist) for at in distance_layers(self.model))
         self.data = self.data.on(self.device)
         self.steps_per_epoch = math.ceil(len(self.data.train_x) / self.recipe.batch_size)
@@ -201,10 +208,10 @@ class Training:
                 f"learning rate {self.schedule.learning_rate:g}): try a lower lr"
             )
         with self._recentred():
-            raw = self._accuracies(self.model, HISTORY_IMAGES)
-            averaged = self._accuracies(self.ema.module, HISTORY_IMAGES)
+            raw = self._accuracies(self.model, *self.watched)
+            averaged = self._accuracies(self.ema.module, *self.watched)
         with evaluating_at(self.model, self.schedule.p):
-            around, _ = self._test_images(LIPSCHITZ_IMAGES)
+            around = self._pixels(self.watched[0][:LIPSCHITZ_IMAGES])
             measured = lipschitz_estimate(self.model, around, steps=2).max().item()
             bound = lipschitz_bound(self.model)
         self.history.append(
@@ -226,16 +233,22 @@ class Training:
                 "seconds": time.monotonic() - self.started,
             }
         )
+        if self.recipe.best_epoch:
+            for net, prefix, column in self._nets():
+                *earlier, newest = (row[column] for row in self.history)
+                if newest > max(earlier, default=-1.0):
+                    weights = net.state_dict().items()
+                    self.best |= {prefix + name: value.clone() for name, value in weights}
         self._start_epoch()
 
-    def _accuracies(self, model: nn.Module, images: int | None = None) -> dict[str, float]:
-        with evaluating_at(model, math.inf):  # certify refuses a net whose dropout is active
-            return accuracies(model, *self._test_images(images), self.recipe.eps)
+    def _nets(self) -> list[tuple[nn.Module, str, str]]:
+        """Raw net and average, with a prefix for each and its column of certified accuracy."""
+        return [(self.model, "model.", "certified"), (self.ema.module, "ema.", "ema_certified")]
 
-    def _test_images(self, count: int | None) -> tuple[Tensor, Tensor]:
-        """First test images, in [0, 1], and their labels, on the device."""
-        labels = self.data.test_y[:count].to(self.device)
-        return self._pixels(self.data.test_x[:count]), labels
+    def _accuracies(self, model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
+        with evaluating_at(model, math.inf):  # certify refuses a net whose dropout is active
+            at_hand = self._pixels(images), labels.to(self.device)
+            return accuracies(model, *at_hand, self.recipe.eps)
 
     def _pixels(self, images: Tensor) -> Tensor:
         """Images in [0, 1], on the device."""
@@ -254,17 +267,21 @@ class Training:
     def finished(self, folder: Path | None) -> Run:
         """Certify the nets on all test images, and return the finished run."""
         set_p(self.ema.module, common_p(self.model))
+        if self.recipe.best_epoch:
+            for net, prefix, _ in self._nets():
+                net.load_state_dict(_under(self.best, prefix))
         if self.drops_inputs:
             for net in (self.model, self.ema.module):
                 recentre(net, self._pixels(self.data.train_x[:RECENTRING_IMAGES]))
-        results = results_of(self._accuracies(self.model), self._accuracies(self.ema.module))
+        test = self.data.test_x, self.data.test_y
+        found = [self._accuracies(net, *test) for net, *_ in self._nets()]
         return Run(
             recipe=self.recipe,
             seed=self.seed,
             model=self.model.eval(),
             ema_model=self.ema.module.eval(),
             history=self.history,
-            results=results,
+            results=results_of(*found),
             folder=folder,
         )
 
@@ -274,6 +291,7 @@ class Training:
         """Tensors and JSON header from which `restore` goes on."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"ema.{name}": value for name, value in self.ema.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {"totals": self.totals, "starved": self.starved}
         tensors |= {"logit_scale": self.logit_scale.detach().clone()}
         for index, state in self.optimizer.state_dict()["state"].items():
@@ -294,6 +312,7 @@ class Training:
         }
         self.optimizer.load_state_dict(optimizer)
         self._start_epoch()
+        self.best = _under(tensors, "best.")
         self.totals = tensors["totals"].to(self.device)
         self.starved = tensors["starved"].to(self.device)
         self.logit_scale.data.copy_(tensors["logit_scale"])

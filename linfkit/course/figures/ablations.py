@@ -16,7 +16,7 @@ from linfkit.course.figures.template import (
     add_line,
     new_figure,
 )
-from linfkit.course.published import PublishedMargin, PublishedWeights
+from linfkit.course.published import PublishedMargin
 from linfkit.course.studies.ablations import Ablation
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "train_and_test",
     "train_and_test_published",
     "variants_compared",
-    "weights_published",
+    "weights_compared",
 ]
 
 #: Points of the seeds.
@@ -96,13 +96,21 @@ def _against_theta(
     return figure.update_xaxes(dtick=1)
 
 
-def weights_published(grid: Sequence[PublishedWeights]) -> go.Figure:
-    """The published certified accuracy for each λ₀ and λ_end, as a map."""
-    starts, ends = sorted({cell.start for cell in grid}), sorted({cell.end for cell in grid})
-    share = {(cell.start, cell.end): cell.certified for cell in grid}
-    rows = [[share[start, end] for start in starts] for end in ends]
+def weights_compared(certified: Mapping[tuple[float, float], float], source: str) -> go.Figure:
+    """Certified accuracy for each λ₀ and λ_end, as a map.
+
+    Args:
+        certified: by λ at the start and at the end.
+        source: of the figures: data set and ε.
+    """
+    starts, ends = (sorted(set(values)) for values in zip(*certified, strict=True))
+    rows = [[certified[start, end] for start in starts] for end in ends]
     figure = new_figure(
-        "weights-published", xaxis_type="category", yaxis_type="category", hovermode="closest"
+        "weights-compared",
+        dict(source=source),
+        xaxis_type="category",
+        yaxis_type="category",
+        hovermode="closest",
     )
     return figure.add_heatmap(
         x=[f"{start:g}" for start in starts],
