@@ -62,6 +62,7 @@ OURS = {
     "mnist-lenet-small",
     "mnist-small",
     "mnist-sortnet-small",
+    "mnist-tiny",
     "tiny-imagenet-small",
 }
 
