@@ -34,7 +34,7 @@ FILE = Path(str(resources.files(__package__) / "ablations.csv"))
 
 
 class Variant(NamedTuple):
-    """What tells a row of the table from others: the loss, θ as a multiple of ε, λ if it counts."""
+    """Key of the table's rows: data set, loss, θ as a multiple of ε, λ where the loss has one."""
 
     dataset: str
     loss: str

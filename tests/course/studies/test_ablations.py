@@ -28,7 +28,7 @@ FIGURES = {
     ),
     "train-and-test-published": lambda: figures.train_and_test_published(published.margins()),
     "variants-compared": lambda: figures.variants_compared(FOUND, eps=0.1),
-    "weights-published": lambda: figures.weights_published(published.weights()),
+    "weights-compared": lambda: figures.weights_compared(published.weights(), "published"),
 }
 
 
