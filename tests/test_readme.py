@@ -9,20 +9,24 @@ from tests.helpers import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def example() -> str:
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    return code
+SHIPPED, OWN = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_example_is_twenty_lines_at_most(example):
-    assert len([line for line in example.splitlines() if line.strip()]) <= 20
+@pytest.mark.parametrize(("example", "lines"), [(SHIPPED, 8), (OWN, 20)])
+def test_an_example_is_short(example, lines):
+    assert len([line for line in example.splitlines() if line.strip()]) <= lines
 
 
-def test_the_example_trains_certifies_and_reads_back(example, tmp_path, monkeypatch, capsys):
+def test_a_net_that_comes_with_linfkit_certifies(capsys):
+    exec(SHIPPED, {})
+    share = re.match(r"([\d.]+)% of the digits keep their label", capsys.readouterr().out)
+    assert float(share[1]) > 75
+
+
+def test_the_example_trains_certifies_and_reads_back(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(example, names)
+    exec(OWN, names)
     certified = names["certificates"].accuracy(eps=0.1)
     assert certified > 0.5, "far above the third that guessing reaches"
     assert "certified" in capsys.readouterr().out
