@@ -38,7 +38,7 @@ from linfkit.data.downloads import SOURCES as DOWNLOADS
 from linfkit.data.downloads import PublishedFile, Source
 from linfkit.nn.checkpoints import write_tensors
 from linfkit.reproduce.reproduction import reproduce
-from linfkit.training.losses import worst_cross_entropy, worst_logits, worst_mixed_loss
+from linfkit.training.losses import worst_logits
 from linfkit.training.optimizers import row_decay
 from linfkit.training.saved import SavedNet, saved_nets
 from tests.helpers import ROOT
@@ -403,18 +403,6 @@ ARGUMENTS = [
     Case("mixed_loss", lambda: lk.mixed_loss(LOGITS, LABELS, 1, 0, "1"), TypeError, "^logit_scale"),
     Case("mixed_loss", lambda: lk.mixed_loss(LOGITS, LABELS, 1, 0, X[0]), ValueError, "^logit_sc"),
     Case("mixed_loss", lambda: worst_logits(LOGITS, LABELS, "8/255"), TypeError, "^eps must be a"),
-    Case(
-        "mixed_loss",
-        lambda: worst_cross_entropy(LOGITS, LOGITS[:, :2], LABELS, 0.5, 1.0),
-        ValueError,
-        "^worst must have the shape of logits",
-    ),
-    Case(
-        "mixed_loss",
-        lambda: worst_mixed_loss(LOGITS, None, LABELS, 1.0, 0.0, 1.0),
-        TypeError,
-        "^worst must be a torch.Tensor",
-    ),
     Case("recentre", lambda: lk.recentre("net", X), TypeError, "^model must be a torch.nn.Module"),
     Case("recentre", lambda: lk.recentre(net(), X, 0), ValueError, "^batch_size must be at least"),
     Case("recentre", lambda: lk.recentre(net(), X * math.nan), ValueError, "^x must hold finite"),
