@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linfkit._util.checks import check_count, check_real
+from linfkit._util.checks import as_tensor, as_whole_numbers, check_count, check_real
 
 Array = Tensor | NDArray[np.generic]
 
@@ -113,7 +113,8 @@ class Dataset:
             >>> mine
             Dataset('mine', train=4, test=4, image_shape=(1, 5, 6), classes=3)
         """
-        train_labels, test_labels = _as_labels("train_y", train_y), _as_labels("test_y", test_y)
+        train_labels = as_whole_numbers("train_y", train_y).to("cpu", copy=True)
+        test_labels = as_whole_numbers("test_y", test_y).to("cpu", copy=True)
         if isinstance(classes, str) or not isinstance(classes, Sequence | None):
             raise TypeError(f"classes must be a name for each label; got {classes!r}")
         if classes is None:
@@ -266,8 +267,14 @@ def _free_memory(device: torch.device) -> float:
 
 
 def _as_images(argument: str, images: Array) -> Tensor:
-    """(N, C, H, W), uint8, where that is plainly what the images are."""
-    tensor = _as_tensor(argument, images)
+    """A copy, (N, C, H, W), uint8, where that is plainly what the images are."""
+    if not isinstance(images, Tensor | np.ndarray):
+        raise TypeError(
+            f"{argument} must be a numpy array or a torch tensor; got {type(images).__name__}"
+        )
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "biuf":
+        raise TypeError(f"{argument} must be whole numbers; got an array of {images.dtype}")
+    tensor = as_tensor(images).detach().to("cpu", copy=True).contiguous()
     if tensor.is_floating_point() and tensor.numel():
         tensor = _as_levels(argument, tensor)
     elif tensor.dtype != torch.uint8:
@@ -312,16 +319,6 @@ def _as_levels(argument: str, pixels: Tensor) -> Tensor:
     return levels.round().byte()
 
 
-def _as_labels(argument: str, labels: Array | Sequence[int]) -> Tensor:
-    try:
-        tensor = _as_tensor(argument, labels if isinstance(labels, Tensor) else np.asarray(labels))
-    except ValueError:  # of NumPy
-        raise TypeError(f"{argument} must be integers, (N,); got rows that differ") from None
-    if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
-        raise TypeError(f"{argument} must be integer labels; got {tensor.dtype}")
-    return tensor.long()
-
-
 def _count_classes(train_y: Tensor, test_y: Tensor) -> list[str]:
     """The labels seen, from 0 up, as names."""
     labels = torch.cat([train_y.reshape(-1), test_y.reshape(-1)])
@@ -332,20 +329,6 @@ def _count_classes(train_y: Tensor, test_y: Tensor) -> list[str]:
             f"{len(labels):,} labels"
         )
     return [str(label) for label in range(max(largest, 1) + 1)]
-
-
-def _as_tensor(argument: str, array: Array) -> Tensor:
-    """A copy of the caller's array, in the processor's memory."""
-    if isinstance(array, Tensor):
-        return array.detach().to("cpu", copy=True).contiguous()
-    if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"{argument} must be a numpy array or a torch tensor; got {type(array).__name__}"
-        )
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{argument} must be whole numbers; got an array of {array.dtype}")
-    # PyTorch knows no other byte order than the machine's own.
-    return torch.tensor(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
 
 
 def _check_dtype(argument: str, tensor: Tensor, dtype: torch.dtype, of: str) -> None:
