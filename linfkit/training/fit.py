@@ -155,7 +155,10 @@ def fit_all(
     >>> [run.seed for run in fit_all([(tiny, 0), (tiny, 1)])]
     [0, 1]
     """
-    todo = _pairs(recipes)
+    todo, wanted = list(recipes), "recipes must be pairs, each of a recipe and a seed"
+    for pair in todo:
+        if not (isinstance(pair, tuple) and len(pair) == 2):
+            raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
     return [
         fit(recipe, data=data, seed=seed, device=device)
         for recipe, seed in tqdm(todo, desc=description, unit="net", leave=False)
@@ -260,14 +263,3 @@ def apply_recipe(data: Dataset, recipe: Recipe) -> Dataset:
     if recipe.label_noise:
         data = data.with_label_noise(recipe.label_noise, seed=recipe.label_noise_seed)
     return data
-
-
-def _pairs(recipes: Iterable[tuple[Recipe, int]]) -> list[tuple[Recipe, int]]:
-    wanted = "recipes must be pairs, each of a recipe and a seed"
-    if not isinstance(recipes, Iterable):
-        raise TypeError(f"{wanted}; got {type(recipes).__name__}")
-    pairs = list(recipes)
-    for pair in pairs:
-        if not (isinstance(pair, tuple) and len(pair) == 2):
-            raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
-    return pairs
