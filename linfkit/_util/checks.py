@@ -41,6 +41,15 @@ def check_count(name: str, value: SupportsIndex, least: int = 1) -> int:
     return count
 
 
+def check_counts(**counts: SupportsIndex) -> dict[str, int]:
+    """Python ints of whole numbers of at least 1, by their names.
+
+    >>> check_counts(width=np.int64(3), depth=2)
+    {'width': 3, 'depth': 2}
+    """
+    return {name: check_count(name, value) for name, value in counts.items()}
+
+
 def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bool]) -> float:
     """Python float of a real number, refused unless `holds` of it; NaN is always refused.
 

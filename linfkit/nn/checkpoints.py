@@ -41,18 +41,10 @@ CREATING = {torch.arange, torch.empty, torch.randn, torch.zeros}
 
 #: Models that a header can name.
 ARCHITECTURES = {
-    built.__name__: built
-    for built in (
-        LpDistNet,
-        LpDistLeNet,
-        LpDistAlexNet,
-        LpDistVGG,
-        LpDistCNN7,
-        HybridNet,
-        Ensemble,
-        HybridEnsemble,
-        VotingEnsemble,
-        SortNet,
+    net.__name__: net
+    for net in (
+        *(LpDistNet, LpDistLeNet, LpDistAlexNet, LpDistVGG, LpDistCNN7, SortNet),
+        *(HybridNet, Ensemble, HybridEnsemble, VotingEnsemble),
     )
 }
 

@@ -25,19 +25,6 @@ class Conv:
     stride: int = 1
     padding: int = 0
 
-    def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
-        """Layers for a number of input channels."""
-        window = self.kernel_size, self.stride, self.padding
-        conv = LpDistConv2d(channels, self.out_channels, *window, identity_start=identity_start)
-        return [conv, MeanShift(self.out_channels)]
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Shape of the output for images of a shape."""
-        height, width = (
-            (side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in shape[1:]
-        )
-        return self.out_channels, height, width
-
 
 @dataclass(frozen=True)
 class Pool:
@@ -45,15 +32,7 @@ class Pool:
 
     kernel_size: int
     stride: int
-
-    def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
-        """Layers for any number of channels."""
-        return [nn.MaxPool2d(self.kernel_size, self.stride)]
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Shape of the output for images of a shape."""
-        height, width = ((side - self.kernel_size) // self.stride + 1 for side in shape[1:])
-        return shape[0], height, width
+    padding = 0
 
 
 class LpDistConvNet(DistanceNet):
@@ -111,8 +90,19 @@ class LpDistConvNet(DistanceNet):
         self.keep_arguments(scale, identity_start, **sizes)
         self.layers = nn.Sequential(nn.Unflatten(1, shape))
         for stage in self.stages:
-            self.layers.extend(stage.layers(shape[0], identity_start))
-            shape = stage.output_shape(shape)
+            channels, *sides = shape
+            window = stage.kernel_size, stage.stride, stage.padding
+            if isinstance(stage, Pool):
+                self.layers.append(nn.MaxPool2d(*window))
+            else:
+                in_and_out = channels, stage.out_channels
+                conv = LpDistConv2d(*in_and_out, *window, identity_start=identity_start)
+                channels = stage.out_channels
+                self.layers.extend([conv, MeanShift(channels)])
+            height, width = (
+                (side + 2 * stage.padding - stage.kernel_size) // stage.stride + 1 for side in sides
+            )
+            shape = channels, height, width
             if min(shape) < 1:
                 raise ValueError(
                     f"image_shape must be large enough for {type(self).__name__}, whose {stage} "
