@@ -202,6 +202,19 @@ def as_labels(labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int], x
     return labels.to(x.device)
 
 
+def check_samples(
+    x: Tensor | NDArray[np.floating[Any]],
+    labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """Return images, as `check_images` wants them, and their labels, by `as_labels`.
+
+    >>> check_samples(np.array([[0.5, 1.0]]), [3])
+    (tensor([[0.5000, 1.0000]], dtype=torch.float64), tensor([3]))
+    """
+    x = check_images(x)
+    return x, as_labels(labels, x)
+
+
 def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """Return labels of logits as int64, (B,), or refuse them if they do not belong together.
 

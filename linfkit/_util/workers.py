@@ -101,7 +101,25 @@ def run_tasks(
             yield task, execute(task, on_progress)
         return
     with local_cluster(workers) if scheduler is None else cluster_at(scheduler) as client:
-        yield from _side_by_side(tasks, execute, on_lost_worker, client, on_progress)
+        from distributed import CancelledError, KilledWorker, as_completed
+
+        topic = f"linfkit-{uuid4()}"  # others may use the cluster too
+        client.subscribe_topic(topic, lambda event: on_progress(*event[1]))
+        of_task = {
+            client.submit(_execute_and_report, execute, task, topic, pure=False): task
+            for task in tasks
+        }
+        for future in as_completed(of_task):
+            task = of_task.pop(future)
+            try:
+                result = future.result()
+            except (KilledWorker, CancelledError) as error:
+                lost = WorkerError(f"{task.name} was lost with its worker: {error}")
+                result = on_lost_worker(task, lost)
+            except Exception as error:
+                result = on_lost_worker(task, error)
+            yield task, result
+            future.release()
 
 
 def shown_in(bar: tqdm, step: str) -> ProgressCallback:
@@ -182,34 +200,6 @@ def cluster_at(address: str) -> Iterator[Client]:
         raise ConnectionError(f"{wanted}; got {address}") from error
     with client:
         yield client
-
-
-def _side_by_side(
-    tasks: Sequence[T],
-    execute: Callable[[T, ProgressCallback], R],
-    on_lost_worker: Callable[[T, BaseException], R],
-    client: Client,
-    on_progress: ProgressCallback,
-) -> Iterator[tuple[T, R]]:
-    from distributed import CancelledError, KilledWorker, as_completed
-
-    topic = f"linfkit-{uuid4()}"  # others may use the cluster too
-    client.subscribe_topic(topic, lambda event: on_progress(*event[1]))
-    of_task = {
-        client.submit(_execute_and_report, execute, task, topic, pure=False): task for task in tasks
-    }
-    for future in as_completed(of_task):
-        task = of_task.pop(future)
-        try:
-            result = future.result()
-        except (KilledWorker, CancelledError) as error:
-            result = on_lost_worker(
-                task, WorkerError(f"{task.name} was lost with its worker: {error}")
-            )
-        except Exception as error:
-            result = on_lost_worker(task, error)
-        yield task, result
-        future.release()
 
 
 def _execute_and_report(execute: Callable[[T, ProgressCallback], R], task: T, topic: str) -> R:
