@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linfkit._util.checks import as_tensor, as_whole_numbers, check_count, check_real
+from linfkit._util.devices import moved
 
 Array = Tensor | NDArray[np.generic]
 
@@ -119,14 +120,8 @@ class Dataset:
             raise TypeError(f"classes must be a name for each label; got {classes!r}")
         if classes is None:
             classes = _count_classes(train_labels, test_labels)
-        return cls(
-            name=name,
-            train_x=_as_images("train_x", train_x),
-            train_y=train_labels,
-            test_x=_as_images("test_x", test_x),
-            test_y=test_labels,
-            classes=tuple(classes),
-        )
+        train_images, test_images = _as_images("train_x", train_x), _as_images("test_x", test_x)
+        return cls(name, train_images, train_labels, test_images, test_labels, tuple(classes))
 
     def __repr__(self) -> str:
         return (
@@ -216,8 +211,8 @@ class Dataset:
         tensors = (self.train_x, self.train_y, self.test_x, self.test_y)
         if 2 * sum(tensor.nbytes for tensor in tensors) > _free_memory(device):
             return self
-        train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in tensors)
-        return replace(self, train_x=train_x, train_y=train_y, test_x=test_x, test_y=test_y)
+        there: Dataset = moved(self, device)
+        return there
 
     def with_label_noise(self, share: float, seed: int) -> Dataset:
         """Copy with a share of the *training* labels drawn anew from all classes.

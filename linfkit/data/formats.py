@@ -8,7 +8,6 @@ or two label bytes and 3,072 pixel bytes.
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import secrets
 import warnings
@@ -56,10 +55,18 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         ...     assert read_idx(path, dimensions=1).tolist() == [5, 0, 4]
     """
     on_disk = path.stat().st_size
-    packed = path.suffix == ".gz"
+    packed, wanted = path.suffix == ".gz", bytes([0, 0, 8, dimensions])
     try:
         with gzip.open(path) if packed else path.open("rb") as stream:
-            shape = _read_header(path, stream, dimensions)
+            magic, lengths = stream.read(4), stream.read(4 * dimensions)
+            if magic != wanted:
+                raise ValueError(
+                    f"{path} must start with {wanted.hex(' ')}: IDX, unsigned bytes, {dimensions} "
+                    f"dimension{'s' * (dimensions > 1)}; got {magic.hex(' ') or 'nothing'}"
+                )
+            if len(lengths) < 4 * dimensions:
+                raise ValueError(f"{path}: truncated within its header")
+            shape = tuple(np.frombuffer(lengths, dtype=">u4").tolist())
             size = math.prod(shape)
             declared = f"{size:,} bytes of shape {shape}"
             if size > (max(FREE, DENSEST * on_disk) if packed else on_disk):
@@ -78,20 +85,6 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
     if behind:
         raise ValueError(f"{path}: more bytes follow than the {declared} that its header declares")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(shape))
-
-
-def _read_header(path: Path, stream: io.BufferedIOBase, dimensions: int) -> tuple[int, ...]:
-    wanted = bytes([0, 0, 8, dimensions])
-    magic = stream.read(4)
-    if magic != wanted:
-        raise ValueError(
-            f"{path} must start with {wanted.hex(' ')}: IDX, unsigned bytes, {dimensions} "
-            f"dimension{'s' * (dimensions > 1)}; got {magic.hex(' ') or 'nothing'}"
-        )
-    lengths = stream.read(4 * dimensions)
-    if len(lengths) < 4 * dimensions:
-        raise ValueError(f"{path}: truncated within its header")
-    return tuple(int(length) for length in np.frombuffer(lengths, dtype=">u4"))
 
 
 def read_cifar(path: Path, label_bytes: int = 1) -> tuple[Tensor, Tensor]:

@@ -416,7 +416,6 @@ class TestTinyImageNet:
         [
             ("wnids.txt", "n01\nn02\nn01\n", "each once; got 3"),
             ("wnids.txt", "", "got 0"),
-            ("val/val_annotations.txt", "", "got none"),
             (
                 "val/val_annotations.txt",
                 "val_0.JPEG\tn01\nval_1.JPEG\n",
