@@ -33,8 +33,6 @@ class Members(SharedExponent):
 
     def __init__(self, models: Iterable[nn.Module]) -> None:
         super().__init__()
-        if isinstance(models, str) or not isinstance(models, Iterable):
-            raise TypeError(f"models must be several models; got {type(models).__name__}")
         self.models = nn.ModuleList()
         for model in models:
             check_model("each of the models", model)

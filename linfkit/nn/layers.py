@@ -201,10 +201,7 @@ class LpDistConv2d(DistanceLayer):
         # one copy, where torch.nn.functional.unfold and a transposition would make two
         return taps.unflatten(1, (self.groups, -1)).permute(1, 0, 3, 4, 2, 5, 6).contiguous()
 
-    @property
-    def roundings(self) -> int:
-        """Number of roundings at p=∞ between inputs and outputs: a difference, and the bias."""
-        return 1 if self.bias is None else 2
+    roundings = LpDist.roundings
 
     def extra_repr(self) -> str:
         """Description of the layer for ``print``."""

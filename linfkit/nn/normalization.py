@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from linfkit._util.checks import check_real
+from linfkit._util.checks import check_real, check_tensor
 
 
 class Normalization(nn.Module):
@@ -72,8 +72,7 @@ class Normalization(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(x − mean) / scale as rows, (B, in_features), of images (B, C, H, W) or of rows."""
-        if not isinstance(x, Tensor):
-            raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
+        check_tensor("x", x)
         if x.dim() < 2 or x.shape[0] == 0 or x.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"x must be a batch of images with {self.in_features} pixels each; "
@@ -87,7 +86,7 @@ class Normalization(nn.Module):
                 f"got shape {tuple(x.shape)}{hint}"
             )
         own = self.mean.dtype
-        if not x.is_floating_point() or torch.promote_types(x.dtype, own) != own:
+        if torch.promote_types(x.dtype, own) != own:
             raise TypeError(f"x must be {own}, as the model is; got {x.dtype}")
         # len(x) would be a constant to torch.export and torch.jit.trace
         channels = x.reshape(x.shape[0], self.mean.numel(), -1)
