@@ -101,10 +101,7 @@ def fit(
     >>> fit(tiny, loss=hinge, progress=False).recipe.loss
     'own'
     """
-    if isinstance(recipe, str | Path):
-        recipe = load_recipe(recipe)
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe must be a Recipe, a name or a path; got {type(recipe).__name__}")
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     seed = recipe.seeds[0] if seed is None else seed
     seed = check_count("seed", seed, least=0)
     checkpoint_every = check_real(

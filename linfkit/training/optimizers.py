@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.optimizer import ParamsT
 
-from linfkit._util.checks import check_real, check_tensor
+from linfkit._util.checks import check_real
 from linfkit.functional import check_p
 from linfkit.nn.layers import distance_layers
 from linfkit.recipes.recipe import Recipe
@@ -196,16 +196,13 @@ def row_decay(weight: Tensor, p: float) -> Tensor:
         The direction, in the shape of `weight`.
 
     Raises:
-        TypeError, ValueError: an argument is out of range; the message names it.
+        TypeError, ValueError: p is out of range.
 
     >>> row_decay(torch.tensor([[3.0, -4.0]]), p=2)
     tensor([[ 3., -4.]])
     >>> row_decay(torch.tensor([[3.0, -4.0]]), p=math.inf)
     tensor([[ 0., -4.]])
     """
-    check_tensor("weight", weight)
-    if weight.dim() < 2 or not weight.numel():
-        raise ValueError(f"weight must be non-empty rows, (O, ...); got {tuple(weight.shape)}")
     p = check_p(p)
     rows = weight.flatten(1)
     largest, where = rows.abs().max(dim=1, keepdim=True)
