@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import spawn
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from unittest.mock import patch
 from uuid import uuid4
 
 import torch
@@ -28,7 +29,6 @@ ProgressCallback = Callable[[str, int, int], None]
 """Told of progress: a task's name, how many of its steps are done, and how many there are."""
 
 SECONDS_TO_CONNECT = 10
-_prepared = spawn.get_preparation_data
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -95,7 +95,8 @@ def run_tasks(
     >>> [length for _, length in here]
     [5]
     """
-    workers = min(workers or default_workers(), len(tasks))
+    at_once = workers or torch.cuda.device_count() or torch.get_num_threads()
+    workers = min(at_once, len(tasks))
     if workers == 0 or (workers == 1 and scheduler is None):
         for task in tasks:
             yield task, execute(task, on_progress)
@@ -139,15 +140,6 @@ def shown_in(bar: tqdm, step: str) -> ProgressCallback:
     return on_progress
 
 
-def default_workers() -> int:
-    """One worker for each GPU, or where there is none, for each core that PyTorch would use.
-
-    >>> default_workers() >= 1
-    True
-    """
-    return torch.cuda.device_count() or torch.get_num_threads()
-
-
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Client]:
     """A cluster of worker processes on this machine; the cores are shared out, and so are the GPUs.
@@ -160,24 +152,15 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
     here = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0", "dashboard": False}
     with TemporaryDirectory(prefix="linfkit-workers-") as scratch:
-        alike = {
-            "nthreads": 1,
-            "memory_limit": 0,
-            "local_directory": scratch,
-            "host": "127.0.0.1",
-            "silence_logs": logging.CRITICAL,
-        }
+        quiet = {"silence_logs": logging.CRITICAL}
+        alike = {"nthreads": 1, "memory_limit": 0, "local_directory": scratch, "host": "127.0.0.1"}
         nannies = {
-            number: {"cls": Nanny, "options": alike | {"env": _gpu_of(number)}}
+            number: {"cls": Nanny, "options": {**alike, **quiet, "env": _gpu_of(number)}}
             for number in range(workers)
         }
         with (
             _starting_workers(workers),
-            SpecCluster(
-                workers=nannies,
-                scheduler={"cls": Scheduler, "options": here},
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
+            SpecCluster(nannies, {"cls": Scheduler, "options": here}, **quiet) as cluster,
             Client(cluster) as client,
         ):
             yield client
@@ -219,19 +202,18 @@ def _starting_workers(workers: int) -> Iterator[None]:
     workers need nothing of it; and each would run a script to the very call that starts them, where
     that is not under ``if __name__ == "__main__"``.
     """
-    before = {name: os.environ[name] for name in THREADS if name in os.environ}
-    # libraries read these as they are imported, so that they have to be there before a worker is
-    os.environ.update(dict.fromkeys(THREADS, str(max(1, torch.get_num_threads() // workers))))
-    spawn.get_preparation_data = lambda name: {
-        key: value for key, value in _prepared(name).items() if not key.startswith("init_main")
-    }
-    try:
+    prepared, threads = spawn.get_preparation_data, max(1, torch.get_num_threads() // workers)
+
+    def without_the_program(name: str) -> dict[str, Any]:
+        told = prepared(name)
+        return {key: value for key, value in told.items() if not key.startswith("init_main")}
+
+    with (
+        # libraries read these as they are imported, so that they must be there before a worker is
+        patch.dict(os.environ, dict.fromkeys(THREADS, str(threads))),
+        patch.object(spawn, "get_preparation_data", without_the_program),
+    ):
         yield
-    finally:
-        spawn.get_preparation_data = _prepared
-        for name in THREADS:
-            os.environ.pop(name, None)
-        os.environ.update(before)
 
 
 def _gpu_of(number: int) -> dict[str, str]:
