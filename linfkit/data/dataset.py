@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,9 +58,8 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.classes, tuple) or not all(
-            isinstance(label, str) for label in self.classes
-        ):
+        are_names = all(isinstance(label, str) for label in self.classes)
+        if not (are_names and isinstance(self.classes, tuple)):
             raise TypeError(f"classes must be a tuple of strings; got {self.classes!r}")
         if len(self.classes) < 2:
             raise ValueError(f"classes must be at least two names; got {self.classes!r}")
@@ -188,15 +188,15 @@ class Dataset:
             >>> from linfkit.data.loading import load_dataset
             >>> assert len(load_dataset("digits").subset(train_images=100).train_x) == 100
         """
-        train = _check_count("train_images", train_images, len(self.train_x))
-        test = _check_count("test_images", test_images, len(self.test_x))
-        return replace(
-            self,
-            train_x=self.train_x[:train],
-            train_y=self.train_y[:train],
-            test_x=self.test_x[:test],
-            test_y=self.test_y[:test],
-        )
+        parts: dict[str, Any] = {}
+        for part, wanted in (("train", train_images), ("test", test_images)):
+            images, labels = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
+            count = len(images) if wanted is None else check_count(f"{part}_images", wanted)
+            if count > len(images):
+                all_of_them = f"at most {len(images):,}, all there are"
+                raise ValueError(f"{part}_images must be {all_of_them}; got {count:,}")
+            parts |= {f"{part}_x": images[:count], f"{part}_y": labels[:count]}
+        return replace(self, **parts)
 
     def on(self, device: torch.device | str) -> Dataset:
         """The data set on a device, where it takes at most half of what memory is free there.
@@ -263,12 +263,10 @@ def _free_memory(device: torch.device) -> float:
 
 def _as_images(argument: str, images: Array) -> Tensor:
     """A copy, (N, C, H, W), uint8, where that is plainly what the images are."""
-    if not isinstance(images, Tensor | np.ndarray):
-        raise TypeError(
-            f"{argument} must be a numpy array or a torch tensor; got {type(images).__name__}"
-        )
-    if isinstance(images, np.ndarray) and images.dtype.kind not in "biuf":
-        raise TypeError(f"{argument} must be whole numbers; got an array of {images.dtype}")
+    array = isinstance(images, np.ndarray) and images.dtype.kind in "biuf"
+    if not (array or isinstance(images, Tensor)):
+        got = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"{argument} must be numbers, in a numpy array or torch tensor; got {got}")
     tensor = as_tensor(images).detach().to("cpu", copy=True).contiguous()
     if tensor.is_floating_point() and tensor.numel():
         tensor = _as_levels(argument, tensor)
@@ -327,10 +325,9 @@ def _count_classes(train_y: Tensor, test_y: Tensor) -> list[str]:
 
 
 def _check_dtype(argument: str, tensor: Tensor, dtype: torch.dtype, of: str) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{argument} must be a torch tensor; got {type(tensor).__name__}")
-    if tensor.dtype != dtype:
-        raise TypeError(f"{argument} must be {dtype} {of}; got {tensor.dtype}")
+    if not (isinstance(tensor, Tensor) and tensor.dtype == dtype):
+        got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise TypeError(f"{argument} must be a torch tensor of {dtype} {of}; got {got}")
 
 
 def _check_images(argument: str, images: Tensor) -> None:
@@ -359,12 +356,3 @@ def _check_labels(argument: str, labels: Tensor, classes: int) -> None:
     for label in (int(labels.min()), int(labels.max())):
         if not 0 <= label < classes:
             raise ValueError(f"{argument} must hold labels from 0 to {classes - 1}; got {label}")
-
-
-def _check_count(argument: str, wanted: int | None, present: int) -> int:
-    if wanted is None:
-        return present
-    count = check_count(argument, wanted)
-    if count > present:
-        raise ValueError(f"{argument} must be at most {present:,}, all there are; got {count:,}")
-    return count

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from linfkit._util.files import write_atomically
 from linfkit.data.standard_files import (
     CIFAR10,
     CIFAR100,
@@ -107,10 +108,8 @@ class PublishedFile:
                 came += file.write(chunk)
                 bar.update(len(chunk))
         if came != self.size:
-            more = "at least " if came > self.size else ""
-            raise ValueError(
-                f"{self.url} must have {self.size:,} bytes; got {more}{came:,}: try again"
-            )
+            got = f"{came:,}" if came < self.size else "more"
+            raise ValueError(f"{self.url} must have {self.size:,} bytes; got {got}: try again")
         if digest.hexdigest() != self.md5:
             raise ValueError(
                 f"{self.url} must have MD5 {self.md5}; got {digest.hexdigest()}: it was damaged on "
@@ -144,10 +143,9 @@ class Source:
             if self.members:
                 with tarfile.open(folder / path) as archive:
                     for member in self.members:
-                        place = folder / member
-                        place.parent.mkdir(parents=True, exist_ok=True)
                         # a file is there, by the archive's checksum
-                        place.write_bytes(archive.extractfile(member).read())  # type: ignore[union-attr]
+                        content = archive.extractfile(member).read()  # type: ignore[union-attr]
+                        write_atomically(folder / member, content)
                 (folder / path).unlink()
 
 

@@ -115,11 +115,8 @@ class TinyImageNet(StandardFiles):
         return Dataset(self.name, x[:split], y[:split], x[split:], y[split:], classes)
 
 
-_IDX_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
+_IDX_FILES = tuple(
+    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 )
 
 MNIST = Mnist(

@@ -644,7 +644,7 @@ class TestPublished:
         ("change", "said"),
         [
             (lambda content: content[:-1], "theirs.bin must have 6,000 bytes; got 5,999"),
-            (lambda content: content + b"more", "must have 6,000 bytes; got at least 6,001"),
+            (lambda content: content + b"more", "must have 6,000 bytes; got more"),
             (lambda content: content[::-1], "must have MD5"),
         ],
         ids=["truncated", "longer", "another"],
@@ -799,7 +799,7 @@ class TestFromArrays:
         ("argument", "value", "error", "said"),
         [
             ("train_x", [[1, 2]], TypeError, "got list"),
-            ("train_x", IMAGES.astype(str), TypeError, "got an array of <U3"),
+            ("train_x", IMAGES.astype(str), TypeError, "got <U3"),
             ("train_x", IMAGES[:0], ValueError, r"got shape \(0, 3, 4, 5\)"),
             ("train_x", IMAGES[:, :, :3], ValueError, None),
             ("train_y", LABELS[:4], ValueError, "each of the 6 images of train_x; got 4"),
