@@ -99,12 +99,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             if HEADER not in metadata:
                 raise ValueError(f"its header has no {HEADER!r} entry")
-            header = json.loads(metadata[HEADER], object_hook=_from_json)
+            header = dict(json.loads(metadata[HEADER], object_hook=_from_json))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
+    except (safetensors.SafetensorError, ValueError, TypeError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
-    if not isinstance(header, dict):
-        raise ValueError(f"{path} cannot be loaded: its header is a {type(header).__name__}")
     return tensors, header
 
 

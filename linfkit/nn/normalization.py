@@ -49,21 +49,16 @@ class Normalization(nn.Module):
         channels: int | None = None,
     ) -> None:
         super().__init__()
+        wanted = f"one number or one for each channel of the {in_features} inputs, all finite"
         try:
             means = torch.as_tensor(mean, dtype=torch.get_default_dtype()).flatten()
         except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"mean must be a number or one for each channel; got {mean!r}"
-            ) from error
-        if not means.isfinite().all():
-            raise ValueError(f"mean must be finite; got {mean}")
+            raise TypeError(f"mean must be {wanted}; got {mean!r}") from error
         count, tiny = means.numel(), torch.finfo(torch.float32).tiny
         self.in_features, self.channels = in_features, count if channels is None else channels
-        if count not in (1, self.channels) or not count or in_features % count:
-            raise ValueError(
-                f"mean must be one number or one for each channel of the {in_features} inputs; "
-                f"got {count} numbers"
-            )
+        fits = count in (1, self.channels) and count and in_features % count == 0
+        if not (fits and means.isfinite().all()):
+            raise ValueError(f"mean must be {wanted}; got {mean}")
         wanted = "a positive number that float32 can divide by"
         scale = check_real("scale", scale, wanted, lambda s: tiny <= s <= 1 / tiny)
         self.register_buffer("mean", means)

@@ -312,7 +312,7 @@ def test_setting_p_of_a_net_sets_all_its_layers():
         (
             {"mean": [0.1, 0.2]},
             ValueError,
-            "^mean must be one number or one for each channel of the .*; got 2 numbers$",
+            "^mean must be one number or one for each channel of the .*; got ",
         ),
         ({"mean": []}, ValueError, "^mean must"),
         ({"mean": math.nan}, ValueError, "^mean must"),
