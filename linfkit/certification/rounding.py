@@ -163,15 +163,10 @@ def propagate(
         return _mean([propagate(member, at, roundings, apply) for member in module.models])
     if (wrapped := unwrapped(module)) is not module:
         return propagate(wrapped, at, roundings, apply)
-    return _after_layer(module, at, apply(module, at.value), roundings[module])
-
-
-def _after_layer(layer: nn.Module, at: Rounded, value: Tensor, roundings: int) -> Rounded:
-    """Values that one layer computed, with the error that it adds."""
-    own = chain(layer.parameters(), layer.buffers())
-    dtypes = {tensor.dtype for tensor in own if tensor.is_floating_point()}
-    size = _rounded_size(layer, at.value, value)
-    return at.after(value, roundings, size, dtypes | {at.value.dtype})
+    value = apply(module, at.value)
+    own = chain(module.parameters(), module.buffers())
+    dtypes = {tensor.dtype for tensor in own if tensor.is_floating_point()} | {at.value.dtype}
+    return at.after(value, roundings[module], _rounded_size(module, at.value, value), dtypes)
 
 
 def normalised(net: Normalization, at: Rounded, apply: Apply = operator.call) -> Rounded:

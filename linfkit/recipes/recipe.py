@@ -219,7 +219,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if not self.constant_p and self.p_end < self.p_start:
+        if self.p_ramp != CONSTANT and self.p_end < self.p_start:
             raise ValueError(
                 f"p_end must be at least p_start = {self.p_start}, or p_ramp = [1.0, 1.0]; "
                 f"got {self.p_end}"
@@ -268,11 +268,6 @@ class Recipe(BaseModel):
     def theta(self) -> float:
         """Margin that the loss asks for, θ = 2·ε_train, in pixels."""
         return 2 * self.eps_train
-
-    @property
-    def constant_p(self) -> bool:
-        """True if p stays at `p_start`, and λ at `lam_start`: `p_ramp` is [1.0, 1.0]."""
-        return self.p_ramp == CONSTANT
 
     @property
     def fingerprint(self) -> str:

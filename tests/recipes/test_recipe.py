@@ -399,10 +399,6 @@ class TestPackaged:
         assert recipe.label_noise == 0.2
         assert recipe.seeds == (0, 1, 2)
 
-    def test_a_ramp_that_never_begins_keeps_p_constant(self):
-        assert not SMALL.constant_p
-        assert SMALL.replace(p_ramp=[1.0, 1.0]).constant_p
-
 
 class TestLoading:
     def test_an_unknown_name_is_told_the_nearest(self):
@@ -623,7 +619,7 @@ class TestValidation:
 
     def test_constant_p_may_be_infinite(self):
         recipe = SMALL.replace(p_start=math.inf, p_ramp=[1.0, 1.0])
-        assert recipe.constant_p
+        assert recipe.p_start == math.inf
         assert Recipe(**tomllib.loads(recipe.to_toml())) == recipe
 
     def test_is_frozen(self):
