@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from linfkit._util.checks import check_count, check_model, check_real
+from linfkit._util.checks import check_count, check_real
 from linfkit._util.devices import usable_device, with_gradients
 from linfkit._util.distributed import any_rank, entered_on_rank_zero, is_first, join, on_rank_zero
 from linfkit._util.files import folder_lock
@@ -102,13 +102,10 @@ def fit(
     'own'
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    seed = recipe.seeds[0] if seed is None else seed
-    seed = check_count("seed", seed, least=0)
+    seed = check_count("seed", recipe.seeds[0] if seed is None else seed, least=0)
     checkpoint_every = check_real(
         "checkpoint_every", checkpoint_every, "seconds, 0 or more", lambda s: s >= 0
     )
-    if model is not None:
-        check_model("model", model)
     if not isinstance(out, str | Path | None):
         raise TypeError(f"out must be the path of a folder; got {out!r}")
     if loss is not None:
@@ -224,16 +221,14 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     True
     """
     arrived = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield arrived.is_set
-        return
 
     def defer(number: int, frame: FrameType | None) -> None:
         if arrived.is_set():
             raise KeyboardInterrupt
         arrived.set()
 
-    signals = (signal.SIGINT, signal.SIGTERM)
+    can_defer = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGINT, signal.SIGTERM) if can_defer else ()
     earlier = {number: signal.signal(number, defer) for number in signals}
     try:
         yield arrived.is_set
