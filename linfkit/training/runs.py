@@ -187,8 +187,8 @@ class RunFolder:
         """
         if not self.is_finished:
             return None
-        for net, file in [(ema_model, AVERAGED), (model, RAW)]:
-            tensors, header = read_tensors(self.path / file)
+        files = [read_tensors(self.path / name) for name in (RAW, AVERAGED)]
+        for net, (tensors, header) in zip((model, ema_model), files, strict=True):
             unwrapped(net).load_state_dict(tensors)
             set_p(net, float(header["p"]))
             net.eval()

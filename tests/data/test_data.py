@@ -836,9 +836,9 @@ class TestFromArrays:
     @pytest.mark.parametrize(
         ("argument", "value", "said"),
         [
-            ("train_x", IMAGES, "a torch tensor; got ndarray"),
+            ("train_x", IMAGES, "a torch tensor of .*; got ndarray"),
             ("test_x", torch.ones(3, 3, 4, 5), r"torch\.uint8 .*; got torch\.float32"),
-            ("train_y", LABELS, "a torch tensor; got ndarray"),
+            ("train_y", LABELS, "a torch tensor of .*; got ndarray"),
             ("test_y", torch.zeros(3).int(), r"torch\.int64 labels; got torch\.int32"),
             ("classes", ["cat"] * 5, "a tuple of strings"),
         ],
