@@ -95,8 +95,7 @@ def run_tasks(
     >>> [length for _, length in here]
     [5]
     """
-    at_once = workers or torch.cuda.device_count() or torch.get_num_threads()
-    workers = min(at_once, len(tasks))
+    workers = min(workers or torch.cuda.device_count() or torch.get_num_threads(), len(tasks))
     if workers == 0 or (workers == 1 and scheduler is None):
         for task in tasks:
             yield task, execute(task, on_progress)

@@ -193,8 +193,7 @@ class Dataset:
             images, labels = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
             count = len(images) if wanted is None else check_count(f"{part}_images", wanted)
             if count > len(images):
-                all_of_them = f"at most {len(images):,}, all there are"
-                raise ValueError(f"{part}_images must be {all_of_them}; got {count:,}")
+                raise ValueError(f"{part}_images must be at most {len(images):,}; got {count:,}")
             parts |= {f"{part}_x": images[:count], f"{part}_y": labels[:count]}
         return replace(self, **parts)
 
