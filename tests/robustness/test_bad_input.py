@@ -170,7 +170,7 @@ ARGUMENTS = [
         "Dataset", lambda: digits().subset(0), ValueError, "^train_images must be at least 1; got 0"
     ),
     Case("Ensemble", lambda: lk.Ensemble([]), ValueError, "^models must hold at least one"),
-    Case("Ensemble", lambda: lk.Ensemble(3), TypeError, "not iterable"),
+    Case("Ensemble", lambda: lk.Ensemble(3), TypeError, "called with an iterable"),
     Case("Ensemble", lambda: lk.Ensemble("ab"), TypeError, "is not a Module subclass"),
     Case("HybridEnsemble", lambda: lk.HybridEnsemble([net()]), TypeError, "^models must be hybrid"),
     Case("HybridNet", lambda: lk.HybridNet("net", 4), TypeError, "^net must be a net of distances"),
@@ -668,7 +668,7 @@ FILES = [
         r"^mine\.toml: name must .* '\.\./a'",
     ),
     read_net("without a header", {}, "cannot be loaded"),
-    read_net("with a list for a header", [1], "cannot be loaded"),
+    read_net("with a list for a header", [1], "is no checkpoint of linfkit"),
     read_net("of no class", built_as("OrderedDict"), "cannot be loaded.*holds a OrderedDict"),
     read_net(
         "with text for arguments",
