@@ -41,6 +41,15 @@ def check_count(name: str, value: SupportsIndex, least: int = 1) -> int:
     return count
 
 
+def check_counts(**counts: SupportsIndex) -> dict[str, int]:
+    """Python ints of whole numbers of at least 1, by their names.
+
+    >>> check_counts(width=np.int64(3), depth=2)
+    {'width': 3, 'depth': 2}
+    """
+    return {name: check_count(name, value) for name, value in counts.items()}
+
+
 def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bool]) -> float:
     """Python float of a real number, refused unless `holds` of it; NaN is always refused.
 
@@ -153,6 +162,26 @@ def check_images(x: Tensor | NDArray[np.floating[Any]]) -> Tensor:
     return x
 
 
+def as_whole_numbers(name: str, values: Any) -> Tensor:
+    """Return whole numbers of any type, in an array, a tensor or a list, as an int64 tensor.
+
+    >>> as_whole_numbers("labels", np.array([3, 1], np.uint8)), as_whole_numbers("labels", [3, 1])
+    (tensor([3, 1]), tensor([3, 1]))
+    """
+    if not isinstance(values, Tensor):
+        try:
+            array = np.asarray(values)
+        except ValueError:  # a list of lists of different lengths
+            array = np.array(None)
+        if array.dtype.kind not in "iu":
+            got = f"{type(values).__name__} of {array.dtype}"
+            raise TypeError(f"{name} must hold whole numbers; got {got}")
+        values = torch.from_numpy(array.astype(np.int64))
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"{name} must hold whole numbers; got dtype {values.dtype}")
+    return values.long()
+
+
 def as_labels(labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int], x: Tensor) -> Tensor:
     """Return labels of the samples x as int64 on their device, (B,), of any type of whole number.
 
@@ -160,26 +189,30 @@ def as_labels(labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int], x
         TypeError: they are not whole numbers.
         ValueError: there is not one for each sample.
 
-    >>> as_labels([3, 1], torch.rand(2, 4)), as_labels(np.array([3, 1], np.uint8), torch.rand(2, 4))
-    (tensor([3, 1]), tensor([3, 1]))
+    >>> as_labels([3, 1], torch.rand(2, 4))
+    tensor([3, 1])
     """
-    if not isinstance(labels, Tensor):
-        try:
-            array = np.asarray(labels)
-        except ValueError:  # a list of lists of different lengths
-            array = np.array(None)
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"labels must hold whole numbers; got {type(labels).__name__}")
-        labels = torch.from_numpy(array.astype(np.int64))
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"labels must hold whole numbers; got dtype {labels.dtype}")
+    labels = as_whole_numbers("labels", labels)
     if labels.shape != x.shape[:1]:
         one = ": is it one image? give x[None] and labels[None]" if not labels.dim() else ""
         raise ValueError(
             f"labels must be one for each of the {len(x)} samples; "
             f"got shape {tuple(labels.shape)}{one}"
         )
-    return labels.to(x.device, torch.int64)
+    return labels.to(x.device)
+
+
+def check_samples(
+    x: Tensor | NDArray[np.floating[Any]],
+    labels: int | Tensor | NDArray[np.integer[Any]] | Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """Return images, as `check_images` wants them, and their labels, by `as_labels`.
+
+    >>> check_samples(np.array([[0.5, 1.0]]), [3])
+    (tensor([[0.5000, 1.0000]], dtype=torch.float64), tensor([3]))
+    """
+    x = check_images(x)
+    return x, as_labels(labels, x)
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> Tensor:

@@ -85,6 +85,25 @@ def batches_for(model: nn.Module, size: int, *tensors: Tensor) -> Iterator[tuple
         yield tuple(rows.to(where) for rows in batch)
 
 
+def moved(value: Any, device: torch.device) -> Any:
+    """The value, with every tensor in it on the device; float64 where the device has it.
+
+    Tensors are looked for in tuples, lists and dataclasses.
+
+    >>> moved((torch.ones(2), "two"), torch.device("cpu"))
+    (tensor([1., 1.]), 'two')
+    """
+    if isinstance(value, Tensor):
+        stays = value.dtype == torch.float64 and device.type in WITHOUT_FLOAT64
+        return value if stays else value.to(device)
+    if isinstance(value, tuple | list):
+        return type(value)(moved(item, device) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {field.name: moved(getattr(value, field.name), device) for field in fields(value)}
+        return replace(value, **own)
+    return value
+
+
 def on_device_of_model(function: Function) -> Function:
     """Compute a function of (model, x, ...) on the model's device, and answer on that of x.
 
@@ -99,18 +118,15 @@ def on_device_of_model(function: Function) -> Function:
     """
 
     @wraps(function)
-    def moved(model: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def computed_there(model: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         x = as_tensor(x)
         if not (isinstance(model, nn.Module) and isinstance(x, Tensor)):
             return function(model, x, *args, **kwargs)
         there = device_of(model)
-        on_it = [_moved(argument, there) for argument in (x, *args)]
-        return _moved(
-            function(model, *on_it, **{name: _moved(kwargs[name], there) for name in kwargs}),
-            x.device,
-        )
+        on_it = {name: moved(kwargs[name], there) for name in kwargs}
+        return moved(function(model, *moved((x, *args), there), **on_it), x.device)
 
-    return cast(Function, moved)
+    return cast(Function, computed_there)
 
 
 @on_device_of_model
@@ -153,17 +169,4 @@ def _recordable(value: Any) -> Any:
         return value.clone() if value.is_inference() else value.detach()
     if isinstance(value, nn.Module) and any(map(torch.is_inference, value.parameters())):
         return copy.deepcopy(value)
-    return value
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """The value, with every tensor in it on the device; float64 where the device has it."""
-    if isinstance(value, Tensor):
-        stays = value.dtype == torch.float64 and device.type in WITHOUT_FLOAT64
-        return value if stays else value.to(device)
-    if isinstance(value, tuple | list):
-        return type(value)(_moved(item, device) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        own = {field.name: _moved(getattr(value, field.name), device) for field in fields(value)}
-        return replace(value, **own)
     return value

@@ -43,7 +43,9 @@ def hardware() -> dict[str, str | int]:
     """
     import torch
 
-    found: dict[str, str | int] = {"processor": _processor(), "cores": _cores()}
+    # on Linux a container may grant fewer than there are
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found: dict[str, str | int] = {"processor": _processor(), "cores": cores or 1}
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
@@ -99,12 +101,6 @@ def _installed(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "none"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux: a container may grant fewer than there are
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import spawn
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from unittest.mock import patch
 from uuid import uuid4
 
 import torch
@@ -28,7 +29,6 @@ ProgressCallback = Callable[[str, int, int], None]
 """Told of progress: a task's name, how many of its steps are done, and how many there are."""
 
 SECONDS_TO_CONNECT = 10
-_prepared = spawn.get_preparation_data
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -95,13 +95,31 @@ def run_tasks(
     >>> [length for _, length in here]
     [5]
     """
-    workers = min(workers or default_workers(), len(tasks))
+    workers = min(workers or torch.cuda.device_count() or torch.get_num_threads(), len(tasks))
     if workers == 0 or (workers == 1 and scheduler is None):
         for task in tasks:
             yield task, execute(task, on_progress)
         return
     with local_cluster(workers) if scheduler is None else cluster_at(scheduler) as client:
-        yield from _side_by_side(tasks, execute, on_lost_worker, client, on_progress)
+        from distributed import CancelledError, KilledWorker, as_completed
+
+        topic = f"linfkit-{uuid4()}"  # others may use the cluster too
+        client.subscribe_topic(topic, lambda event: on_progress(*event[1]))
+        of_task = {
+            client.submit(_execute_and_report, execute, task, topic, pure=False): task
+            for task in tasks
+        }
+        for future in as_completed(of_task):
+            task = of_task.pop(future)
+            try:
+                result = future.result()
+            except (KilledWorker, CancelledError) as error:
+                lost = WorkerError(f"{task.name} was lost with its worker: {error}")
+                result = on_lost_worker(task, lost)
+            except Exception as error:
+                result = on_lost_worker(task, error)
+            yield task, result
+            future.release()
 
 
 def shown_in(bar: tqdm, step: str) -> ProgressCallback:
@@ -121,15 +139,6 @@ def shown_in(bar: tqdm, step: str) -> ProgressCallback:
     return on_progress
 
 
-def default_workers() -> int:
-    """One worker for each GPU, or where there is none, for each core that PyTorch would use.
-
-    >>> default_workers() >= 1
-    True
-    """
-    return torch.cuda.device_count() or torch.get_num_threads()
-
-
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Client]:
     """A cluster of worker processes on this machine; the cores are shared out, and so are the GPUs.
@@ -142,24 +151,15 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
     here = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0", "dashboard": False}
     with TemporaryDirectory(prefix="linfkit-workers-") as scratch:
-        alike = {
-            "nthreads": 1,
-            "memory_limit": 0,
-            "local_directory": scratch,
-            "host": "127.0.0.1",
-            "silence_logs": logging.CRITICAL,
-        }
+        quiet = {"silence_logs": logging.CRITICAL}
+        alike = {"nthreads": 1, "memory_limit": 0, "local_directory": scratch, "host": "127.0.0.1"}
         nannies = {
-            number: {"cls": Nanny, "options": alike | {"env": _gpu_of(number)}}
+            number: {"cls": Nanny, "options": {**alike, **quiet, "env": _gpu_of(number)}}
             for number in range(workers)
         }
         with (
             _starting_workers(workers),
-            SpecCluster(
-                workers=nannies,
-                scheduler={"cls": Scheduler, "options": here},
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
+            SpecCluster(nannies, {"cls": Scheduler, "options": here}, **quiet) as cluster,
             Client(cluster) as client,
         ):
             yield client
@@ -184,34 +184,6 @@ def cluster_at(address: str) -> Iterator[Client]:
         yield client
 
 
-def _side_by_side(
-    tasks: Sequence[T],
-    execute: Callable[[T, ProgressCallback], R],
-    on_lost_worker: Callable[[T, BaseException], R],
-    client: Client,
-    on_progress: ProgressCallback,
-) -> Iterator[tuple[T, R]]:
-    from distributed import CancelledError, KilledWorker, as_completed
-
-    topic = f"linfkit-{uuid4()}"  # others may use the cluster too
-    client.subscribe_topic(topic, lambda event: on_progress(*event[1]))
-    of_task = {
-        client.submit(_execute_and_report, execute, task, topic, pure=False): task for task in tasks
-    }
-    for future in as_completed(of_task):
-        task = of_task.pop(future)
-        try:
-            result = future.result()
-        except (KilledWorker, CancelledError) as error:
-            result = on_lost_worker(
-                task, WorkerError(f"{task.name} was lost with its worker: {error}")
-            )
-        except Exception as error:
-            result = on_lost_worker(task, error)
-        yield task, result
-        future.release()
-
-
 def _execute_and_report(execute: Callable[[T, ProgressCallback], R], task: T, topic: str) -> R:
     """Carry a task out in a worker, if it may be; the worker tells the cluster of its progress."""
     from distributed import get_worker
@@ -229,19 +201,18 @@ def _starting_workers(workers: int) -> Iterator[None]:
     workers need nothing of it; and each would run a script to the very call that starts them, where
     that is not under ``if __name__ == "__main__"``.
     """
-    before = {name: os.environ[name] for name in THREADS if name in os.environ}
-    # libraries read these as they are imported, so that they have to be there before a worker is
-    os.environ.update(dict.fromkeys(THREADS, str(max(1, torch.get_num_threads() // workers))))
-    spawn.get_preparation_data = lambda name: {
-        key: value for key, value in _prepared(name).items() if not key.startswith("init_main")
-    }
-    try:
+    prepared, threads = spawn.get_preparation_data, max(1, torch.get_num_threads() // workers)
+
+    def without_the_program(name: str) -> dict[str, Any]:
+        told = prepared(name)
+        return {key: value for key, value in told.items() if not key.startswith("init_main")}
+
+    with (
+        # libraries read these as they are imported, so that they must be there before a worker is
+        patch.dict(os.environ, dict.fromkeys(THREADS, str(threads))),
+        patch.object(spawn, "get_preparation_data", without_the_program),
+    ):
         yield
-    finally:
-        spawn.get_preparation_data = _prepared
-        for name in THREADS:
-            os.environ.pop(name, None)
-        os.environ.update(before)
 
 
 def _gpu_of(number: int) -> dict[str, str]:

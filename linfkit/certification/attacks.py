@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linfkit._util.checks import (
-    as_labels,
     check_count,
     check_eps_of_each,
-    check_images,
     check_logits,
     check_model,
     check_not_nan,
+    check_samples,
 )
 from linfkit._util.devices import on_device_of_model, with_gradients
 from linfkit.nn.evaluation_mode import evaluating_at
@@ -59,9 +58,8 @@ def survives_pgd(
     >>> survives_pgd(net, x, net.eval()(x).argmax(dim=1), eps=0.0)
     tensor([True, True, True, True, True])
     """
-    x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
-    sizes = check_eps_of_each(eps, x).expand(len(x))
-    with _attackable(model, seed) as attacked:
+    with _attackable(model, x, labels, steps, seed) as (attacked, x, labels, steps):
+        sizes = check_eps_of_each(eps, x).expand(len(x))
         survives = _is_correct(attacked, x, labels)
         rows = survives & (sizes > 0)
         if rows.any():
@@ -70,8 +68,6 @@ def survives_pgd(
     return survives
 
 
-@on_device_of_model
-@with_gradients
 def smallest_perturbation(
     model: nn.Module, x: Tensor, labels: Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
@@ -102,17 +98,15 @@ def smallest_perturbation(
     >>> bool((found >= certify(net, x, labels).radius - 1e-9).all())
     True
     """
-    x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
-    with _attackable(model, seed) as attacked:
-        return _nearest(attacked, x, labels, steps)[1]
+    return nearest_misclassified(model, x, labels, steps, seed)[1]
 
 
 @on_device_of_model
 @with_gradients
 def nearest_misclassified(
     model: nn.Module, x: Tensor, labels: Tensor, steps: int = 50, seed: int = 0
-) -> Tensor:
-    """Nearest misclassified images that two searches find around each sample, at p=∞.
+) -> tuple[Tensor, Tensor]:
+    """Nearest misclassified images that two searches find around each sample, and their distances.
 
     Both take the steps of FMN, the fast minimum-norm attack (Pintor et al., NeurIPS 2021): one
     starts at the sample itself, one where projected gradient descent ends that may change any pixel
@@ -127,47 +121,43 @@ def nearest_misclassified(
         seed: of the random starts; torch's own generator is left as it was.
 
     Returns:
-        Images, of the shape of x: x itself where it is misclassified as it is or nothing was found.
+        Images, of the shape of x: x itself where it is misclassified as it is or nothing was found;
+        and distances, (B,), as `smallest_perturbation` gives them.
 
     Raises:
         TypeError, ValueError: an argument is not as above; the message names it.
 
     >>> from linfkit.nn.nets import LpDistNet
     >>> net, x = LpDistNet(4, width=8, depth=2, classes=3).eval(), torch.rand(5, 4)
-    >>> nearest_misclassified(net, x, net(x).argmax(dim=1), steps=10).shape
-    torch.Size([5, 4])
+    >>> images, sizes = nearest_misclassified(net, x, net(x).argmax(dim=1), steps=10)
+    >>> images.shape, sizes.shape
+    (torch.Size([5, 4]), torch.Size([5]))
     """
-    x, labels, steps, seed = _check_attack(model, x, labels, steps, seed)
-    with _attackable(model, seed) as attacked:
-        return _nearest(attacked, x, labels, steps)[0]
+    with _attackable(model, x, labels, steps, seed) as (attacked, x, labels, steps):
+        found, size = x.clone(), x.new_zeros(len(x))
+        left = _is_correct(attacked, x, labels).nonzero().squeeze(1)
+        size[left] = math.inf
 
+        def search(rows: Tensor, starts: Tensor) -> None:
+            """Search for some rows, and keep the points that are nearer than those found before."""
+            points = _minimum_norm(attacked, x[rows], labels[rows], starts, steps)
+            points = _pulled_in(attacked, x[rows], labels[rows], points)
+            sizes = _distance(points, x[rows])
+            nearer = (sizes < size[rows]) & ~_is_correct(attacked, points, labels[rows])
+            found[rows[nearer]], size[rows[nearer]] = points[nearer], sizes[nearer]
 
-def _nearest(model: nn.Module, x: Tensor, labels: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Nearest misclassified images found, (B, ...), and their distances, (B,)."""
-    found, size = x.clone(), x.new_zeros(len(x))
-    left = _is_correct(model, x, labels).nonzero().squeeze(1)
-    size[left] = math.inf
-
-    def search(rows: Tensor, starts: Tensor) -> None:
-        """Search for some rows, and keep the points that are nearer than those found before."""
-        points = _minimum_norm(model, x[rows], labels[rows], starts, steps)
-        points = _pulled_in(model, x[rows], labels[rows], points)
-        sizes = _distance(points, x[rows])
-        nearer = (sizes < size[rows]) & ~_is_correct(model, points, labels[rows])
-        found[rows[nearer]], size[rows[nearer]] = points[nearer], sizes[nearer]
-
-    if len(left):
-        search(left, x[left])
-    for reach in (0.5, 1.0):
         if len(left):
-            eps = x.new_full((len(left),), reach)
-            starts = _projected_descent(model, x[left], labels[left], eps, steps)
-            fooled = ~_is_correct(model, starts, labels[left])
-            if fooled.any():
-                rows = left[fooled]
-                search(rows, _pulled_in(model, x[rows], labels[rows], starts[fooled]))
-            left = left[~fooled]
-    return found, size
+            search(left, x[left])
+        for reach in (0.5, 1.0):
+            if len(left):
+                eps = x.new_full((len(left),), reach)
+                starts = _projected_descent(attacked, x[left], labels[left], eps, steps)
+                fooled = ~_is_correct(attacked, starts, labels[left])
+                if fooled.any():
+                    rows = left[fooled]
+                    search(rows, _pulled_in(attacked, x[rows], labels[rows], starts[fooled]))
+                left = left[~fooled]
+        return found, size
 
 
 def _projected_descent(
@@ -231,23 +221,23 @@ def _pulled_in(model: nn.Module, x: Tensor, labels: Tensor, points: Tensor) -> T
     return _moved_within(x, perturbation, size)
 
 
-def _check_attack(
-    model: nn.Module, x: Tensor, labels: Tensor, steps: int, seed: int
-) -> tuple[Tensor, Tensor, int, int]:
-    """Images and labels as tensors, steps and seed as Python's own, all checked."""
-    check_model("model", model)
-    x = check_images(x)
-    return x, as_labels(labels, x), check_count("steps", steps), check_count("seed", seed, least=0)
-
-
 @contextmanager
-def _attackable(model: nn.Module, seed: int) -> Iterator[nn.Module]:
-    """A copy of the model at p=∞, without gradients of its weights; torch draws from the seed."""
+def _attackable(
+    model: nn.Module, x: Tensor, labels: Tensor, steps: int, seed: int
+) -> Iterator[tuple[nn.Module, Tensor, Tensor, int]]:
+    """Check an attack's arguments; within the block, torch draws from the seed.
+
+    Yields a copy of the model at p=∞, without gradients of its weights, then images, labels and
+    steps as they are computed with.
+    """
+    check_model("model", model)
+    x, labels = check_samples(x, labels)
+    steps, seed = check_count("steps", steps), check_count("seed", seed, least=0)
     attacked = copy.deepcopy(unwrapped(model)).requires_grad_(False)
     devices = range(torch.cuda.device_count())
     with evaluating_at(attacked, math.inf), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        yield attacked
+        yield attacked, x, labels, steps
 
 
 @torch.no_grad()

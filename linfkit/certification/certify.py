@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from linfkit._util.checks import as_labels, check_count, check_images, check_not_nan
-from linfkit._util.devices import batches_for, device_of
+from linfkit._util.checks import check_count, check_not_nan, check_samples
+from linfkit._util.devices import batches_for, device_of, moved
 from linfkit.certification.hybrid import Member, certify_hybrid, plain_members
 from linfkit.certification.layer_checks import layer_roundings
 from linfkit.certification.margins import Certificates, certified_radius, certify_margins, join
@@ -123,10 +123,9 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     >>> certificates.radius.shape, bool((certificates.rounding < 1e-4).all())
     (torch.Size([5]), True)
     """
-    x = check_images(x)
-    return certify_checked(
-        check_for_proofs(model), x, as_labels(labels, x), check_count("batch_size", batch_size)
-    )
+    samples = check_samples(x, labels)
+    batch_size = check_count("batch_size", batch_size)
+    return certify_checked(check_for_proofs(model), *samples, batch_size)
 
 
 @torch.no_grad()
@@ -145,8 +144,8 @@ def certify_checked(
     with certification_mode(checked.model):
         found = join([checked.certify(*batch) for batch in batches])
     check_not_nan(found.radius)
-    rounding = None if found.rounding is None else found.rounding.to(x.device)
-    return Certificates(found.radius.to(x.device), found.correct.to(x.device), rounding)
+    on_device_of_x: Certificates = moved(found, x.device)
+    return on_device_of_x
 
 
 @contextmanager

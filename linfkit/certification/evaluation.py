@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from linfkit._util.checks import check_count, check_eps, check_model
+from linfkit._util.checks import check_count, check_eps
 from linfkit.certification.attacks import survives_pgd
-from linfkit.certification.certify import certify_checked, check_for_proofs
+from linfkit.certification.certify import CheckedModel, certify_checked, check_for_proofs
 from linfkit.certification.intervals import interval_proof, widest_intervals
 from linfkit.certification.margins import Certificates, join
 from linfkit.data.dataset import Dataset
-from linfkit.nn.known_layers import unwrapped
 
 #: Images that are certified or attacked at once.
 BATCH = 500
@@ -145,30 +144,28 @@ def evaluate(
     True
     """
     started = time.monotonic()
-    check_model("model", model)
-    model = unwrapped(model)
+    checked = check_for_proofs(model)
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset; got {type(data).__name__}")
     eps = check_eps(eps)
     if not isinstance(attack, PGD | None):
         raise TypeError(f"attack must be a PGD or None; got {type(attack).__name__}")
-    if next(model.parameters(), None) is None:
-        raise ValueError("model must hold parameters; got none")
-    data = data.subset(test_images=images)
-    x, labels = data.test_x.to(next(model.parameters()).dtype) / 255, data.test_y
-    proofs = _proofs(model, x, labels, progress)
+    data, weight = data.subset(test_images=images), next(checked.model.parameters())
+    x, labels = data.test_x.to(weight.dtype) / 255, data.test_y
+    proofs = _proofs(checked, x, labels, progress)
     *_, strongest = proofs.values()
     survives = None
     if attack is not None:
-        survives = _survivors(model, x, labels, strongest, eps, attack, progress)
+        survives = _survivors(checked.model, x, labels, strongest, eps, attack, progress)
     return Evaluation(eps, proofs, attack, survives, time.monotonic() - started)
 
 
-def _proofs(model: nn.Module, x: Tensor, labels: Tensor, progress: bool) -> dict[str, Certificates]:
+def _proofs(
+    checked: CheckedModel, x: Tensor, labels: Tensor, progress: bool
+) -> dict[str, Certificates]:
     """Certificates by each proof that fits the model, the strongest last."""
     batches = list(zip(x.split(BATCH), labels.split(BATCH), strict=True))
     bar = partial(tqdm, batches, leave=False, disable=not progress)
-    checked = check_for_proofs(model)
     parts = [certify_checked(checked, *batch) for batch in bar(desc="certifying")]
     certified, holds = join(parts), interval_proof(checked)
     if holds is None:
@@ -200,28 +197,19 @@ def _survivors(
     certified = (radius > eps + ROUNDING).nonzero().squeeze(1)
     probes = certified[radius[certified].argsort()[:PROBES]]
     rows = torch.cat([undecided, probes])
-    survives[rows] = _attacked(model, x[rows], labels[rows], eps, attack, progress)
+    with tqdm(total=len(rows), desc="attacking", unit="image", disable=not progress) as bar:
+        for part in rows.split(BATCH):
+            for seed in range(attack.seed, attack.seed + attack.restarts):
+                left = part[survives[part]]
+                if len(left):
+                    survives[left] = survives_pgd(
+                        model, x[left], labels[left], eps, attack.steps, seed
+                    )
+            bar.update(len(part))
     for broken in probes[~survives[probes]].tolist():
         raise RuntimeError(
             f"PGD has test image {broken} misclassified within eps = {eps:g}, although its "
             f"certified radius is {radius[broken]:g}: a proof is wrong. Please report it, with the "
             "checkpoint"
         )
-    return survives
-
-
-def _attacked(
-    model: nn.Module, x: Tensor, labels: Tensor, eps: float, attack: PGD, progress: bool
-) -> Tensor:
-    """True for images that no start of the attack breaks, (B,)."""
-    survives = torch.ones_like(labels, dtype=torch.bool)
-    with tqdm(total=len(x), desc="attacking", unit="image", disable=not progress) as bar:
-        for rows in torch.arange(len(x), device=x.device).split(BATCH):
-            for seed in range(attack.seed, attack.seed + attack.restarts):
-                left = rows[survives[rows]]
-                if len(left):
-                    survives[left] = survives_pgd(
-                        model, x[left], labels[left], eps, attack.steps, seed
-                    )
-            bar.update(len(rows))
     return survives

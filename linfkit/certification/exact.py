@@ -17,21 +17,21 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, replace
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from itertools import chain, cycle, zip_longest
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from linfkit._util.checks import check_images, check_real
+from linfkit._util.checks import check_count, check_finite_weights, check_images, check_real
 from linfkit._util.devices import on_device_of_model
-from linfkit.certification.layer_checks import check_plain_net
+from linfkit.certification.layer_checks import not_plain
+from linfkit.certification.rounding import unit_of
+from linfkit.nn.known_layers import is_plain, unwrapped
+from linfkit.nn.layers import LpDist, MeanShift
 from linfkit.nn.nets import LpDistNet
-
-if TYPE_CHECKING:
-    from scipy.optimize import OptimizeResult
 
 Array = NDArray[np.float64]
 
@@ -108,21 +108,21 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
     >>> exact.lower >= (margin[0, 0] - margin[0, 1]).item() / 2 - 1e-5
     True
     """
-    model = check_plain_net(model)
+    model = _plain(model)
     if not isinstance(x, Tensor) or x.numel() != model.in_features:
         raise ValueError(f"x must be one image of {model.in_features} pixels")
     x = check_images(x.reshape(1, -1)).detach()[0]
     check_real("time_limit", time_limit, "a positive number of seconds", lambda s: s > 0)
     layers = _in_pixels(model)
     classes = len(layers[-1].weight)
-    whole = isinstance(label, SupportsIndex) and not isinstance(label, bool)
-    if not whole or label not in range(classes):
-        raise ValueError(f"label must be a whole number from 0 to {classes - 1}; got {label!r}")
-    label = int(label)
-    image = x.cpu().double().numpy()
-    logits = _logits(layers, image)
-    others = sorted((j for j in range(classes) if j != label), key=lambda j: -logits[j])
-    margin = logits[label] - logits[others[0]]
+    label = check_count("label", label, least=0)
+    if label >= classes:
+        raise ValueError(f"label must be from 0 to {classes - 1}; got {label}")
+    image = distances = x.cpu().double().numpy()
+    for layer in layers:
+        distances, _ = layer.interval(distances, distances)  # of a box that is one point
+    others = sorted((j for j in range(classes) if j != label), key=lambda j: distances[j])
+    margin = distances[others[0]] - distances[label]
     if margin <= 0:
         return ExactRadius(0.0, 0.0, x.clone())
 
@@ -134,9 +134,25 @@ def exact_radius(model: LpDistNet, x: Tensor, label: int, time_limit: float = 60
         box = min(1.0, 2 * box)
 
 
+def _plain(model: nn.Module) -> LpDistNet:
+    """The net unwrapped, which must have the layers that its class makes, one by one."""
+    model = unwrapped(model)
+    if not isinstance(model, LpDistNet):
+        raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
+    in_turn = zip(model.layers, cycle((LpDist, MeanShift)), strict=False)
+    if not (
+        is_plain(model, LpDistNet)
+        and is_plain(model.layers, nn.Sequential)
+        and all(is_plain(layer, kind) for layer, kind in in_turn)
+    ):
+        raise not_plain(LpDistNet)
+    check_finite_weights(model)
+    return model
+
+
 def _in_pixels(model: LpDistNet) -> list[_Layer]:
     """The net's layers with weights, means and biases in pixels, in float64."""
-    model = copy.deepcopy(model).cpu().double().requires_grad_(False)
+    unit, model = unit_of(model), copy.deepcopy(model).cpu().double().requires_grad_(False)
     mean = model.mean.repeat_interleave(model.in_features // model.mean.numel())
     modules: list[Any] = list(model.layers)
     layers: list[_Layer] = []
@@ -144,16 +160,9 @@ def _in_pixels(model: LpDistNet) -> list[_Layer]:
         shift = layer.weight.new_zeros(()) if mean_shift is None else mean_shift.running_mean
         if layer.bias is not None:
             shift = shift - layer.bias
-        weight = model.scale * layer.weight + (0 if layers else mean)
-        layers.append(_Layer(weight.numpy(), (model.scale * shift).numpy()))
+        weight = unit * layer.weight + (0 if layers else mean)
+        layers.append(_Layer(weight.numpy(), (unit * shift).numpy()))
     return layers
-
-
-def _logits(layers: list[_Layer], image: Array) -> Array:
-    h = image
-    for layer in layers:
-        h = np.abs(h - layer.weight).max(axis=1) - layer.shift
-    return -h
 
 
 def _within(
@@ -179,9 +188,7 @@ class _Program:
     """A mixed-integer program under construction: variables with bounds, and rows A v ≤ b."""
 
     def __init__(self, image: Array, box: float) -> None:
-        self._low: list[float] = []
-        self._high: list[float] = []
-        self._integer: list[bool] = []
+        self._variables: list[tuple[float, float, bool]] = []  # bounds; whether it is integer
         self._rows: list[tuple[dict[int, float], float, float]] = []
         self._box = box
         self._size = self._variable(0.0, box)
@@ -194,8 +201,7 @@ class _Program:
 
     def add_layer(self, layer: _Layer, inputs: list[int]) -> list[int]:
         """Add variables for a layer's outputs, each the maximum of the sides of its coordinates."""
-        low = np.array([self._low[variable] for variable in inputs])
-        high = np.array([self._high[variable] for variable in inputs])
+        low, high, _ = np.array([self._variables[variable] for variable in inputs]).T
         nearest, farthest = layer.interval(low, high)
         neurons = zip(layer.weight, layer.shift, nearest, farthest, strict=True)
         outputs = []
@@ -229,42 +235,33 @@ class _Program:
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import csr_array
 
-        cost = np.zeros(len(self._low))
+        low, high, integer = np.array(self._variables).T
+        cost = np.zeros(len(low))
         cost[self._size] = 1.0
-        entries = [
-            (row, column, value)
-            for row, (terms, _, _) in enumerate(self._rows)
-            for column, value in terms.items()
-        ]
-        rows, columns, values = zip(*entries, strict=True)
-        matrix = csr_array((values, (rows, columns)), shape=(len(self._rows), len(cost)))
-        constraints = LinearConstraint(
-            matrix, [low for _, low, _ in self._rows], [high for _, _, high in self._rows]
-        )
+        terms, least, most = zip(*self._rows, strict=True)
+        rows = np.repeat(np.arange(len(terms)), [len(factors) for factors in terms])
+        columns = list(chain.from_iterable(terms))
+        values = list(chain.from_iterable(factors.values() for factors in terms))
+        matrix = csr_array((values, (rows, columns)), shape=(len(terms), len(cost)))
         answers = []
         for presolve in (True, False):
             found = milp(
                 cost,
-                integrality=np.array(self._integer, dtype=int),
-                bounds=Bounds(np.array(self._low), np.array(self._high)),
-                constraints=constraints,
+                integrality=integer,
+                bounds=Bounds(low, high),
+                constraints=LinearConstraint(matrix, least, most),
                 options={"time_limit": seconds, "mip_rel_gap": 0.0, "presolve": presolve},
             )
-            answers.append(self._answer(found))
+            if found.status == 2:  # infeasible: nothing in the box
+                reached = self._box if self._box < 1 else math.inf
+            else:
+                reached = max(0.0, found.mip_dual_bound or 0.0)
+            point = None if found.x is None else torch.from_numpy(found.x[self.image])
+            size = math.inf if found.x is None else found.fun
+            answers.append(ExactRadius(reached, size, point))
         nearest = min(answers, key=lambda answer: answer.upper)
         return replace(nearest, lower=min(answer.lower for answer in answers))
 
-    def _answer(self, found: OptimizeResult) -> ExactRadius:
-        """Bounds that follow from the solver's answer."""
-        if found.status == 2:  # infeasible: nothing in the box
-            return ExactRadius(self._box if self._box < 1 else math.inf, math.inf, None)
-        reached = found.mip_dual_bound if found.mip_dual_bound is not None else 0.0
-        if found.x is None:
-            return ExactRadius(max(0.0, reached), math.inf, None)
-        return ExactRadius(max(0.0, reached), found.fun, torch.from_numpy(found.x[self.image]))
-
     def _variable(self, low: float, high: float, integer: bool = False) -> int:
-        self._low.append(low)
-        self._high.append(high)
-        self._integer.append(integer)
-        return len(self._low) - 1
+        self._variables.append((low, high, integer))
+        return len(self._variables) - 1

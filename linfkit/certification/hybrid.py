@@ -53,18 +53,18 @@ def plain_members(model: HybridNet | HybridEnsemble) -> list[Member]:
     >>> len(plain_members(HybridNet(LpDistNet(4, width=8, depth=2, classes=3), hidden=6)))
     1
     """
-    if isinstance(model, HybridEnsemble) and not is_plain(model, HybridEnsemble):
+    if isinstance(model, HybridNet):
+        return [_checked(model)]
+    if not is_plain(model, HybridEnsemble):
         raise not_plain(HybridEnsemble)
-    nets = model.members() if isinstance(model, HybridEnsemble) else [model]
-    return [_checked(net) for net in nets]
+    return [_checked(net) for net in model.members()]
 
 
 def _checked(net: HybridNet) -> Member:
-    if not (is_plain(net, HybridNet) and is_plain(net.mlp, IntervalMLP)):
-        raise not_plain(HybridNet)
-    linear = all(is_plain(layer, ScaledLinear) for layer in (net.mlp.hidden, net.mlp.last))
-    roundings = layer_roundings(net.layers)
-    if roundings is None or not linear:
+    plain = is_plain(net, HybridNet) and is_plain(net.mlp, IntervalMLP)
+    plain = plain and all(is_plain(each, ScaledLinear) for each in (net.mlp.hidden, net.mlp.last))
+    roundings = layer_roundings(net.layers) if plain else None
+    if roundings is None:
         raise not_plain(HybridNet)
     mlp = copy.deepcopy(net.mlp).to(to_float64(net.scale))
     return Member(net, roundings, mlp, net.scale.item())

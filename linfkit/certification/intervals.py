@@ -10,14 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from linfkit._util.checks import (
-    as_labels,
-    check_count,
-    check_eps,
-    check_finite_weights,
-    check_images,
-    check_model,
-)
+from linfkit._util.checks import check_count, check_eps, check_finite_weights, check_samples
 from linfkit._util.devices import batches_for, to_float64
 from linfkit.certification.certify import (
     CheckedModel,
@@ -79,11 +72,9 @@ def interval_radius(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int
     >>> bool((interval_radius(net, x, labels) >= certify(net, x, labels).radius - 1e-4).all())
     True
     """
-    check_model("model", model)
-    check_finite_weights(model)
-    x = check_images(x)
-    labels, batch_size = as_labels(labels, x), check_count("batch_size", batch_size)
     checked = check_for_proofs(model)
+    check_finite_weights(model)
+    (x, labels), batch_size = check_samples(x, labels), check_count("batch_size", batch_size)
     if (holds := interval_proof(checked)) is None:
         raise ValueError(
             "model must be made of linfkit's layers, connected by its nets or nn.Sequential, to "
@@ -207,7 +198,7 @@ def _boxes(x: Tensor, eps: Tensor) -> Rounded:
 
 def _on_boxes(function: Callable[[Tensor], Tensor], ends: Tensor) -> Tensor:
     """Ends of boxes, (B, 2, ...), after a layer of distances or a map that keeps the order."""
-    if isinstance(function, LpDist | LpDistConv2d | SortDist):
+    if isinstance(function, LpDist | LpDistConv2d):
         return torch.stack(function.interval(*ends.unbind(dim=1)), dim=1)
     after = function(ends.flatten(0, 1)).unflatten(0, (-1, 2))
     return torch.stack([after.amin(dim=1), after.amax(dim=1)], dim=1)  # minus turns it round

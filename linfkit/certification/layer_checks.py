@@ -14,11 +14,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from linfkit._util.checks import check_finite_weights, check_model
 from linfkit._util.devices import to_float64
-from linfkit.certification.rounding import unit_of
 from linfkit.nn.ensembles import Ensemble, VotingEnsemble
 from linfkit.nn.known_layers import has_hooks, is_plain, unwrapped
-from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift
-from linfkit.nn.nets import DistanceNet, LpDistNet
+from linfkit.nn.layers import DistanceLayer
+from linfkit.nn.nets import DistanceNet
 
 #: Modules that only pass values from layer to layer, in a way that adds nothing to them.
 HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble)
@@ -27,16 +26,10 @@ HOLDING = (nn.Sequential, nn.ModuleList, nn.ModuleDict, DistanceNet, Ensemble)
 MULTIPLYING = (nn.Linear, _ConvNd, _BatchNorm)
 
 #: Roundings of PyTorch's layers; those that round nothing move, select or drop values.
-ROUNDINGS: dict[type[nn.Module], int] = {
-    nn.Dropout: 0,
-    nn.Dropout2d: 0,
-    nn.Flatten: 0,
-    nn.Identity: 0,
-    nn.MaxPool2d: 0,
-    nn.ReLU: 0,
-    nn.Tanh: 8,  # four units in the last place, of which each is two roundings
-    nn.Unflatten: 0,
-}
+ROUNDINGS: dict[type[nn.Module], int] = dict.fromkeys(
+    (nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Identity, nn.MaxPool2d, nn.ReLU, nn.Unflatten), 0
+)
+ROUNDINGS[nn.Tanh] = 8  # four units in the last place, of which each is two roundings
 
 #: The reason for a module whose forward cannot be verified.
 OWN_FORWARD = (
@@ -112,6 +105,7 @@ def layer_roundings(model: nn.Module) -> dict[nn.Module, int] | None:
     Raises:
         ValueError: a certificate cannot count on one of the layers; the message says why.
 
+    >>> from linfkit.nn.nets import LpDistNet
     >>> net = LpDistNet(4, width=8, depth=2, classes=3)
     >>> list(layer_roundings(net).values())
     [1, 1, 2]
@@ -128,40 +122,11 @@ def layer_roundings(model: nn.Module) -> dict[nn.Module, int] | None:
     return roundings
 
 
-def check_plain_net(model: nn.Module) -> LpDistNet:
-    """Check that a model is an `LpDistNet` of the layers that its class makes; return it unwrapped.
-
-    For proofs that go through these layers one by one.
-
-    Raises:
-        TypeError: it is no `LpDistNet`.
-        ValueError: a layer is of another kind, or has a hook or a ``forward`` of its own, as the
-            net itself may have; a weight is NaN or infinite; or its scale is no positive number.
-
-    >>> net = LpDistNet(4, width=8, depth=2, classes=3)
-    >>> check_plain_net(net) is net
-    True
-    """
-    model = unwrapped(model)
-    if not isinstance(model, LpDistNet):
-        raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
-    if not (is_plain(model, LpDistNet) and is_plain(model.layers, nn.Sequential)):
-        raise not_plain(LpDistNet)
-    check_finite_weights(model)
-    for place, layer in enumerate(model.layers):
-        if not is_plain(layer, MeanShift if place % 2 else LpDist):
-            raise ValueError(
-                "model must be a plain LpDistNet, distances and mean shifts in turn; its layer "
-                f"'layers.{place}', a {type(layer).__name__}, is not"
-            )
-    unit_of(model)
-    return model
-
-
 def not_plain(kind: type[nn.Module]) -> ValueError:
-    """Error for a model that is hooked, or has methods in place of those of its class."""
+    """Error for a model that is hooked, or has methods or layers in place of its class's own."""
     return ValueError(
-        f"model must be a plain {kind.__name__}; got one with a hook or overridden methods"
+        f"model must be a plain {kind.__name__}; got one with a hook, overridden methods or "
+        "other layers"
     )
 
 
@@ -227,10 +192,7 @@ def _constant_of(module: nn.Module, roundings: int | None) -> tuple[float, str]:
         return 1.0, "is a distance in ℓ∞"
     if is_plain(module, nn.AvgPool2d):
         constant = _window_size(module) / abs(module.divisor_override or _window_size(module))
-        return (
-            constant,
-            f"sums a window{_steeper(constant)}" if constant > 1 else "averages a window",
-        )
+        return constant, f"sums a window{_steeper(constant)}" if constant > 1 else "averages one"
     if (norm := _norm(module)) is not None:
         unbounded = ", in sums whose rounding is not bounded here"
         return norm, f"multiplies by its weights{_steeper(norm) if norm > 1 else unbounded}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,6 @@ from linfkit._util.checks import (
     check_eps,
     check_finite_weights,
     check_images,
-    check_model,
     check_not_nan,
 )
 from linfkit._util.devices import on_device_of_model, with_gradients
@@ -156,7 +156,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     >>> all(row.measured <= row.bound * 1.001 for row in lipschitz_by_layer(net, torch.rand(3, 4)))
     True
     """
-    check_model("model", model)
+    layers = list(distance_layers(model))
     x, eps = check_images(x), check_eps(eps, positive=True)
     _check_evaluating(model)
     check_finite_weights(model)
@@ -166,14 +166,10 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     def remember(layer: DistanceLayer, arguments: tuple[Tensor, ...]) -> None:
         inputs[layer] = arguments[0].detach()
 
-    layers = list(distance_layers(model))
-    hooks = [layer.register_forward_pre_hook(remember) for layer in layers]
-    try:
-        with torch.no_grad():
-            model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.no_grad(), ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(remember))
+        model(x)
     return [
         LayerConstant(
             name=f"layer {number}",
@@ -199,9 +195,8 @@ def _steepest_quotient(
     steepest = at_start.new_zeros(len(start))
     for _ in range(steps):
         moved.requires_grad_(True)
-        with torch.enable_grad():
-            value = function(moved).flatten(1).gather(1, climbed[:, None]).squeeze(1)
-            (gradient,) = torch.autograd.grad(value.sum(), moved)
+        value = function(moved).flatten(1).gather(1, climbed[:, None]).squeeze(1)
+        (gradient,) = torch.autograd.grad(value.sum(), moved)
         with torch.no_grad():
             moved = start + eps * gradient.sign()
             change = function(moved).flatten(1).gather(1, climbed[:, None]).squeeze(1) - at_start

@@ -49,6 +49,7 @@ depends on the order of computation. 2δ is the `rounding` of `linfkit.Certifica
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -125,15 +126,11 @@ class Rounded:
 Apply = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
-def _called(function: Callable[[Tensor], Tensor], value: Tensor) -> Tensor:
-    return function(value)
-
-
 def propagate(
     module: nn.Module,
     at: Rounded,
     roundings: Mapping[nn.Module, int],
-    apply: Apply = _called,
+    apply: Apply = operator.call,
 ) -> Rounded:
     """Values that a module computes, with the error that its layers add.
 
@@ -166,18 +163,13 @@ def propagate(
         return _mean([propagate(member, at, roundings, apply) for member in module.models])
     if (wrapped := unwrapped(module)) is not module:
         return propagate(wrapped, at, roundings, apply)
-    return _after_layer(module, at, apply(module, at.value), roundings[module])
+    value = apply(module, at.value)
+    own = chain(module.parameters(), module.buffers())
+    dtypes = {tensor.dtype for tensor in own if tensor.is_floating_point()} | {at.value.dtype}
+    return at.after(value, roundings[module], _rounded_size(module, at.value, value), dtypes)
 
 
-def _after_layer(layer: nn.Module, at: Rounded, value: Tensor, roundings: int) -> Rounded:
-    """Values that one layer computed, with the error that it adds."""
-    own = chain(layer.parameters(), layer.buffers())
-    dtypes = {tensor.dtype for tensor in own if tensor.is_floating_point()}
-    size = _rounded_size(layer, at.value, value)
-    return at.after(value, roundings, size, dtypes | {at.value.dtype})
-
-
-def normalised(net: Normalization, at: Rounded, apply: Apply = _called) -> Rounded:
+def normalised(net: Normalization, at: Rounded, apply: Apply = operator.call) -> Rounded:
     """(x − mean) / scale of images, with its error, in the units inside.
 
     >>> from linfkit.nn.nets import LpDistNet

@@ -7,13 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linfkit._util.checks import check_count, check_real
+from linfkit._util.checks import as_tensor, as_whole_numbers, check_count, check_real
+from linfkit._util.devices import moved
 
 Array = Tensor | NDArray[np.generic]
 
@@ -56,9 +58,8 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.classes, tuple) or not all(
-            isinstance(label, str) for label in self.classes
-        ):
+        are_names = all(isinstance(label, str) for label in self.classes)
+        if not (are_names and isinstance(self.classes, tuple)):
             raise TypeError(f"classes must be a tuple of strings; got {self.classes!r}")
         if len(self.classes) < 2:
             raise ValueError(f"classes must be at least two names; got {self.classes!r}")
@@ -113,19 +114,14 @@ class Dataset:
             >>> mine
             Dataset('mine', train=4, test=4, image_shape=(1, 5, 6), classes=3)
         """
-        train_labels, test_labels = _as_labels("train_y", train_y), _as_labels("test_y", test_y)
+        train_labels = as_whole_numbers("train_y", train_y).to("cpu", copy=True)
+        test_labels = as_whole_numbers("test_y", test_y).to("cpu", copy=True)
         if isinstance(classes, str) or not isinstance(classes, Sequence | None):
             raise TypeError(f"classes must be a name for each label; got {classes!r}")
         if classes is None:
             classes = _count_classes(train_labels, test_labels)
-        return cls(
-            name=name,
-            train_x=_as_images("train_x", train_x),
-            train_y=train_labels,
-            test_x=_as_images("test_x", test_x),
-            test_y=test_labels,
-            classes=tuple(classes),
-        )
+        train_images, test_images = _as_images("train_x", train_x), _as_images("test_x", test_x)
+        return cls(name, train_images, train_labels, test_images, test_labels, tuple(classes))
 
     def __repr__(self) -> str:
         return (
@@ -192,15 +188,14 @@ class Dataset:
             >>> from linfkit.data.loading import load_dataset
             >>> assert len(load_dataset("digits").subset(train_images=100).train_x) == 100
         """
-        train = _check_count("train_images", train_images, len(self.train_x))
-        test = _check_count("test_images", test_images, len(self.test_x))
-        return replace(
-            self,
-            train_x=self.train_x[:train],
-            train_y=self.train_y[:train],
-            test_x=self.test_x[:test],
-            test_y=self.test_y[:test],
-        )
+        parts: dict[str, Any] = {}
+        for part, wanted in (("train", train_images), ("test", test_images)):
+            images, labels = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
+            count = len(images) if wanted is None else check_count(f"{part}_images", wanted)
+            if count > len(images):
+                raise ValueError(f"{part}_images must be at most {len(images):,}; got {count:,}")
+            parts |= {f"{part}_x": images[:count], f"{part}_y": labels[:count]}
+        return replace(self, **parts)
 
     def on(self, device: torch.device | str) -> Dataset:
         """The data set on a device, where it takes at most half of what memory is free there.
@@ -215,8 +210,8 @@ class Dataset:
         tensors = (self.train_x, self.train_y, self.test_x, self.test_y)
         if 2 * sum(tensor.nbytes for tensor in tensors) > _free_memory(device):
             return self
-        train_x, train_y, test_x, test_y = (tensor.to(device) for tensor in tensors)
-        return replace(self, train_x=train_x, train_y=train_y, test_x=test_x, test_y=test_y)
+        there: Dataset = moved(self, device)
+        return there
 
     def with_label_noise(self, share: float, seed: int) -> Dataset:
         """Copy with a share of the *training* labels drawn anew from all classes.
@@ -266,8 +261,12 @@ def _free_memory(device: torch.device) -> float:
 
 
 def _as_images(argument: str, images: Array) -> Tensor:
-    """(N, C, H, W), uint8, where that is plainly what the images are."""
-    tensor = _as_tensor(argument, images)
+    """A copy, (N, C, H, W), uint8, where that is plainly what the images are."""
+    array = isinstance(images, np.ndarray) and images.dtype.kind in "biuf"
+    if not (array or isinstance(images, Tensor)):
+        got = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"{argument} must be numbers, in a numpy array or torch tensor; got {got}")
+    tensor = as_tensor(images).detach().to("cpu", copy=True).contiguous()
     if tensor.is_floating_point() and tensor.numel():
         tensor = _as_levels(argument, tensor)
     elif tensor.dtype != torch.uint8:
@@ -312,16 +311,6 @@ def _as_levels(argument: str, pixels: Tensor) -> Tensor:
     return levels.round().byte()
 
 
-def _as_labels(argument: str, labels: Array | Sequence[int]) -> Tensor:
-    try:
-        tensor = _as_tensor(argument, labels if isinstance(labels, Tensor) else np.asarray(labels))
-    except ValueError:  # of NumPy
-        raise TypeError(f"{argument} must be integers, (N,); got rows that differ") from None
-    if tensor.dtype == torch.bool or tensor.is_floating_point() or tensor.is_complex():
-        raise TypeError(f"{argument} must be integer labels; got {tensor.dtype}")
-    return tensor.long()
-
-
 def _count_classes(train_y: Tensor, test_y: Tensor) -> list[str]:
     """The labels seen, from 0 up, as names."""
     labels = torch.cat([train_y.reshape(-1), test_y.reshape(-1)])
@@ -334,25 +323,10 @@ def _count_classes(train_y: Tensor, test_y: Tensor) -> list[str]:
     return [str(label) for label in range(max(largest, 1) + 1)]
 
 
-def _as_tensor(argument: str, array: Array) -> Tensor:
-    """A copy of the caller's array, in the processor's memory."""
-    if isinstance(array, Tensor):
-        return array.detach().to("cpu", copy=True).contiguous()
-    if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"{argument} must be a numpy array or a torch tensor; got {type(array).__name__}"
-        )
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{argument} must be whole numbers; got an array of {array.dtype}")
-    # PyTorch knows no other byte order than the machine's own.
-    return torch.tensor(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")))
-
-
 def _check_dtype(argument: str, tensor: Tensor, dtype: torch.dtype, of: str) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{argument} must be a torch tensor; got {type(tensor).__name__}")
-    if tensor.dtype != dtype:
-        raise TypeError(f"{argument} must be {dtype} {of}; got {tensor.dtype}")
+    if not (isinstance(tensor, Tensor) and tensor.dtype == dtype):
+        got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise TypeError(f"{argument} must be a torch tensor of {dtype} {of}; got {got}")
 
 
 def _check_images(argument: str, images: Tensor) -> None:
@@ -381,12 +355,3 @@ def _check_labels(argument: str, labels: Tensor, classes: int) -> None:
     for label in (int(labels.min()), int(labels.max())):
         if not 0 <= label < classes:
             raise ValueError(f"{argument} must hold labels from 0 to {classes - 1}; got {label}")
-
-
-def _check_count(argument: str, wanted: int | None, present: int) -> int:
-    if wanted is None:
-        return present
-    count = check_count(argument, wanted)
-    if count > present:
-        raise ValueError(f"{argument} must be at most {present:,}, all there are; got {count:,}")
-    return count

@@ -8,7 +8,6 @@ or two label bytes and 3,072 pixel bytes.
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import secrets
 import warnings
@@ -24,13 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-LARGEST = 2**30  # bytes that are read at most; MNIST's largest file holds 47 million
 #: Bytes that any gzipped file may hold, however small it is, and bytes for each of its own beyond
 #: that: MNIST's images pack five into one, and deflate would pack a thousand.
 FREE, DENSEST = 2**24, 100
-PIECE = 2**16  # bytes that are read at once
 CIFAR_SHAPE = (3, 32, 32)  # red, green, blue, each row by row
-CIFAR_PIXELS = 3 * 32 * 32
+CIFAR_PIXELS = math.prod(CIFAR_SHAPE)
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
@@ -58,21 +55,26 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         ...     assert read_idx(path, dimensions=1).tolist() == [5, 0, 4]
     """
     on_disk = path.stat().st_size
-    packed = path.suffix == ".gz"
+    packed, wanted = path.suffix == ".gz", bytes([0, 0, 8, dimensions])
     try:
         with gzip.open(path) if packed else path.open("rb") as stream:
-            shape = _read_header(path, stream, dimensions)
+            magic, lengths = stream.read(4), stream.read(4 * dimensions)
+            if magic != wanted:
+                raise ValueError(
+                    f"{path} must start with {wanted.hex(' ')}: IDX, unsigned bytes, {dimensions} "
+                    f"dimension{'s' * (dimensions > 1)}; got {magic.hex(' ') or 'nothing'}"
+                )
+            if len(lengths) < 4 * dimensions:
+                raise ValueError(f"{path}: truncated within its header")
+            shape = tuple(np.frombuffer(lengths, dtype=">u4").tolist())
             size = math.prod(shape)
             declared = f"{size:,} bytes of shape {shape}"
-            room = max(FREE, DENSEST * on_disk) if packed else on_disk
-            if size > LARGEST:
-                raise ValueError(f"{path}: its header declares {declared}, more than are ever read")
-            if size > room:
+            if size > (max(FREE, DENSEST * on_disk) if packed else on_disk):
                 raise ValueError(
                     f"{path}: its header declares {declared}, more than a file of {on_disk:,} "
                     "bytes can hold; it is truncated, or no IDX"
                 )
-            content = _read_up_to(stream, size)
+            content = bytearray(stream.read(size))
             behind = stream.read(1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as fault:
         raise ValueError(f"{path}: no sound gzip file ({fault}); fetch it anew") from fault
@@ -85,42 +87,19 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(shape))
 
 
-def _read_up_to(stream: io.BufferedIOBase, size: int) -> bytearray:
-    """Read so many bytes, or fewer at the end; memory is taken as they come."""
-    content = bytearray()
-    while piece := stream.read(min(PIECE, size - len(content))):
-        content += piece
-    return content
-
-
-def _read_header(path: Path, stream: io.BufferedIOBase, dimensions: int) -> tuple[int, ...]:
-    wanted = bytes([0, 0, 8, dimensions])
-    magic = stream.read(4)
-    if magic != wanted:
-        raise ValueError(
-            f"{path} must start with {wanted.hex(' ')}: IDX, unsigned bytes, {dimensions} "
-            f"dimension{'s' * (dimensions > 1)}; got {magic.hex(' ') or 'nothing'}"
-        )
-    lengths = stream.read(4 * dimensions)
-    if len(lengths) < 4 * dimensions:
-        raise ValueError(f"{path}: truncated within its header")
-    return tuple(int(length) for length in np.frombuffer(lengths, dtype=">u4"))
-
-
-def read_cifar(path: Path, classes: int = 10, label_bytes: int = 1) -> tuple[Tensor, Tensor]:
+def read_cifar(path: Path, label_bytes: int = 1) -> tuple[Tensor, Tensor]:
     """The images and labels of one batch.
 
     Args:
         path: The file.
-        classes: Labels are below this.
         label_bytes: How many bytes of labels a record starts with; the last of them is taken. One
             for CIFAR-10; two for CIFAR-100, where a coarse label stands before the fine one.
 
     Returns:
-        uint8 (N, 3, 32, 32) and int64 (N,), from 0 to `classes - 1`.
+        uint8 (N, 3, 32, 32) and int64 (N,).
 
     Raises:
-        ValueError: A file that is no whole number of records, or a label too large.
+        ValueError: A file that is no whole number of records.
         FileNotFoundError: No such file.
 
     Example:
@@ -136,23 +115,11 @@ def read_cifar(path: Path, classes: int = 10, label_bytes: int = 1) -> tuple[Ten
     if size == 0 or size % record:
         raise ValueError(
             f"{path}: {size:,} bytes, no whole number of records of {record:,} bytes; truncated, "
-            f"or no batch of CIFAR-{classes}'s binary version"
+            f"or no batch of CIFAR's binary version"
         )
     records = np.fromfile(path, dtype=np.uint8).reshape(-1, record)
-    labels = records[:, label_bytes - 1]
-    check_labels(path, torch.from_numpy(labels), classes)
-    images = records[:, label_bytes:].reshape(-1, *CIFAR_SHAPE)
-    return torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
-
-
-def check_labels(path: Path, labels: Tensor, classes: int) -> None:
-    """Refuse the labels in a file if one of them is of no class."""
-    if labels.max() >= classes:
-        first = int((labels >= classes).int().argmax())
-        raise ValueError(
-            f"{path} must have labels from 0 to {classes - 1}; got {labels[first]} in record "
-            f"{first:,}"
-        )
+    labels, images = records[:, label_bytes - 1].astype(np.int64), records[:, label_bytes:]
+    return torch.from_numpy(images.reshape(-1, *CIFAR_SHAPE)), torch.from_numpy(labels)
 
 
 def read_jpeg(path: Path, side: int) -> NDArray[np.uint8]:

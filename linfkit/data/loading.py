@@ -11,7 +11,7 @@ import torch
 from linfkit._util.files import cache_folder, data_folder, expand_user
 from linfkit.data.dataset import Dataset
 from linfkit.data.downloads import SOURCES, download
-from linfkit.data.standard_files import STANDARD_FILES, StandardFiles, found_instead
+from linfkit.data.standard_files import STANDARD_FILES, found_instead
 
 
 def dataset_names() -> tuple[str, ...]:
@@ -71,8 +71,17 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
         if files.missing(folder):
             download(name, folder)
     elif missing := files.missing(folder):
-        raise FileNotFoundError(_what_to_do(name, files, folder, missing, given=root is not None))
-    return files.read(folder)
+        named = "LINFKIT_DATA" if root is None else "root"
+        or_not = ", or give neither root nor LINFKIT_DATA, to download them into linfkit's cache"
+        found = "".join(f"\nThere is {found}" for found in found_instead(name, folder))
+        raise FileNotFoundError(
+            f"{name}: {named} is {folder}, but there is no {', no '.join(missing)} in it. "
+            f"Put {files.description} there{or_not if name in SOURCES else ''}.{found}"
+        )
+    try:
+        return files.read(folder)
+    except ValueError as error:
+        raise ValueError(f"{name}, in {folder}: {error}") from None
 
 
 def is_at_hand(name: str) -> bool:
@@ -85,22 +94,6 @@ def is_at_hand(name: str) -> bool:
     if name not in STANDARD_FILES:
         return name == "digits"
     return not STANDARD_FILES[name].missing(data_folder() or cache_folder() / "data")
-
-
-def _what_to_do(
-    name: str, files: StandardFiles, folder: Path, missing: list[str], given: bool
-) -> str:
-    named, instead = (
-        ("root", "leave root out and unset LINFKIT_DATA")
-        if given
-        else ("LINFKIT_DATA", "unset LINFKIT_DATA and try again,")
-    )
-    way_out = f", or {instead} to download them into linfkit's cache" if name in SOURCES else ""
-    return (
-        f"{name}: {named} is {folder}, but there is no {', no '.join(missing)} in it. "
-        f"Put {files.description} there{way_out}."
-        + "".join(f"\nThere is {found}" for found in found_instead(name, folder))
-    )
 
 
 def _embedded_digits() -> Dataset:

@@ -41,18 +41,10 @@ CREATING = {torch.arange, torch.empty, torch.randn, torch.zeros}
 
 #: Models that a header can name.
 ARCHITECTURES = {
-    built.__name__: built
-    for built in (
-        LpDistNet,
-        LpDistLeNet,
-        LpDistAlexNet,
-        LpDistVGG,
-        LpDistCNN7,
-        HybridNet,
-        Ensemble,
-        HybridEnsemble,
-        VotingEnsemble,
-        SortNet,
+    net.__name__: net
+    for net in (
+        *(LpDistNet, LpDistLeNet, LpDistAlexNet, LpDistVGG, LpDistCNN7, SortNet),
+        *(HybridNet, Ensemble, HybridEnsemble, VotingEnsemble),
     )
 }
 
@@ -98,20 +90,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or not linfkit's.
     """
-    return _read(path, with_tensors=True)
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a file that `write_tensors` wrote, without its tensors.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or not linfkit's.
-    """
-    return _read(path, with_tensors=False)[1]
-
-
-def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         unfinished = path.name in (RAW, AVERAGED) and (path.parent / "recipe.toml").is_file()
         why = ": the run in its folder is not finished" if unfinished else ""
@@ -121,14 +99,16 @@ def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, 
             metadata = file.metadata() or {}
             if HEADER not in metadata:
                 raise ValueError(f"its header has no {HEADER!r} entry")
-            header = json.loads(metadata[HEADER], object_hook=_from_json)
-            names = file.keys() if with_tensors else []
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
+            header = dict(json.loads(metadata[HEADER], object_hook=_from_json))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, ValueError, TypeError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
-    if not isinstance(header, dict):
-        raise ValueError(f"{path} cannot be loaded: its header is a {type(header).__name__}")
     return tensors, header
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a file alone; errors are those of `read_tensors`."""
+    return read_tensors(path)[1]
 
 
 def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any] | None = None) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from linfkit._util.checks import check_count
+from linfkit._util.checks import check_count, check_counts
 from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
 from linfkit.nn.nets import DistanceNet, with_mean_shifts
 
@@ -25,19 +25,6 @@ class Conv:
     stride: int = 1
     padding: int = 0
 
-    def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
-        """Layers for a number of input channels."""
-        window = self.kernel_size, self.stride, self.padding
-        conv = LpDistConv2d(channels, self.out_channels, *window, identity_start=identity_start)
-        return [conv, MeanShift(self.out_channels)]
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Shape of the output for images of a shape."""
-        height, width = (
-            (side + 2 * self.padding - self.kernel_size) // self.stride + 1 for side in shape[1:]
-        )
-        return self.out_channels, height, width
-
 
 @dataclass(frozen=True)
 class Pool:
@@ -45,15 +32,7 @@ class Pool:
 
     kernel_size: int
     stride: int
-
-    def layers(self, channels: int, identity_start: bool) -> list[nn.Module]:
-        """Layers for any number of channels."""
-        return [nn.MaxPool2d(self.kernel_size, self.stride)]
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Shape of the output for images of a shape."""
-        height, width = ((side - self.kernel_size) // self.stride + 1 for side in shape[1:])
-        return shape[0], height, width
+    padding = 0
 
 
 class LpDistConvNet(DistanceNet):
@@ -104,15 +83,32 @@ class LpDistConvNet(DistanceNet):
         scale: float = 1.0,
         identity_start: bool = True,
     ) -> None:
-        shape = _check_shape(image_shape)
+        try:
+            channels, height, width = image_shape
+        except (TypeError, ValueError):
+            wanted = "image_shape must be (channels, height, width)"
+            raise ValueError(f"{wanted}; got {image_shape!r}") from None
+        check_counts(channels=channels, height=height, width=width)
+        shape = int(channels), int(height), int(width)
         hidden, classes = check_count("hidden", hidden), check_count("classes", classes)
         super().__init__(math.prod(shape), mean, scale, channels=shape[0])
         sizes = {"image_shape": list(shape), "hidden": hidden, "classes": classes}
         self.keep_arguments(scale, identity_start, **sizes)
         self.layers = nn.Sequential(nn.Unflatten(1, shape))
         for stage in self.stages:
-            self.layers.extend(stage.layers(shape[0], identity_start))
-            shape = stage.output_shape(shape)
+            channels, *sides = shape
+            window = stage.kernel_size, stage.stride, stage.padding
+            if isinstance(stage, Pool):
+                self.layers.append(nn.MaxPool2d(*window))
+            else:
+                in_and_out = channels, stage.out_channels
+                conv = LpDistConv2d(*in_and_out, *window, identity_start=identity_start)
+                channels = stage.out_channels
+                self.layers.extend([conv, MeanShift(channels)])
+            height, width = (
+                (side + 2 * stage.padding - stage.kernel_size) // stage.stride + 1 for side in sides
+            )
+            shape = channels, height, width
             if min(shape) < 1:
                 raise ValueError(
                     f"image_shape must be large enough for {type(self).__name__}, whose {stage} "
@@ -223,16 +219,3 @@ class LpDistCNN7(LpDistConvNet):
         self.stages = (narrow, narrow, replace(wide, stride=2), wide, wide)
         super().__init__(image_shape, hidden, classes, mean, scale, identity_start)
         self.arguments = {**(self.arguments or {}), "filters": filters}
-
-
-def _check_shape(image_shape: Sequence[int]) -> Shape:
-    wanted = "image_shape must be (channels, height, width)"
-    if isinstance(image_shape, str) or not isinstance(image_shape, Sequence):
-        raise TypeError(f"{wanted}; got {image_shape!r}")
-    if len(image_shape) != 3:
-        raise ValueError(f"{wanted}; got {image_shape!r}")
-    channels, height, width = (
-        check_count(f"image_shape: {name}", count)
-        for name, count in zip(("channels", "height", "width"), image_shape, strict=True)
-    )
-    return channels, height, width

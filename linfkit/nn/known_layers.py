@@ -41,9 +41,16 @@ def is_plain(module: nn.Module, kind: type[Kind]) -> TypeGuard[Kind]:
     """
     if not isinstance(module, kind) or has_hooks(module):
         return False
-    names = _computing(kind)
+    bases = [base for base in kind.__mro__ if base not in nn.Module.__mro__]
+    defined = {
+        name
+        for base in bases
+        for name, value in vars(base).items()
+        if isinstance(value, DEFINITIONS) and not name.startswith("__")
+    }
+    computing = defined - DESCRIBING | CALLING
     places = [module, *(base for base in type(module).__mro__ if base not in kind.__mro__)]
-    return all(names.isdisjoint(vars(place)) for place in places)
+    return all(computing.isdisjoint(vars(place)) for place in places)
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -85,15 +92,3 @@ def _is_compiled(model: nn.Module) -> bool:
     net = model.get_submodule("_orig_mod")
     compiled: Any = getattr(model.forward, "_torchdynamo_orig_callable", None)
     return compiled == net.__call__ or getattr(compiled, "__wrapped__", None) is net
-
-
-def _computing(kind: type[nn.Module]) -> set[str]:
-    """Names of all that a class computes with, defined in it or in its bases."""
-    bases = [base for base in kind.__mro__ if base not in nn.Module.__mro__]
-    defined = {
-        name
-        for base in bases
-        for name, value in vars(base).items()
-        if isinstance(value, DEFINITIONS) and not name.startswith("__")
-    }
-    return defined - DESCRIBING | CALLING

@@ -164,17 +164,20 @@ class LpDistConv2d(DistanceLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Distances of the patches of x, (B, in_channels, H, W): (B, out_channels, H', W')."""
         patches = self._patches(x)
-        pairs = zip(_as_rows(patches), self.weight.flatten(1).chunk(self.groups), strict=True)
+        pairs = self._groups(patches)
         return self._images([lp_dist(rows, kernels, self.p) for rows, kernels in pairs], patches)
 
     def interval(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """Bounds at p=∞, (B, out_channels, H', W') each, where images lie between two."""
         patches = self._patches(lower)
-        kernels = self.weight.flatten(1).chunk(self.groups)
-        boxes = zip(_as_rows(patches), _as_rows(self._patches(upper)), kernels, strict=True)
-        bounds = [linf_interval(*box) for box in boxes]
+        bounds = [linf_interval(*box) for box in self._groups(patches, self._patches(upper))]
         low, high = (self._images(side, patches) for side in zip(*bounds, strict=True))
         return low, high
+
+    def _groups(self, *patches: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Patches as rows, (B·H'·W', fan_in), and the kernels that see them, of each group."""
+        rows = (each.flatten(1, 3).flatten(2) for each in patches)
+        return zip(*rows, self.weight.flatten(1).chunk(self.groups), strict=True)
 
     def _images(self, distances: Sequence[Tensor], patches: Tensor) -> Tensor:
         """Distances of each group, (B·H'·W', kernels), as images, with the bias."""
@@ -201,10 +204,7 @@ class LpDistConv2d(DistanceLayer):
         # one copy, where torch.nn.functional.unfold and a transposition would make two
         return taps.unflatten(1, (self.groups, -1)).permute(1, 0, 3, 4, 2, 5, 6).contiguous()
 
-    @property
-    def roundings(self) -> int:
-        """Number of roundings at p=∞ between inputs and outputs: a difference, and the bias."""
-        return 1 if self.bias is None else 2
+    roundings = LpDist.roundings
 
     def extra_repr(self) -> str:
         """Description of the layer for ``print``."""
@@ -214,11 +214,6 @@ class LpDistConv2d(DistanceLayer):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding}{spread}{split}, p={self.p:g}"
         )
-
-
-def _as_rows(patches: Tensor) -> Tensor:
-    """Patches as rows for each group: (groups, B·H'·W', fan_in)."""
-    return patches.flatten(1, 3).flatten(2)
 
 
 class MeanShift(nn.Module):

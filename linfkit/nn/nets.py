@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from linfkit._util.checks import check_count
+from linfkit._util.checks import check_counts
 from linfkit.nn.layers import DistanceLayer, LpDist, MeanShift, distance_layers, set_p
 from linfkit.nn.normalization import Normalization
 
@@ -99,12 +99,8 @@ class LpDistNet(DistanceNet):
         scale: float = 1.0,
         identity_start: bool = True,
     ) -> None:
-        in_features = check_count("in_features", in_features)
-        width = check_count("width", width)
-        depth = check_count("depth", depth)
-        classes = check_count("classes", classes)
-        super().__init__(in_features, mean, scale)
-        sizes = {"in_features": in_features, "width": width, "depth": depth, "classes": classes}
+        sizes = check_counts(in_features=in_features, width=width, depth=depth, classes=classes)
+        super().__init__(sizes["in_features"], mean, scale)
         self.keep_arguments(scale, identity_start, **sizes)
         counts = chain([in_features], repeat(width, depth - 1), [classes])
         self.layers = with_mean_shifts(

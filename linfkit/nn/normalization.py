@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from linfkit._util.checks import check_real
+from linfkit._util.checks import check_real, check_tensor
 
 
 class Normalization(nn.Module):
@@ -49,21 +49,16 @@ class Normalization(nn.Module):
         channels: int | None = None,
     ) -> None:
         super().__init__()
+        wanted = f"one number or one for each channel of the {in_features} inputs, all finite"
         try:
             means = torch.as_tensor(mean, dtype=torch.get_default_dtype()).flatten()
         except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"mean must be a number or one for each channel; got {mean!r}"
-            ) from error
-        if not means.isfinite().all():
-            raise ValueError(f"mean must be finite; got {mean}")
+            raise TypeError(f"mean must be {wanted}; got {mean!r}") from error
         count, tiny = means.numel(), torch.finfo(torch.float32).tiny
         self.in_features, self.channels = in_features, count if channels is None else channels
-        if count not in (1, self.channels) or not count or in_features % count:
-            raise ValueError(
-                f"mean must be one number or one for each channel of the {in_features} inputs; "
-                f"got {count} numbers"
-            )
+        fits = count in (1, self.channels) and count and in_features % count == 0
+        if not (fits and means.isfinite().all()):
+            raise ValueError(f"mean must be {wanted}; got {mean}")
         wanted = "a positive number that float32 can divide by"
         scale = check_real("scale", scale, wanted, lambda s: tiny <= s <= 1 / tiny)
         self.register_buffer("mean", means)
@@ -72,8 +67,7 @@ class Normalization(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(x − mean) / scale as rows, (B, in_features), of images (B, C, H, W) or of rows."""
-        if not isinstance(x, Tensor):
-            raise TypeError(f"x must be a torch.Tensor; got {type(x).__name__}")
+        check_tensor("x", x)
         if x.dim() < 2 or x.shape[0] == 0 or x.shape[1:].numel() != self.in_features:
             raise ValueError(
                 f"x must be a batch of images with {self.in_features} pixels each; "
@@ -87,7 +81,7 @@ class Normalization(nn.Module):
                 f"got shape {tuple(x.shape)}{hint}"
             )
         own = self.mean.dtype
-        if not x.is_floating_point() or torch.promote_types(x.dtype, own) != own:
+        if torch.promote_types(x.dtype, own) != own:
             raise TypeError(f"x must be {own}, as the model is; got {x.dtype}")
         # len(x) would be a constant to torch.export and torch.jit.trace
         channels = x.reshape(x.shape[0], self.mean.numel(), -1)

@@ -80,7 +80,11 @@ class Kind:
 
     def names(self, saved: State) -> list[str]:
         """Names of the layers of distances of a net that is as deep as a file's."""
-        names = [name for layer in self.layers for name in _numbered(layer, saved)]
+        names = []
+        for layer in self.layers:
+            numbered = re.compile(re.escape(layer) + r"\d+\.weight")
+            count = sum(numbered.fullmatch(name) is not None for name in saved)
+            names += [f"{layer}{i}" for i in range(count)] if layer.endswith(".") else [layer]
         return [*names, self.last] if self.last and not self.is_hybrid(saved) else names
 
     def is_hybrid(self, saved: State) -> bool:
@@ -254,10 +258,7 @@ def _state(content: Any, size: int) -> dict[str, Tensor]:
 
 
 def _members(saved: State) -> list[State]:
-    """State dicts of a fusion's members; none of a single net.
-
-    All are nets of one kind and size, since one command makes them.
-    """
+    """State dicts of a fusion's members; none of a single net."""
     members: dict[int, dict[str, Tensor]] = {}
     for name, tensor in saved.items():
         if found := OF_A_MEMBER.fullmatch(name):
@@ -268,9 +269,6 @@ def _members(saved: State) -> list[State]:
         raise _NoCheckpoint(f"it holds {_listed(beside)} beside its members, model_list…")
     if missing := set(range(len(members))) - members.keys():
         raise _NoCheckpoint(f"it lacks model_list.{min(missing)}")
-    sizes = [{name: (x.shape, x.dtype) for name, x in each.items()} for each in members.values()]
-    if any(each != sizes[0] for each in sizes):
-        raise _NoCheckpoint("its members must have tensors of the same names, shapes and types")
     return [members[i] for i in range(len(members))]
 
 
@@ -311,30 +309,24 @@ def _of_the_size_of(saved: State, kind: Kind, units: Units, rho: float) -> Dista
         net: DistanceNet = SortNet(*size, rho, *units) if rho else LpDistNet(*size, *units)
     else:
         hidden = shapes[names[-1 if hybrid else -2]][0]
-        net = _convolutional(kind, shapes, hidden, classes, units)
+        filters, channels, *_ = shapes[names[0]]
+        name, taken = next((name, shape[1]) for name, shape in shapes.items() if ".fc" in name)
+        options = {"filters": filters} if kind.net is LpDistCNN7 else {}
+        for side in SIDES:  # of the images of which the stages leave what the next layer takes
+            net = kind.net((channels, side, side), hidden, classes, *units, **options)
+            if taken == next(each.in_features for each in net.layers if isinstance(each, LpDist)):
+                break
+        else:
+            raise _NoCheckpoint(
+                f"{name} must take what is left of images of {', '.join(map(str, SIDES))} pixels a "
+                f"side; it takes {taken} features"
+            )
     if not hybrid:
         return net
     hidden, taken = _shape(saved, f"{naming.hidden}.weight", 2)
     if naming is SECOND and taken == 4 * shapes[names[-1]][0]:
         raise _NoCheckpoint("its MLP sees four crops of an image: linfkit has no SortHybridModel2")
     return HybridNet(net, hidden)
-
-
-def _convolutional(
-    kind: Kind, shapes: Mapping[str, torch.Size], hidden: int, classes: int, units: Units
-) -> DistanceNet:
-    """Build a convolutional net, for images of which its stages leave what the next layer takes."""
-    filters, channels, *_ = next(iter(shapes.values()))
-    name, taken = next((name, shape[1]) for name, shape in shapes.items() if ".fc" in name)
-    options = {"filters": filters} if kind.net is LpDistCNN7 else {}
-    for side in SIDES:
-        net = kind.net((channels, side, side), hidden, classes, *units, **options)
-        if taken == next(each.in_features for each in net.layers if isinstance(each, LpDist)):
-            return net
-    raise _NoCheckpoint(
-        f"{name} must take what is left of images of {', '.join(map(str, SIDES))} pixels a side; "
-        f"it takes {taken} features"
-    )
 
 
 def _shape(saved: State, name: str, dimensions: int) -> torch.Size:
@@ -378,9 +370,8 @@ def _places(saved: State, kind: Kind, net: DistanceNet | HybridNet) -> dict[str,
     for i, layer in enumerate(net.layers):
         if isinstance(layer, DistanceLayer):
             name = next(names)
-            places[f"{name}.weight"] = f"layers.{i}.weight"
-            if layer.bias is not None:
-                places[f"{name}.bias"] = f"layers.{i}.bias"
+            for part, _ in layer.named_parameters():
+                places[f"{name}.{part}"] = f"layers.{i}.{part}"
         elif isinstance(layer, MeanShift):
             places[f"{name}.{naming.shift}"] = f"layers.{i}.running_mean"
     if kind.is_hybrid(saved):
@@ -389,14 +380,6 @@ def _places(saved: State, kind: Kind, net: DistanceNet | HybridNet) -> dict[str,
     if naming is SECOND and "scalar" in saved:
         places["scalar"] = "logit_scale"
     return places
-
-
-def _numbered(layer: str, saved: State) -> list[str]:
-    """Names that a name which ends in a dot stands for in a file; any other name alone."""
-    if not layer.endswith("."):
-        return [layer]
-    pattern = re.compile(re.escape(layer) + r"\d+\.weight")
-    return [f"{layer}{i}" for i in range(sum(map(bool, map(pattern.fullmatch, saved))))]
 
 
 def _listed(names: Collection[str]) -> str:

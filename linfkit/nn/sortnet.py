@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from linfkit._util.checks import check_count, check_tensor
+from linfkit._util.checks import check_count, check_counts, check_tensor
 from linfkit.functional import check_rho, lp_dist, sorted_dist, sorted_interval
-from linfkit.nn.layers import DistanceLayer, LpDist
+from linfkit.nn.layers import LpDist
 from linfkit.nn.nets import DistanceNet, with_mean_shifts
 
 #: Number of differences that count in evaluation.
@@ -19,7 +19,7 @@ TERMS = 10
 SAMPLES_A_DRAW = 32
 
 
-class SortDist(DistanceLayer):
+class SortDist(LpDist):
     """Layer of expected ℓ∞ distances to each row of weights, where coordinates drop out.
 
     In evaluation u_o = Σ_k c_k·|x − w_o|₍ₖ₎ + b_o, the absolute differences sorted, largest first,
@@ -55,12 +55,8 @@ class SortDist(DistanceLayer):
         bias: bool = False,
         identity_start: bool = True,
     ) -> None:
-        super().__init__()
-        start = LpDist(in_features, out_features, bias, identity_start)
-        self.in_features, self.out_features = start.in_features, start.out_features
-        self.fan_in = start.in_features
+        super().__init__(in_features, out_features, bias, identity_start)
         self.rho = check_rho(rho)
-        self.weight, self.bias = start.weight, start.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Expected distances of x, (B, in_features): (B, out_features); in training, drawn ones."""
@@ -70,16 +66,14 @@ class SortDist(DistanceLayer):
                 f"x must have {self.in_features} features, (B, {self.in_features}); "
                 f"got shape {tuple(x.shape)}"
             )
-        distance = self._drawn(x) if self.training else self._expected(x)
+        expected = self.rho, TERMS
+        distance = self._drawn(x) if self.training else sorted_dist(x, self.weight, *expected)
         return distance if self.bias is None else distance + self.bias
 
     def interval(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
         """Bounds in evaluation, (B, out_features) each, where inputs lie between two."""
         bounds = sorted_interval(lower, upper, self.weight, self.rho, TERMS)
         return bounds if self.bias is None else (bounds[0] + self.bias, bounds[1] + self.bias)
-
-    def _expected(self, x: Tensor) -> Tensor:
-        return sorted_dist(x, self.weight, self.rho, TERMS)
 
     def _drawn(self, x: Tensor) -> Tensor:
         """The ℓp distances over the coordinates that are kept, (B, out_features)."""
@@ -109,10 +103,7 @@ class SortDist(DistanceLayer):
 
     def extra_repr(self) -> str:
         """Description of the layer for ``print``."""
-        return (
-            f"{self.in_features}, {self.out_features}, rho={self.rho:g}, p={self.p:g}, "
-            f"bias={self.bias is not None}"
-        )
+        return f"{super().extra_repr()}, rho={self.rho:g}"
 
 
 class SortNet(DistanceNet):
@@ -156,12 +147,9 @@ class SortNet(DistanceNet):
         scale: float = 1.0,
         identity_start: bool = True,
     ) -> None:
-        in_features = check_count("in_features", in_features)
-        width = check_count("width", width)
-        depth = check_count("depth", depth, least=2)
-        classes = check_count("classes", classes)
-        super().__init__(in_features, mean, scale)
-        sizes = {"in_features": in_features, "width": width, "depth": depth, "classes": classes}
+        sizes = check_counts(in_features=in_features, width=width, depth=depth, classes=classes)
+        check_count("depth", depth, least=2)
+        super().__init__(sizes["in_features"], mean, scale)
         self.keep_arguments(scale, identity_start, **sizes, rho=check_rho(rho))
         self.layers = with_mean_shifts(
             LpDist(in_features, width, identity_start=identity_start),

@@ -224,7 +224,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if not self.constant_p and self.p_end < self.p_start:
+        if self.p_ramp != CONSTANT and self.p_end < self.p_start:
             raise ValueError(
                 f"p_end must be at least p_start = {self.p_start}, or p_ramp = [1.0, 1.0]; "
                 f"got {self.p_end}"
@@ -234,16 +234,11 @@ class Recipe(BaseModel):
                 "lam_start and lam_end must both be 0, or both above, since λ changes by equal "
                 f"factors; got {self.lam_start} and {self.lam_end}"
             )
-        least = 1 if self.mlp_hidden is None else 2  # an MLP stands for the last
+        least = int(self.layered) + (self.mlp_hidden is not None)  # an MLP stands for the last
         if self.layered and self.depth < least:
-            raise ValueError(
-                f"depth must be at least {least} for model = {self.model!r}; got {self.depth}"
-            )
+            raise ValueError(f"depth must be at least {least} for {self.model}; got {self.depth}")
         if self.depth and not self.layered:
-            raise ValueError(
-                f"depth must be 0 for model = {self.model!r}, whose depth is fixed; "
-                f"got {self.depth}"
-            )
+            raise ValueError(f"depth must be 0 for {self.model}, as it is fixed; got {self.depth}")
         if self.model == "cnn7" and self.filters is None:
             raise ValueError("filters must be given for model = 'cnn7'")
         if self.mlp_hidden is not None and self.loss == "hinge":
@@ -290,11 +285,6 @@ class Recipe(BaseModel):
         return present - round(self.validation_share * present)
 
     @property
-    def constant_p(self) -> bool:
-        """True if p stays at `p_start`, and λ at `lam_start`: `p_ramp` is [1.0, 1.0]."""
-        return self.p_ramp == CONSTANT
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of all that decides a run of one seed: its weights and its history.
 
@@ -319,8 +309,8 @@ class Recipe(BaseModel):
         return Recipe(**(self.model_dump() | overrides))
 
     @classmethod
-    def from_toml(cls, text: str) -> Recipe:
-        """Read a recipe from a TOML text.
+    def from_toml(cls, text: str, *, name: str | None = None) -> Recipe:
+        """Read a recipe from a TOML text; `name` is its name where the text states none.
 
         Raises:
             ValueError: It is no TOML, or not a valid recipe.
@@ -330,7 +320,13 @@ class Recipe(BaseModel):
             Traceback (most recent call last):
             ValueError: recipe must be TOML; got Invalid value (at end of document)
         """
-        return cls(**_parse_toml(text))
+        if not isinstance(text, str):
+            raise ValueError(f"recipe must be TOML; got a {type(text).__name__}")
+        try:
+            values = tomllib.loads(text.removeprefix(MARK))
+        except (tomllib.TOMLDecodeError, RecursionError) as fault:
+            raise ValueError(f"recipe must be TOML; got {fault}") from fault
+        return cls(**(values if name is None else {"name": name} | values))
 
     def to_toml(self) -> str:
         """Write the recipe as TOML, one key a line; `from_toml` reads it back equal.
@@ -391,19 +387,9 @@ def recipe_names() -> tuple[str, ...]:
 
 def _read(content: bytes, file: str) -> Recipe:
     try:
-        values = _parse_toml(content.decode("utf-8"))
-        return Recipe(**({"name": file.removesuffix(".toml")} | values))
+        return Recipe.from_toml(content.decode("utf-8"), name=file.removesuffix(".toml"))
     except ValueError as fault:
         raise ValueError("\n".join(f"{file}: {line}" for line in str(fault).splitlines())) from None
-
-
-def _parse_toml(text: str) -> dict[str, Any]:
-    if not isinstance(text, str):
-        raise ValueError(f"recipe must be TOML; got a {type(text).__name__}")
-    try:
-        return tomllib.loads(text.removeprefix(MARK))
-    except (tomllib.TOMLDecodeError, RecursionError) as fault:
-        raise ValueError(f"recipe must be TOML; got {fault}") from fault
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -69,31 +70,22 @@ def build_model(
     'HybridNet'
     """
     members: list[DistanceNet | HybridNet] = []
+    shape = list(image_shape), recipe.width, classes
+    size = math.prod(image_shape), recipe.width, recipe.depth, classes
+    units = mean, scale, recipe.identity_start
     for _ in range(recipe.members):
-        net = _of_distances(recipe, image_shape, classes, mean, scale)
+        net: DistanceNet
+        if recipe.filters is not None:
+            net = LpDistCNN7(*shape, *units, filters=recipe.filters)
+        elif not recipe.layered:
+            net = CONVOLUTIONAL[recipe.model](*shape, *units)
+        elif recipe.model == "sortnet":
+            net = SortNet(*size, recipe.rho, *units)
+        else:
+            net = LpDistNet(*size, *units)
         members.append(net if recipe.mlp_hidden is None else HybridNet(net, recipe.mlp_hidden))
         # SortNet's hybrids learn the scalar of the mixed loss, the others' cross-entropy has none
         members[-1].logit_scale.requires_grad_(recipe.mlp_hidden is None or recipe.loss == "mixed")
     if recipe.members == 1:
         return members[0]
     return ensemble_of(members)
-
-
-def _of_distances(
-    recipe: Recipe,
-    image_shape: Sequence[int],
-    classes: int,
-    mean: float | Sequence[float],
-    scale: float,
-) -> DistanceNet:
-    units = mean, scale, recipe.identity_start
-    if recipe.filters is not None:
-        shape = list(image_shape), recipe.width, classes
-        return LpDistCNN7(*shape, *units, filters=recipe.filters)
-    if not recipe.layered:
-        return CONVOLUTIONAL[recipe.model](list(image_shape), recipe.width, classes, *units)
-    channels, height, width = image_shape
-    size = channels * height * width, recipe.width, recipe.depth, classes
-    if recipe.model == "sortnet":
-        return SortNet(*size, recipe.rho, *units)
-    return LpDistNet(*size, *units)

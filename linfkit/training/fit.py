@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from linfkit._util.checks import check_count, check_model, check_real
+from linfkit._util.checks import check_count, check_real
 from linfkit._util.devices import usable_device, with_gradients
 from linfkit._util.distributed import any_rank, entered_on_rank_zero, is_first, join, on_rank_zero
 from linfkit._util.files import folder_lock
@@ -103,17 +103,11 @@ def fit(
     >>> fit(tiny, loss=hinge, progress=False).recipe.loss
     'own'
     """
-    if isinstance(recipe, str | Path):
-        recipe = load_recipe(recipe)
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe must be a Recipe, a name or a path; got {type(recipe).__name__}")
-    seed = recipe.seeds[0] if seed is None else seed
-    seed = check_count("seed", seed, least=0)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    seed = check_count("seed", recipe.seeds[0] if seed is None else seed, least=0)
     checkpoint_every = check_real(
         "checkpoint_every", checkpoint_every, "seconds, 0 or more", lambda s: s >= 0
     )
-    if model is not None:
-        check_model("model", model)
     if not isinstance(out, str | Path | None):
         raise TypeError(f"out must be the path of a folder; got {out!r}")
     if loss is not None:
@@ -157,7 +151,10 @@ def fit_all(
     >>> [run.seed for run in fit_all([(tiny, 0), (tiny, 1)])]
     [0, 1]
     """
-    todo = _pairs(recipes)
+    todo, wanted = list(recipes), "recipes must be pairs, each of a recipe and a seed"
+    for pair in todo:
+        if not (isinstance(pair, tuple) and len(pair) == 2):
+            raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
     return [
         fit(recipe, data=data, seed=seed, device=device)
         for recipe, seed in tqdm(todo, desc=description, unit="net", leave=False)
@@ -226,16 +223,14 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     True
     """
     arrived = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield arrived.is_set
-        return
 
     def defer(number: int, frame: FrameType | None) -> None:
         if arrived.is_set():
             raise KeyboardInterrupt
         arrived.set()
 
-    signals = (signal.SIGINT, signal.SIGTERM)
+    can_defer = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGINT, signal.SIGTERM) if can_defer else ()
     earlier = {number: signal.signal(number, defer) for number in signals}
     try:
         yield arrived.is_set
@@ -265,14 +260,3 @@ def apply_recipe(data: Dataset, recipe: Recipe) -> Dataset:
         noisy = noisy.with_label_noise(recipe.label_noise, seed=recipe.label_noise_seed)
         data = replace(data, train_y=torch.cat([noisy.train_y, data.train_y[kept:]]))
     return data
-
-
-def _pairs(recipes: Iterable[tuple[Recipe, int]]) -> list[tuple[Recipe, int]]:
-    wanted = "recipes must be pairs, each of a recipe and a seed"
-    if not isinstance(recipes, Iterable):
-        raise TypeError(f"{wanted}; got {type(recipes).__name__}")
-    pairs = list(recipes)
-    for pair in pairs:
-        if not (isinstance(pair, tuple) and len(pair) == 2):
-            raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
-    return pairs

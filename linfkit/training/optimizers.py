@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.optimizer import ParamsT
 
-from linfkit._util.checks import check_real, check_tensor
+from linfkit._util.checks import check_real
 from linfkit.functional import check_p
 from linfkit.nn.layers import distance_layers
 from linfkit.recipes.recipe import Recipe
@@ -25,7 +24,34 @@ LOGIT_SCALE_RATE = 0.2
 MADAM_BETA = 0.999
 
 
-class LpAdamW(Optimizer):
+class _ByWeight(Optimizer):
+    """Optimizer that moves one weight after the other, by the r.m.s. of its gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Take one step; the closure's loss, where there is a closure."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._move(weight, weight.grad, group)
+        return loss
+
+    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _rms(self, weight: Tensor, gradient: Tensor, beta: float) -> Tensor:
+        """Square root of the running mean of g², corrected for its start at 0; counts the step."""
+        state = self.state[weight]
+        state.setdefault("step", torch.zeros(())).add_(1)
+        if "exp_avg_sq" not in state:
+            state["exp_avg_sq"] = torch.zeros_like(weight)
+        state["exp_avg_sq"].mul_(beta).addcmul_(gradient, gradient, value=1 - beta)
+        return (state["exp_avg_sq"] / (1 - beta ** state["step"].item())).sqrt_()
+
+
+class LpAdamW(_ByWeight):
     """Adam whose weights also decay, each neuron's by the ℓp norm of its row.
 
     First w ← w − lr · weight_decay · d(w), with d as `row_decay` gives it, at p=∞ the largest
@@ -74,41 +100,29 @@ class LpAdamW(Optimizer):
         """Add a group of parameters, its options checked."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        for name in ("lr", "eps", "weight_decay"):
-            _check_not_negative(name, group[name])
-        _check_betas(group["betas"])
+        _check_not_negative(group, "lr", "eps", "weight_decay")
+        betas, wanted = group["betas"], "two numbers from 0 to below 1"
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise TypeError(f"betas must be {wanted}; got {betas!r}")
+        for beta in betas:
+            check_real("betas", beta, wanted, lambda beta: 0 <= beta < 1)
         check_p(group["p"])
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Decay the weights and take one step; the closure's loss, where there is a closure."""
-        loss = _evaluated(closure)
-        for group in self.param_groups:
-            pull, p = group["lr"] * group["weight_decay"], check_p(group["p"])
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                if weight.dim() > 1 and pull:
-                    weight.sub_(row_decay(weight, p), alpha=pull)
-                self._step_along_gradient(weight, group)
-        return loss
-
-    def _step_along_gradient(self, weight: Tensor, group: dict[str, Any]) -> None:
-        state, (beta1, beta2) = self.state[weight], group["betas"]
-        if not state:
-            state["step"] = torch.zeros(())
+    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Decay a weight, then take Adam's step."""
+        pull, (beta1, beta2), p = group["lr"] * group["weight_decay"], group["betas"], group["p"]
+        if weight.dim() > 1 and pull:
+            weight.sub_(row_decay(weight, p), alpha=pull)
+        rms = self._rms(weight, gradient, beta2)
+        state = self.state[weight]
+        if "exp_avg" not in state:
             state["exp_avg"] = torch.zeros_like(weight)
-            state["exp_avg_sq"] = torch.zeros_like(weight)
-        state["step"] += 1
-        state["exp_avg"].lerp_(weight.grad, 1 - beta1)
-        state["exp_avg_sq"].mul_(beta2).addcmul_(weight.grad, weight.grad, value=1 - beta2)
-        steps = state["step"].item()
-        rms = (state["exp_avg_sq"] / (1 - beta2**steps)).sqrt_()
-        rate = group["lr"] / (1 - beta1**steps)
+        state["exp_avg"].lerp_(gradient, 1 - beta1)
+        rate = group["lr"] / (1 - beta1 ** state["step"].item())
         weight.addcdiv_(state["exp_avg"], rms.add_(group["eps"]), value=-rate)
 
 
-class Madam(Optimizer):
+class Madam(_ByWeight):
     """Multiplicative Adam: a step changes each weight by a share of itself, and keeps its sign.
 
     w ← w · exp(−lr · sign(w) · ĝ), where ĝ is the gradient over its running r.m.s. (decay 0.999,
@@ -151,35 +165,19 @@ class Madam(Optimizer):
         """Add a group of parameters, its options checked."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        _check_not_negative("lr", group["lr"])
+        _check_not_negative(group, "lr")
         for name in ("weight_bound", "gradient_bound"):
-            _check_not_negative(name, group[name])
-            if not group[name]:
-                raise ValueError(f"{name} must be above 0; got {group[name]}")
+            check_real(name, group[name], "a number above 0", lambda bound: 0 < bound < math.inf)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Take one step; the closure's loss, where there is a closure."""
-        loss = _evaluated(closure)
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._multiply(weight, group)
-        return loss
-
-    def _multiply(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Multiply a weight."""
         state, bound = self.state[weight], group["gradient_bound"]
         if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg_sq"] = torch.zeros_like(weight)
             state["largest"] = group["weight_bound"] * weight.square().mean().sqrt()
-        state["step"] += 1
-        state["exp_avg_sq"].mul_(MADAM_BETA)
-        state["exp_avg_sq"].addcmul_(weight.grad, weight.grad, value=1 - MADAM_BETA)
-        rms = (state["exp_avg_sq"] / (1 - MADAM_BETA ** state["step"].item())).sqrt_()
         # 0 / 0 is a weight that has had no gradient yet: it stays; a square may also underflow
-        gradient = (weight.grad / rms).nan_to_num_(0.0, bound, -bound).clamp_(-bound, bound)
-        weight.mul_(gradient.mul_(weight.sign()).mul_(-group["lr"]).exp_())
+        ratio = gradient / self._rms(weight, gradient, MADAM_BETA)
+        ratio.nan_to_num_(0.0, bound, -bound).clamp_(-bound, bound)
+        weight.mul_(ratio.mul_(weight.sign()).mul_(-group["lr"]).exp_())
         weight.clamp_(-state["largest"], state["largest"])
 
 
@@ -198,16 +196,13 @@ def row_decay(weight: Tensor, p: float) -> Tensor:
         The direction, in the shape of `weight`.
 
     Raises:
-        TypeError, ValueError: an argument is out of range; the message names it.
+        TypeError, ValueError: p is out of range.
 
     >>> row_decay(torch.tensor([[3.0, -4.0]]), p=2)
     tensor([[ 3., -4.]])
     >>> row_decay(torch.tensor([[3.0, -4.0]]), p=math.inf)
     tensor([[ 0., -4.]])
     """
-    check_tensor("weight", weight)
-    if weight.dim() < 2 or not weight.numel():
-        raise ValueError(f"weight must be non-empty rows, (O, ...); got {tuple(weight.shape)}")
     p = check_p(p)
     rows = weight.flatten(1)
     largest, where = rows.abs().max(dim=1, keepdim=True)
@@ -221,24 +216,9 @@ def row_decay(weight: Tensor, p: float) -> Tensor:
     return direction.view_as(weight)
 
 
-def _evaluated(closure: Callable[[], float] | None) -> float | None:
-    """Evaluate the closure with gradients on; None without one."""
-    if closure is None:
-        return None
-    with torch.enable_grad():
-        return closure()
-
-
-def _check_not_negative(name: str, value: float) -> None:
-    check_real(name, value, "a number of 0 or more", lambda number: 0 <= number < math.inf)
-
-
-def _check_betas(betas: tuple[float, float]) -> None:
-    wanted = f"betas must be two numbers from 0 to below 1; got {betas!r}"
-    if not isinstance(betas, tuple | list) or not all(isinstance(beta, Real) for beta in betas):
-        raise TypeError(wanted)
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(wanted)
+def _check_not_negative(group: dict[str, Any], *names: str) -> None:
+    for name in names:
+        check_real(name, group[name], "a number of 0 or more", lambda value: 0 <= value < math.inf)
 
 
 def optimizer_of(recipe: Recipe, model: nn.Module, logit_scale: nn.Parameter) -> Optimizer:

@@ -22,14 +22,7 @@ from linfkit._util.files import cache_folder, expand_user, write_atomically
 from linfkit.certification.certify import certify_checked, check_for_proofs
 from linfkit.certification.intervals import certified_within
 from linfkit.data.dataset import Dataset
-from linfkit.nn.checkpoints import (
-    AVERAGED,
-    RAW,
-    read_header,
-    read_tensors,
-    save_model,
-    write_tensors,
-)
+from linfkit.nn.checkpoints import AVERAGED, RAW, read_tensors, save_model, write_tensors
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import set_p
 from linfkit.recipes.recipe import Recipe
@@ -39,6 +32,9 @@ DECIDING = ("_util", "certification", "data", "functional.py", "kernels", "nn", 
 
 #: All files of a finished run, in the order in which they are written.
 FILES = ("recipe.toml", "history.jsonl", AVERAGED, RAW)
+
+#: The newest state of a run under way, and the one before it, in case the newest is damaged.
+CHECKPOINTS = ("checkpoint.safetensors", "checkpoint-before.safetensors")
 
 
 @dataclass(frozen=True)
@@ -98,16 +94,6 @@ class RunFolder:
         return cls(cache_folder() / "runs" / key if out is None else expand_user(out), key)
 
     @property
-    def checkpoint(self) -> Path:
-        """File of the newest state."""
-        return self.path / "checkpoint.safetensors"
-
-    @property
-    def checkpoint_before(self) -> Path:
-        """File of the state before it, in case the newest is damaged."""
-        return self.path / "checkpoint-before.safetensors"
-
-    @property
     def is_finished(self) -> bool:
         """True if the finished run is there.
 
@@ -116,7 +102,8 @@ class RunFolder:
         """
         if not (self.path / RAW).is_file():
             return False
-        self._check_key(read_header(self.path / RAW), self.path)
+        _, header = read_tensors(self.path / RAW)
+        self._check_key(header, self.path)
         return True
 
     def files(self) -> dict[str, bytes]:
@@ -127,7 +114,7 @@ class RunFolder:
         """Write the files of a run that was finished elsewhere, the last one last."""
         for name in FILES:
             write_atomically(self.path / name, files[name])
-        self._remove_checkpoints()
+        self._remove(*CHECKPOINTS)
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         """Write the state of a run under way, and keep the one before.
@@ -135,12 +122,13 @@ class RunFolder:
         Raises:
             OSError: it could not be written; the message names the one that is left.
         """
-        if self.checkpoint.is_file():
-            self.checkpoint.replace(self.checkpoint_before)
+        newest, before = (self.path / name for name in CHECKPOINTS)
+        if newest.is_file():
+            newest.replace(before)
         try:
-            write_tensors(self.checkpoint, tensors, {**header, "key": self.key})
+            write_tensors(newest, tensors, {**header, "key": self.key})
         except OSError as error:
-            left = f"; {self.checkpoint_before} is left" if self.checkpoint_before.exists() else ""
+            left = f"; {before} is left" if before.exists() else ""
             raise OSError(
                 error.errno, f"no checkpoint could be written: {error.strerror}{left}"
             ) from error
@@ -152,7 +140,7 @@ class RunFolder:
             ValueError: no checkpoint is whole, or one is another run's.
         """
         damage: ValueError | None = None
-        for path in filter(Path.is_file, (self.checkpoint, self.checkpoint_before)):
+        for path in filter(Path.is_file, (self.path / name for name in CHECKPOINTS)):
             try:
                 tensors, header = read_tensors(path)
             except ValueError as error:
@@ -169,7 +157,8 @@ class RunFolder:
     def begin(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
         """Write the recipe of a run under way, and its history so far."""
         write_atomically(self.path / "recipe.toml", recipe.to_toml().encode())
-        self._write_history(history)
+        lines = "".join(map(_as_json_line, history))
+        write_atomically(self.path / "history.jsonl", lines.encode())
 
     def add_to_history(self, row: Mapping[str, float]) -> None:
         """Append an epoch to `history.jsonl`."""
@@ -184,10 +173,9 @@ class RunFolder:
             "history": run.history,
             **provenance(run.recipe, data, run.results),
         }
-        self._write_history(run.history)
         save_model(self.path / AVERAGED, run.ema_model, header)
         save_model(self.path / RAW, run.model, header)
-        self._remove_checkpoints()
+        self._remove(*CHECKPOINTS)
 
     def load_run(
         self, recipe: Recipe, seed: int, model: nn.Module, ema_model: nn.Module
@@ -197,12 +185,10 @@ class RunFolder:
         Raises:
             ValueError: a file is damaged, or another run's.
         """
-        if not (self.path / RAW).is_file():
+        if not self.is_finished:
             return None
-        weights, header = read_tensors(self.path / RAW)
-        self._check_key(header, self.path)
-        averaged, _ = read_tensors(self.path / AVERAGED)
-        for net, tensors in [(model, weights), (ema_model, averaged)]:
+        files = [read_tensors(self.path / name) for name in (RAW, AVERAGED)]
+        for net, (tensors, header) in zip((model, ema_model), files, strict=True):
             unwrapped(net).load_state_dict(tensors)
             set_p(net, float(header["p"]))
             net.eval()
@@ -211,17 +197,11 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove an earlier run, so that one can start anew."""
-        self._remove_checkpoints()
-        for name in (RAW, AVERAGED):
+        self._remove(*CHECKPOINTS, RAW, AVERAGED)
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
             (self.path / name).unlink(missing_ok=True)
-
-    def _remove_checkpoints(self) -> None:
-        self.checkpoint.unlink(missing_ok=True)
-        self.checkpoint_before.unlink(missing_ok=True)
-
-    def _write_history(self, history: list[dict[str, float]]) -> None:
-        lines = "".join(map(_as_json_line, history))
-        write_atomically(self.path / "history.jsonl", lines.encode())
 
     def _check_key(self, header: Mapping[str, Any], place: Path) -> None:
         if header.get("key") != self.key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from torch import nn
@@ -110,7 +110,7 @@ class SavedNet(BaseModel, frozen=True):
         Raises:
             ValueError: the file names no recipe.
         """
-        return float(self._of_recipe("eps"))
+        return self._recipe_for("eps").eps
 
     def load_data(self) -> Dataset:
         """Load the data that the net was trained on.
@@ -120,22 +120,21 @@ class SavedNet(BaseModel, frozen=True):
                 message has both fingerprints.
             FileNotFoundError: its files are not there.
         """
-        name = self._of_recipe("dataset")
-        assert self.recipe is not None
-        data = apply_recipe(load_dataset(name), self.recipe)
+        recipe = self._recipe_for("dataset")
+        data = apply_recipe(load_dataset(recipe.dataset), recipe)
         found = DataIdentity.of(data)
         if self.trained_on is None or found.fingerprint != self.trained_on.fingerprint:
             known = "what it does not name" if self.trained_on is None else self.trained_on.shown
             raise ValueError(
                 f"dataset must be named, since {self.path.name} was trained on {known}; found "
-                f"{found.shown}, which --dataset {name} takes all the same"
+                f"{found.shown}, which --dataset {recipe.dataset} takes all the same"
             )
         return data
 
-    def _of_recipe(self, key: str) -> Any:
+    def _recipe_for(self, key: str) -> Recipe:
         if self.recipe is None:
             raise ValueError(f"{key} must be given, since {self.path.name} names no recipe")
-        return getattr(self.recipe, key)
+        return self.recipe
 
 
 def saved_nets(folder: str | Path) -> dict[str, SavedNet]:
@@ -146,11 +145,6 @@ def saved_nets(folder: str | Path) -> dict[str, SavedNet]:
         ValueError: its files are damaged, or of something else than one run.
     """
     folder = expand_user(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"run must be the folder of a finished run; there is no {folder}")
-    for file in NETS.values():
-        if not (folder / file).is_file():
-            raise FileNotFoundError(f"run must be a finished run; {folder} has no {file}")
     nets = {weights: SavedNet.read(folder / file) for weights, file in NETS.items()}
     for net in nets.values():
         if net.recipe is None or not net.history:

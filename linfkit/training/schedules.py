@@ -38,23 +38,17 @@ def schedule_at(recipe: Recipe, progress: float) -> ScheduleState:
     eps = recipe.eps_train
     if recipe.eps_ramp is not None:
         eps *= smooth_start(ramp(progress, *recipe.eps_ramp), recipe.eps_smooth_start)
+    rates = {
+        "cosine": cosine_rate(progress, recipe.lr_hold),
+        "steps": step_rate(progress, recipe.lr_steps, recipe.lr_factor),
+        "constant": 1.0,
+    }
     return ScheduleState(
         p=p_at(ratio, recipe.p_start, recipe.p_end),
         lam=geometric(ratio, recipe.lam_start, recipe.lam_end),
         eps=eps,
-        learning_rate=recipe.lr * _rate(recipe, progress),
+        learning_rate=recipe.lr * rates[recipe.lr_schedule],
     )
-
-
-def _rate(recipe: Recipe, progress: float) -> float:
-    """Factor of the learning rate."""
-    match recipe.lr_schedule:
-        case "cosine":
-            return cosine_rate(progress, recipe.lr_hold)
-        case "steps":
-            return step_rate(progress, recipe.lr_steps, recipe.lr_factor)
-        case "constant":
-            return 1.0
 
 
 def ramp(progress: float, start: float, end: float) -> float:
@@ -65,13 +59,9 @@ def ramp(progress: float, start: float, end: float) -> float:
     >>> [ramp(t, 0.25, 0.75) for t in (0.0, 0.5, 1.0)]
     [0.0, 0.5, 1.0]
     """
-    if not 0 <= start <= end <= 1:
-        raise ValueError(
-            f"start and end must be fractions of the run, in order; got {start} and {end}"
-        )
-    if progress < end:
-        return max(0.0, (progress - start) / (end - start)) if end > start else 0.0
-    return 1.0
+    if progress >= end:
+        return 1.0
+    return max(0.0, (progress - start) / (end - start)) if end > start else 0.0
 
 
 def geometric(ratio: float, start: float, end: float) -> float:

@@ -175,7 +175,7 @@ def test_what_is_misclassified_needs_none(line):
     found = smallest_perturbation(line, x, labels)
     assert found[0] == 0
     assert found[1] > 0
-    assert torch.equal(nearest_misclassified(line, x, labels)[0], x[0])
+    assert torch.equal(nearest_misclassified(line, x, labels)[0][0], x[0])
 
 
 def test_where_nothing_is_found_it_is_infinite_and_the_point_is_the_image_itself(line):
@@ -183,14 +183,14 @@ def test_where_nothing_is_found_it_is_infinite_and_the_point_is_the_image_itself
         line.layers[0].bias.copy_(torch.tensor([0.0, 5.0]))  # no image is of class 1
     x, labels = torch.tensor([[0.25]]), torch.tensor([0])
     assert smallest_perturbation(line, x, labels, steps=5).tolist() == [INF]
-    assert torch.equal(nearest_misclassified(line, x, labels, steps=5), x)
+    assert torch.equal(nearest_misclassified(line, x, labels, steps=5)[0], x)
 
 
 def test_it_is_the_size_of_a_perturbation_that_works_and_never_below_the_certificate(net, x):
     net.p = 8  # the attack is at p=∞ all the same
     labels = predictions(net, x)
     radius = lk.certify(net, x, labels).radius
-    points = nearest_misclassified(net, x, labels)
+    points, _ = nearest_misclassified(net, x, labels)
     found = smallest_perturbation(net, x, labels)
     assert found.isfinite().any()
     assert 0 <= points.min() <= points.max() <= 1

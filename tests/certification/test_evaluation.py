@@ -185,7 +185,7 @@ class TestEvaluate:
             (
                 {"images": 361},
                 ValueError,
-                "test_images must be at most 360, all there are; got 361",
+                "test_images must be at most 360; got 361",
             ),
             ({"model": lk.LpDistNet(784, 8, 2, 10)}, ValueError, "784 pixels"),
             ({"model": torch.nn.Linear(64, 10)}, ValueError, "ℓp-distance layers"),

@@ -131,7 +131,7 @@ def test_a_solver_that_errs_once_is_not_believed(with_presolve, says, monkeypatc
         if options["presolve"] is not with_presolve or found.x is None:
             return found
         if says == "infeasible":
-            return SimpleNamespace(status=2)
+            return SimpleNamespace(status=2, x=None)
         farther = found.fun + 0.1
         return SimpleNamespace(status=0, fun=farther, mip_dual_bound=farther, x=found.x)
 
@@ -158,9 +158,9 @@ def test_weights_that_are_no_finite_numbers_are_refused(place, value):
         (None, np.zeros(3), 0, ValueError, "x must be one image of 2 pixels"),
         (None, [0.5, 0.5], 0, ValueError, "x must be one image of 2 pixels"),
         (None, torch.tensor([0.5, 1.5]), 0, ValueError, r"pixels in \[0, 1\]"),
-        (None, torch.rand(2), 3, ValueError, "label must be a whole number from 0 to 2; got 3"),
-        (None, torch.rand(2), True, ValueError, "label must be a whole number"),
-        (None, torch.rand(2), 1.0, ValueError, "label must be a whole number"),
+        (None, torch.rand(2), 3, ValueError, "label must be from 0 to 2; got 3"),
+        (None, torch.rand(2), True, TypeError, "label must be a whole number"),
+        (None, torch.rand(2), 1.0, TypeError, "label must be a whole number"),
     ],
 )
 def test_what_is_wrong_is_named(model, x, label, error, message):

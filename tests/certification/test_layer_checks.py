@@ -379,7 +379,7 @@ def with_part(name, part):
 )
 def test_a_hybrid_that_is_not_as_it_was_made_is_refused(model):
     with pytest.raises(
-        ValueError, match=r"^model must be a plain Hybrid\w+; got one with a hook or"
+        ValueError, match=r"^model must be a plain Hybrid\w+; got one with a hook, overridden"
     ):
         lk.certify(model, torch.rand(4, 16), torch.zeros(4).long())
 
@@ -511,24 +511,18 @@ def edited(change):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (edited(lambda net: net.layers.insert(2, nn.ReLU())), r"'layers.2', a ReLU, is not"),
-        (edited(lambda net: net.layers.insert(0, lk.MeanShift(16))), r"'layers.0', a MeanShift"),
-        (edited(lambda net: net.layers.append(lk.SortDist(3, 3, 0.0))), r"'layers.3', a SortDist"),
-        (edited(lambda net: hooked(net, "layers.1")), r"'layers.1', a MeanShift, is not"),
-        (
+        (model, r"^model must be a plain LpDistNet; got one with a hook, overridden methods or")
+        for model in (
+            edited(lambda net: net.layers.insert(2, nn.ReLU())),
+            edited(lambda net: net.layers.insert(0, lk.MeanShift(16))),
+            edited(lambda net: net.layers.append(lk.SortDist(3, 3, 0.0))),
+            edited(lambda net: hooked(net, "layers.1")),
             edited(lambda net: hooked(net, "layers")),
-            r"^model must be a plain LpDistNet; got one with a hook or overridden methods",
-        ),
-        (
             edited(listened),
-            r"^model must be a plain LpDistNet; got one with a hook or overridden methods",
-        ),
-        (
             Steeper(16, 8, 2, 3),
-            r"^model must be a plain LpDistNet; got one with a hook or overridden",
-        ),
-        (in_another_unit(-1.0), r"^model must have a scale that is a positive number"),
-    ],
+        )
+    ]
+    + [(in_another_unit(-1.0), r"^model must have a scale that is a positive number")],
 )
 def test_layer_by_layer_only_the_plain_net_is_solved(model, message):
     with pytest.raises(ValueError, match=message):

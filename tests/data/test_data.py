@@ -92,7 +92,6 @@ def write_standard_files(dataset, folder):
         of_record = [torch.full_like(labels, coarse)[:, None]] if coarse else []
         records = torch.cat([*of_record, labels[:, None], images.flatten(1)], dim=1)
         records.byte().numpy().tofile(folder / file)
-    (folder / files.names_file).write_text("\n".join(dataset.classes) + "\n")
 
 
 @pytest.fixture(params=sorted(SMALL))
@@ -187,13 +186,13 @@ class TestStandardFiles:
 
     def test_missing_below_root_say_what_to_do(self, tmp_path):
         with pytest.raises(
-            FileNotFoundError, match=r"cifar10: root is .*no .*data_batch_1\.bin.*leave root out"
+            FileNotFoundError, match=r"cifar10: root is .*no .*data_batch_1\.bin.*give neither root"
         ):
             load_dataset("cifar10", root=tmp_path)
 
     def test_missing_in_the_environments_folder_say_what_to_do(self, tmp_path, monkeypatch):
         monkeypatch.setenv("LINFKIT_DATA", str(tmp_path))
-        with pytest.raises(FileNotFoundError, match=r"LINFKIT_DATA is .*unset LINFKIT_DATA"):
+        with pytest.raises(FileNotFoundError, match=r"LINFKIT_DATA is .*nor LINFKIT_DATA"):
             load_dataset("mnist")
 
     @pytest.mark.parametrize(
@@ -279,7 +278,9 @@ class TestStandardFiles:
         (raw / "train-labels-idx1-ubyte.gz").write_bytes(
             (raw / "t10k-labels-idx1-ubyte.gz").read_bytes()
         )
-        with pytest.raises(ValueError, match=r"train-labels.*: 10 labels for the 20 images"):
+        with pytest.raises(
+            ValueError, match=r"train_y must hold one label .* 20 images .*; got 10"
+        ):
             load_dataset("mnist", root=tmp_path)
 
     def test_mnist_with_a_label_above_9(self, tmp_path):
@@ -288,30 +289,8 @@ class TestStandardFiles:
         content = bytearray(gzip.decompress(path.read_bytes()))
         content[-1] = 10
         path.write_bytes(gzip.compress(content))
-        with pytest.raises(
-            ValueError, match=r"t10k-labels-idx1-ubyte.gz must have labels from 0 to 9; got 10"
-        ):
+        with pytest.raises(ValueError, match=r"^mnist, in .*: test_y must .* from 0 to 9; got 10"):
             load_dataset("mnist", root=tmp_path)
-
-    def test_cifar_names_its_classes_without_their_file(self, tmp_path):
-        dataset = small_dataset("cifar10", SMALL["cifar10"])
-        write_standard_files(dataset, tmp_path)
-        (tmp_path / "cifar-10-batches-bin" / "batches.meta.txt").unlink()
-        assert load_dataset("cifar10", root=tmp_path).classes[9] == "truck"
-
-    @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-    def test_cifar_s_names_may_begin_with_a_byte_order_mark(self, name, tmp_path):
-        dataset = small_dataset(name, SMALL[name])
-        write_standard_files(dataset, tmp_path)
-        (names,) = tmp_path.glob("*/*.txt")
-        names.write_text(names.read_text(), "utf-8-sig")
-        assert load_dataset(name, root=tmp_path).classes == dataset.classes
-
-    def test_cifar_with_too_few_names(self, tmp_path):
-        write_standard_files(small_dataset("cifar10", SMALL["cifar10"]), tmp_path)
-        (tmp_path / "cifar-10-batches-bin" / "batches.meta.txt").write_text("cat\ndog\n")
-        with pytest.raises(ValueError, match=r"batches.meta.txt must have 10 names; got 2"):
-            load_dataset("cifar10", root=tmp_path)
 
     def test_cifar100_has_fine_labels(self, tmp_path):
         dataset = small_dataset("cifar100", SMALL["cifar100"])
@@ -321,20 +300,13 @@ class TestStandardFiles:
         assert read.test_y.tolist() == list(range(90, 100))
         assert (read.classes[0], read.classes[99]) == ("apple", "worm")
 
-    def test_cifar100_names_its_classes_without_their_file(self, tmp_path):
-        write_standard_files(small_dataset("cifar100", SMALL["cifar100"]), tmp_path)
-        (tmp_path / "cifar-100-binary" / "fine_label_names.txt").unlink()
-        assert len(set(load_dataset("cifar100", root=tmp_path).classes)) == 100
-
     def test_cifar100_with_a_label_above_99(self, tmp_path):
         write_standard_files(small_dataset("cifar100", SMALL["cifar100"]), tmp_path)
         path = tmp_path / "cifar-100-binary" / "test.bin"
         content = bytearray(path.read_bytes())
         content[3 * 3074 + 1] = 100
         path.write_bytes(content)
-        with pytest.raises(
-            ValueError, match=r"test.bin must have labels from 0 to 99; got 100 in record 3"
-        ):
+        with pytest.raises(ValueError, match=r"cifar100, in .*: test_y must .* 0 to 99; got 100"):
             load_dataset("cifar100", root=tmp_path)
 
     def test_cifar100_truncated(self, tmp_path):
@@ -442,9 +414,8 @@ class TestTinyImageNet:
     @pytest.mark.parametrize(
         ("file", "content", "said"),
         [
-            ("wnids.txt", "n01\nn02\nn01\n", r"got 3, 2 different ones"),
-            ("wnids.txt", "", r"got 0, "),
-            ("val/val_annotations.txt", "", "got none"),
+            ("wnids.txt", "n01\nn02\nn01\n", "each once; got 3"),
+            ("wnids.txt", "", "got 0"),
             (
                 "val/val_annotations.txt",
                 "val_0.JPEG\tn01\nval_1.JPEG\n",
@@ -595,9 +566,8 @@ class TestCifarReader:
             (b"", "0 bytes"),
             (bytes(3072), "no whole number of records"),
             (bytes(3073 * 2 + 1), "no whole number of records"),
-            (bytes(3073) + b"\xc8" + bytes(3072), "got 200 in record 1"),
         ],
-        ids=["empty", "short", "long", "label"],
+        ids=["empty", "short", "long"],
     )
     def test_refuses(self, tmp_path, content, said):
         path = tmp_path / "data_batch_1.bin"
@@ -674,7 +644,7 @@ class TestPublished:
         ("change", "said"),
         [
             (lambda content: content[:-1], "theirs.bin must have 6,000 bytes; got 5,999"),
-            (lambda content: content + b"more", "must have 6,000 bytes; got at least 6,001"),
+            (lambda content: content + b"more", "must have 6,000 bytes; got more"),
             (lambda content: content[::-1], "must have MD5"),
         ],
         ids=["truncated", "longer", "another"],
@@ -829,12 +799,12 @@ class TestFromArrays:
         ("argument", "value", "error", "said"),
         [
             ("train_x", [[1, 2]], TypeError, "got list"),
-            ("train_x", IMAGES.astype(str), TypeError, "got an array of <U3"),
+            ("train_x", IMAGES.astype(str), TypeError, "got <U3"),
             ("train_x", IMAGES[:0], ValueError, r"got shape \(0, 3, 4, 5\)"),
             ("train_x", IMAGES[:, :, :3], ValueError, None),
             ("train_y", LABELS[:4], ValueError, "each of the 6 images of train_x; got 4"),
-            ("train_y", LABELS * 1.0, TypeError, "integer labels; got torch.float64"),
-            ("train_y", LABELS > 2, TypeError, "got torch.bool"),
+            ("train_y", LABELS * 1.0, TypeError, "whole numbers; got ndarray of float64"),
+            ("train_y", LABELS > 2, TypeError, "got ndarray of bool"),
             ("train_y", LABELS - 1, ValueError, "labels from 0 to 4; got -1"),
             (
                 "train_y",
@@ -848,8 +818,8 @@ class TestFromArrays:
                 ValueError,
                 r"shape \(6, 6\): .* labels\.argmax\(1\)",
             ),
-            ("train_y", list("012345"), TypeError, "got an array of <U1"),
-            ("train_y", None, TypeError, "got an array of object"),
+            ("train_y", list("012345"), TypeError, "got list of <U1"),
+            ("train_y", None, TypeError, "got NoneType of object"),
             ("train_y", LABELS[:0], ValueError, r"got shape \(0,\)"),
             ("test_y", LABELS[:3] + 10**9, ValueError, None),
             ("classes", ("cat", "dog"), ValueError, None),
@@ -866,9 +836,9 @@ class TestFromArrays:
     @pytest.mark.parametrize(
         ("argument", "value", "said"),
         [
-            ("train_x", IMAGES, "a torch tensor; got ndarray"),
+            ("train_x", IMAGES, "a torch tensor of .*; got ndarray"),
             ("test_x", torch.ones(3, 3, 4, 5), r"torch\.uint8 .*; got torch\.float32"),
-            ("train_y", LABELS, "a torch tensor; got ndarray"),
+            ("train_y", LABELS, "a torch tensor of .*; got ndarray"),
             ("test_y", torch.zeros(3).int(), r"torch\.int64 labels; got torch\.int32"),
             ("classes", ["cat"] * 5, "a tuple of strings"),
         ],

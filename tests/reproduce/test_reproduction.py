@@ -15,9 +15,9 @@ import nbformat
 import numpy as np
 import psutil
 import pytest
+import torch
 from choreographer.browsers.chromium import Chromium
 
-from linfkit._util import workers
 from linfkit._util.literals import parse_value
 from linfkit.reproduce import outputs, reproduction
 from linfkit.reproduce import pictures as batch_pictures
@@ -272,7 +272,7 @@ def nothing_runs(monkeypatch):
         raise AssertionError(f"{task.name} ran")
 
     monkeypatch.setattr(reproduction, "execute", execute)
-    monkeypatch.setattr(workers, "default_workers", lambda: 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
 
 @pytest.mark.usefixtures("nothing_runs")

@@ -88,17 +88,15 @@ def attack_images(
     >>> attack_images(net, x, predictions(net, x), steps=10).beaten()
     0.0
     """
-    points = nearest_misclassified(model, x, labels, steps, seed)
-    read_as = predictions(model, points)
-    size = (points - x).flatten(1).abs().amax(dim=1)
+    points, size = nearest_misclassified(model, x, labels, steps, seed)
     return Attacked(
         images=x,
         labels=labels,
         radius=certify(model, x, labels).radius,
         intervals=interval_radius(model, x, labels),
         points=points,
-        read_as=read_as,
-        size=size.where(read_as != labels, math.inf),
+        read_as=predictions(model, points),
+        size=size,
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from linfkit._util.checks import as_labels, check_count, check_eps, check_images
+from linfkit._util.checks import check_count, check_eps, check_samples
 from linfkit._util.devices import on_device_of_model
 from linfkit.certification.intervals import HALVINGS
 from linfkit.certification.margins import Certificates, certified_radius, join, largest_eps
@@ -76,8 +76,7 @@ def measure_separation(images: Tensor, labels: Tensor, block: int = 2048) -> Sep
     >>> round(separation.r, 4), separation.pair[0, 1].tolist(), separation.nearest_class(2)
     (0.2, [1, 2], 1)
     """
-    images = check_images(images)
-    labels = as_labels(labels, images)
+    images, labels = check_samples(images, labels)
     block = check_count("block", block)
     _require_two_classes(labels)
     pixels, classes = images.flatten(1), int(labels.max()) + 1
@@ -143,8 +142,7 @@ def separating_net(images: Tensor, labels: Tensor, classes: int) -> LpDistNet:
     >>> bool((certify(net, images, labels).radius > 0.5 / 2 - 1e-5).all())
     True
     """
-    images = check_images(images)
-    labels = as_labels(labels, images)
+    images, labels = check_samples(images, labels)
     _require_two_classes(labels)
     if labels.max() >= check_count("classes", classes):
         raise ValueError(f"classes must be more than {labels.max()}, the last label; got {classes}")
