@@ -8,6 +8,7 @@ or two label bytes and 3,072 pixel bytes.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import secrets
 import warnings
@@ -26,6 +27,7 @@ from tqdm.auto import tqdm
 #: Bytes that any gzipped file may hold, however small it is, and bytes for each of its own beyond
 #: that: MNIST's images pack five into one, and deflate would pack a thousand.
 FREE, DENSEST = 2**24, 100
+PIECE = 2**16  # bytes that are read at once
 CIFAR_SHAPE = (3, 32, 32)  # red, green, blue, each row by row
 CIFAR_PIXELS = math.prod(CIFAR_SHAPE)
 
@@ -74,7 +76,7 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
                     f"{path}: its header declares {declared}, more than a file of {on_disk:,} "
                     "bytes can hold; it is truncated, or no IDX"
                 )
-            content = bytearray(stream.read(size))
+            content = _read_up_to(stream, size)
             behind = stream.read(1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as fault:
         raise ValueError(f"{path}: no sound gzip file ({fault}); fetch it anew") from fault
@@ -85,6 +87,14 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
     if behind:
         raise ValueError(f"{path}: more bytes follow than the {declared} that its header declares")
     return torch.from_numpy(np.frombuffer(content, dtype=np.uint8).reshape(shape))
+
+
+def _read_up_to(stream: io.BufferedIOBase, size: int) -> bytearray:
+    """Read so many bytes, or fewer at the end; memory is taken as they come."""
+    content = bytearray()
+    while piece := stream.read(min(PIECE, size - len(content))):
+        content += piece
+    return content
 
 
 def read_cifar(path: Path, label_bytes: int = 1) -> tuple[Tensor, Tensor]:

@@ -361,6 +361,15 @@ ARGUMENTS = [
     Case(
         "load_original", lambda: lk.load_original("no"), FileNotFoundError, "^no checkpoint at no"
     ),
+    Case(
+        "load_pretrained", lambda: lk.load_pretrained("mnist"), ValueError, "^name must .*'mnist'"
+    ),
+    Case(
+        "load_pretrained",
+        lambda: lk.load_pretrained(3),
+        ValueError,
+        "^name must be one of .* got 3",
+    ),
     Case("load_recipe", lambda: lk.load_recipe(3), TypeError, "^recipe must .* got 3"),
     Case("load_recipe", lambda: lk.load_recipe(""), ValueError, "^recipe must .* got ''"),
     Case("load_recipe", lambda: lk.load_recipe("a.toml"), FileNotFoundError, "there is no file a"),
