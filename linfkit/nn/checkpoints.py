@@ -43,8 +43,16 @@ CREATING = {torch.arange, torch.empty, torch.randn, torch.zeros}
 ARCHITECTURES = {
     net.__name__: net
     for net in (
-        *(LpDistNet, LpDistLeNet, LpDistAlexNet, LpDistVGG, LpDistCNN7, SortNet),
-        *(HybridNet, Ensemble, HybridEnsemble, VotingEnsemble),
+        LpDistNet,
+        LpDistLeNet,
+        LpDistAlexNet,
+        LpDistVGG,
+        LpDistCNN7,
+        SortNet,
+        HybridNet,
+        Ensemble,
+        HybridEnsemble,
+        VotingEnsemble,
     )
 }
 
@@ -90,6 +98,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or not linfkit's.
     """
+    return _read(path, with_tensors=True)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a file alone, no tensor read; errors are those of `read_tensors`."""
+    return _read(path, with_tensors=False)[1]
+
+
+def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         unfinished = path.name in (RAW, AVERAGED) and (path.parent / "recipe.toml").is_file()
         why = ": the run in its folder is not finished" if unfinished else ""
@@ -100,15 +117,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             if HEADER not in metadata:
                 raise ValueError(f"its header has no {HEADER!r} entry")
             header = dict(json.loads(metadata[HEADER], object_hook=_from_json))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if with_tensors else []
+            tensors = {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, ValueError, TypeError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
     return tensors, header
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a file alone; errors are those of `read_tensors`."""
-    return read_tensors(path)[1]
 
 
 def save_model(path: str | Path, model: nn.Module, header: Mapping[str, Any] | None = None) -> None:

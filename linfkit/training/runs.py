@@ -22,7 +22,14 @@ from linfkit._util.files import cache_folder, expand_user, write_atomically
 from linfkit.certification.certify import certify_checked, check_for_proofs
 from linfkit.certification.intervals import certified_within
 from linfkit.data.dataset import Dataset
-from linfkit.nn.checkpoints import AVERAGED, RAW, read_tensors, save_model, write_tensors
+from linfkit.nn.checkpoints import (
+    AVERAGED,
+    RAW,
+    read_header,
+    read_tensors,
+    save_model,
+    write_tensors,
+)
 from linfkit.nn.known_layers import unwrapped
 from linfkit.nn.layers import set_p
 from linfkit.recipes.recipe import Recipe
@@ -102,8 +109,7 @@ class RunFolder:
         """
         if not (self.path / RAW).is_file():
             return False
-        _, header = read_tensors(self.path / RAW)
-        self._check_key(header, self.path)
+        self._check_key(read_header(self.path / RAW), self.path)
         return True
 
     def files(self) -> dict[str, bytes]:

@@ -38,16 +38,18 @@ def schedule_at(recipe: Recipe, progress: float) -> ScheduleState:
     eps = recipe.eps_train
     if recipe.eps_ramp is not None:
         eps *= smooth_start(ramp(progress, *recipe.eps_ramp), recipe.eps_smooth_start)
-    rates = {
-        "cosine": cosine_rate(progress, recipe.lr_hold),
-        "steps": step_rate(progress, recipe.lr_steps, recipe.lr_factor),
-        "constant": 1.0,
-    }
+    match recipe.lr_schedule:
+        case "cosine":
+            rate = cosine_rate(progress, recipe.lr_hold)
+        case "steps":
+            rate = step_rate(progress, recipe.lr_steps, recipe.lr_factor)
+        case "constant":
+            rate = 1.0
     return ScheduleState(
         p=p_at(ratio, recipe.p_start, recipe.p_end),
         lam=geometric(ratio, recipe.lam_start, recipe.lam_end),
         eps=eps,
-        learning_rate=recipe.lr * rates[recipe.lr_schedule],
+        learning_rate=recipe.lr * rate,
     )
 
 
