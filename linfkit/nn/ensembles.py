@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from linfkit._util.checks import check_real
+from linfkit._util.checks import check_model, check_real
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.nets import SharedExponent
 
@@ -33,7 +33,12 @@ class Members(SharedExponent):
 
     def __init__(self, models: Iterable[nn.Module]) -> None:
         super().__init__()
-        self.models = nn.ModuleList(models)
+        if isinstance(models, str) or not isinstance(models, Iterable):
+            raise TypeError(f"models must be several models; got {type(models).__name__}")
+        self.models = nn.ModuleList()
+        for model in models:
+            check_model("each of the models", model)
+            self.models.append(model)
         if not len(self.models):
             raise ValueError("models must hold at least one model; got none")
         if all(isinstance(model, SharedExponent) for model in self.models):
@@ -118,7 +123,7 @@ class HybridEnsemble(Members):
     al., 2021, section 4).
 
     Args:
-        models: the members, each a `HybridNet`.
+        models: the members, each a `HybridNet`, of one width.
 
     Raises:
         TypeError, ValueError: there is no member, or one that is no `HybridNet`.
@@ -138,6 +143,9 @@ class HybridEnsemble(Members):
         for model in self.models:
             if not isinstance(model, HybridNet):
                 raise TypeError(f"models must be hybrid nets; got a {type(model).__name__}")
+        widths = {net.mlp.hidden.in_features for net in self.members()}
+        if len(widths) > 1:
+            raise ValueError(f"models must be of one width; got {sorted(widths)}")
         # the unit of the logits, in pixels
         self.register_buffer("scale", next(self.members()).scale.clone())
 

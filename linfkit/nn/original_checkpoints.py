@@ -258,7 +258,10 @@ def _state(content: Any, size: int) -> dict[str, Tensor]:
 
 
 def _members(saved: State) -> list[State]:
-    """State dicts of a fusion's members; none of a single net."""
+    """State dicts of a fusion's members; none of a single net.
+
+    All are nets of one kind and size, since one command makes them.
+    """
     members: dict[int, dict[str, Tensor]] = {}
     for name, tensor in saved.items():
         if found := OF_A_MEMBER.fullmatch(name):
@@ -269,6 +272,9 @@ def _members(saved: State) -> list[State]:
         raise _NoCheckpoint(f"it holds {_listed(beside)} beside its members, model_list…")
     if missing := set(range(len(members))) - members.keys():
         raise _NoCheckpoint(f"it lacks model_list.{min(missing)}")
+    sizes = [{name: (x.shape, x.dtype) for name, x in each.items()} for each in members.values()]
+    if any(each != sizes[0] for each in sizes):
+        raise _NoCheckpoint("its members must have tensors of the same names, shapes and types")
     return [members[i] for i in range(len(members))]
 
 

@@ -151,7 +151,10 @@ def fit_all(
     >>> [run.seed for run in fit_all([(tiny, 0), (tiny, 1)])]
     [0, 1]
     """
-    todo, wanted = list(recipes), "recipes must be pairs, each of a recipe and a seed"
+    wanted = "recipes must be pairs, each of a recipe and a seed"
+    if not isinstance(recipes, Iterable):
+        raise TypeError(f"{wanted}; got {type(recipes).__name__}")
+    todo = list(recipes)
     for pair in todo:
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")

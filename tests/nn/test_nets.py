@@ -513,7 +513,7 @@ def test_the_one_channel_of_grey_images_may_stand_anywhere():
     ("models", "error", "message"),
     [
         ([], ValueError, "^models must hold at least one model; got none"),
-        ([1, 2], TypeError, "int is not a Module subclass"),
+        ([1, 2], TypeError, "^each of the models must be a torch.nn.Module; got int"),
     ],
 )
 def test_an_ensemble_of_no_models_is_refused(models, error, message):

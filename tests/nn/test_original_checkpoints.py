@@ -494,6 +494,14 @@ def test_a_fusion_of_lenets_with_mlps_is_read_and_kept(tmp_path):
     assert torch.equal(load_model(tmp_path / "again.safetensors")(x), net(x))
 
 
+def test_members_that_no_command_makes_are_refused(tmp_path):
+    first, second = members(first_mlp(), 2)
+    for other in (first_mlp(hidden=3), first_mlp(head=True), {**second, "scalar": torch.ones(1)}):
+        refused(saved(tmp_path, fusion([first, other])), r"its members must have .* same names")
+    halves = {name: tensor.half() for name, tensor in second.items()}
+    refused(saved(tmp_path, fusion([first, halves])), r"its members must have .* and types$")
+
+
 def test_a_member_that_is_missing_is_named(tmp_path):
     state = fusion(members(first_mlp(), 3))
     for i in (0, 1):

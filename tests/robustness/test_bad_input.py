@@ -170,8 +170,8 @@ ARGUMENTS = [
         "Dataset", lambda: digits().subset(0), ValueError, "^train_images must be at least 1; got 0"
     ),
     Case("Ensemble", lambda: lk.Ensemble([]), ValueError, "^models must hold at least one"),
-    Case("Ensemble", lambda: lk.Ensemble(3), TypeError, "called with an iterable"),
-    Case("Ensemble", lambda: lk.Ensemble("ab"), TypeError, "is not a Module subclass"),
+    Case("Ensemble", lambda: lk.Ensemble(3), TypeError, "^models must be several models; got int"),
+    Case("Ensemble", lambda: lk.Ensemble("ab"), TypeError, "^models must be several models"),
     Case("HybridEnsemble", lambda: lk.HybridEnsemble([net()]), TypeError, "^models must be hybrid"),
     Case("HybridNet", lambda: lk.HybridNet("net", 4), TypeError, "^net must be a net of distances"),
     Case("HybridNet", lambda: lk.HybridNet(net(), 0), ValueError, "^hidden must be at least 1"),
@@ -180,6 +180,14 @@ ARGUMENTS = [
         lambda: lk.HybridNet(net(), 5).worst_logits(X, LABELS, "8/255"),
         TypeError,
         r"^eps must be in pixels of \[0, 1\], such as 8/255; got '8/255'$",
+    ),
+    Case(
+        "HybridEnsemble",
+        lambda: lk.HybridEnsemble(
+            [lk.HybridNet(lk.LpDistNet(4, width, 2, 3), 5) for width in (8, 9)]
+        ),
+        ValueError,
+        r"^models must be of one width; got \[8, 9\]",
     ),
     Case("LpAdamW", lambda: lk.LpAdamW(parameters(), lr=math.nan), ValueError, "^lr must be"),
     Case("LpAdamW", lambda: lk.LpAdamW(parameters(), betas=0.9), TypeError, "^betas must be two"),
@@ -287,7 +295,7 @@ ARGUMENTS = [
     Case("fit", lambda: lk.fit(tiny(), model="net"), TypeError, "^model must be a torch.nn.Mod"),
     Case("fit", lambda: lk.fit(tiny(), out=3), TypeError, "^out must be the path of a folder"),
     Case("fit", lambda: lk.fit(tiny(), checkpoint_every=math.nan), ValueError, "^checkpoint_ever"),
-    Case("fit_all", lambda: lk.fit_all(3), TypeError, "not iterable"),
+    Case("fit_all", lambda: lk.fit_all(3), TypeError, "^recipes must be pairs"),
     Case("fit_all", lambda: lk.fit_all([tiny()]), TypeError, "^recipes must be pairs.*a Recipe"),
     Case(
         "fit_ensemble",
