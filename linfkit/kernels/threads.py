@@ -30,7 +30,7 @@ def run(function: Any, pairs: int, *arguments: Any) -> None:
     arguments = tuple(
         each.detach().numpy() if isinstance(each, Tensor) else each for each in arguments
     )
-    if function.signatures:
+    if function.overloads:
         _in_parallel(lambda part, parts: function(*arguments, part, parts), pairs)
         return
     notice = Timer(2.0, print, [_COMPILING], {"file": sys.stderr})

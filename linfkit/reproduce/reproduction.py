@@ -106,6 +106,7 @@ def _carry_out(
     """Run the tasks that have no results yet, and add theirs."""
     finished = [result.name for result in results.notebooks]
     left = [task for task in tasks if task.name not in finished]
+    left.sort(key=lambda task: -(task.minutes or 0))  # a long one that starts last runs alone
     results.save(out)  # in the place of an earlier run's, which is no more
     for task in left:
         NotebookResult.forget(out, task)
@@ -208,6 +209,7 @@ def _plan(
                     library=source_hash(),
                     dataset=row.dataset,
                     data=data.get(row.dataset or ""),
+                    minutes=row.minutes,
                 )
             )
     if not tasks:

@@ -29,6 +29,7 @@ class Task:
         library: hash of the linfkit that is to run it.
         dataset: the data set that it needs, if any.
         data: hash of that.
+        minutes: about how long it takes, if that is known.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Task:
     library: str
     dataset: str | None = None
     data: str | None = None
+    minutes: float | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:

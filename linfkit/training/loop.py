@@ -83,7 +83,7 @@ class Training:
         self.objective = exchanging_gradients(
             Objective(self.model, self.recipe, self.logit_scale, self.own_loss)
         )
-        self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(0.0))
+        self.ema = AveragedModel(self.model)
         self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
         self.schedule = schedule_at(self.recipe, progress=0.0)
         kept = self.recipe.trained_images(len(self.data.train_x))
@@ -163,9 +163,6 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        # the shadow trails by at most one part in epoch + 1, so a short run does not lag behind
-        decay = min(1 - 1 / (self.epoch + 1), recipe.ema_decay)
-        self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.ema.update_parameters(self.model)
 
         with torch.no_grad():
@@ -197,6 +194,9 @@ class Training:
         self.order = order.to(self.data.train_x.device)
         self.totals = torch.zeros(3, device=self.device)  # loss, correct, hinge zero: sums so far
         self.starved = torch.zeros(2, device=self.device)  # starved, all counted: sums so far
+        # the shadow trails by at most one part in epoch + 1, so a short run does not lag behind
+        decay = min(1 - 1 / (self.epoch + 1), self.recipe.ema_decay)
+        self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)
         self.started = time.monotonic()
 
     def _close_epoch(self) -> None:
@@ -212,7 +212,7 @@ class Training:
             averaged = self._accuracies(self.ema.module, *self.watched)
         with evaluating_at(self.model, self.schedule.p):
             around = self._pixels(self.watched[0][:LIPSCHITZ_IMAGES])
-            measured = lipschitz_estimate(self.model, around, steps=2).max().item()
+            measured = lipschitz_estimate(self.model, around, steps=1).max().item()
             bound = lipschitz_bound(self.model)
         self.history.append(
             {

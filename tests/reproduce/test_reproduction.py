@@ -189,6 +189,22 @@ def test_an_interrupt_keeps_what_was_finished(notebooks, tmp_path, monkeypatch):
     assert not results.success
 
 
+def test_the_longest_notebooks_start_first(notebooks, tmp_path, monkeypatch):
+    started = []
+
+    def execute(task, on_progress):
+        started.append(task.name)
+        return nbformat.reads(task.notebook, 4), result_of(task)
+
+    monkeypatch.setattr(reproduction, "execute", execute)
+    rows = {"01_good": Row(minutes=1), "05_unheld": Row(minutes=0.5), "04_slow": Row(minutes=2)}
+    results = reproduce(
+        Profile(name="small", rows=rows), tmp_path, notebooks=notebooks, only=list(rows), workers=1
+    )
+    assert started == ["04_slow", "01_good", "05_unheld"]
+    assert [notebook.name for notebook in results.notebooks] == results.planned
+
+
 def test_results_are_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     Results(profile="small", planned=["the earlier"]).save(tmp_path)
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))

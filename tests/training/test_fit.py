@@ -88,7 +88,8 @@ def no_training(monkeypatch):
 
 def stop_at(monkeypatch, name, call, exception):
     """Raise in place of the n-th call of one of the functions that training calls."""
-    module = next(module for module in (loop, objective, runs) if hasattr(module, name))
+    places = loop, objective, runs, loop.AveragedModel
+    module = next(place for place in places if hasattr(place, name))
     original, calls = getattr(module, name), itertools.count(1)
 
     def stopping(*arguments, **keywords):
@@ -144,7 +145,7 @@ MOMENTS = {
     "between two epochs": ("set_p", 4),
     "before the first step": ("set_p", 1),
     "within a step, after the net has run": ("mixed_loss", 6),
-    "within a step, before the average": ("get_ema_multi_avg_fn", 7),
+    "within a step, before the average": ("update_parameters", 6),
     "within a step, after the average": ("within_reach", 6),
     "while an epoch is closed": ("certify_checked", 3),
     "while the end is measured": ("certify_checked", 7),

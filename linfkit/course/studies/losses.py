@@ -66,7 +66,7 @@ def by_margin(runs: Iterable[Run]) -> dict[str, list[AtMargin]]:
     certified: dict[tuple[str, float], list[float]] = {}
     for run in runs:
         key = run.recipe.loss, run.recipe.eps_train
-        certified.setdefault(key, []).append(run.results["certified"])
+        certified.setdefault(key, []).append(run.results["certified_by_margin"])
     table: dict[str, list[AtMargin]] = {}
     for loss, eps_train in sorted(certified):
         row = AtMargin(loss, eps_train, tuple(certified[loss, eps_train]))
