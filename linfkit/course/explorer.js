@@ -87,7 +87,7 @@ class View {
       return { input, shown };
     });
     this.canvas = make("div", { className: "canvas" });
-    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("role", "figure");
     this.status = make("p");
     this.status.setAttribute("role", "status");
     this.element.replaceChildren(...(this.sliders.length ? [controls] : []), this.status, this.canvas);

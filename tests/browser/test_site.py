@@ -30,7 +30,7 @@ def test_a_page_is_alive_without_a_kernel(name, site, visit):
         figure.scroll_into_view_if_needed()
         plot = figure.locator(".js-plotly-plot")
         plot.wait_for()
-        assert plot.get_attribute("role") == "img"
+        assert plot.get_attribute("role") == "figure"
         assert len(plot.get_attribute("aria-label")) > 10
         for slider in figure.get_by_role("slider").all():
             _move_from_end_to_end(page, plot, slider)
