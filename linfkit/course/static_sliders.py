@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import math
 from collections.abc import Mapping
@@ -15,8 +14,6 @@ import plotly.graph_objects as go
 
 _ROOM = 80  # pixels under a figure for each slider of its own
 _GAP = 34  # pixels between them and the figure, into which a legend may reach
-
-_HIDDEN = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)"
 
 #: what plotly is to do with a frame: show it, and nothing in between
 _AT_ONCE = dict(mode="immediate", frame=dict(duration=0, redraw=True), transition=dict(duration=0))
@@ -54,11 +51,6 @@ class Drawing:
         meta = self.figure.layout.meta
         described = meta.get("description") if isinstance(meta, dict) else None
         return described or self.figure.layout.title.text or "a figure"
-
-    @property
-    def described(self) -> str:
-        """The description where a screen reader finds it."""
-        return f'<p style="{_HIDDEN}">{html.escape(self.description)}</p>'
 
 
 def _properties(part: dict[str, Any], parent: str = "") -> dict[str, Any]:
@@ -100,32 +92,6 @@ def plain_still(
         "layout": _with_sliders(_compact(first.plain["layout"]), labels),
         "frames": _frames(drawings),
     }
-
-
-def without_sliders(still: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """A still as plain data without its sliders, and the labels of each slider's values.
-
-    >>> drawings = {(n,): Drawing.of(go.Figure(go.Scatter(y=[n]))) for n in range(2)}
-    >>> figure, sliders = without_sliders(plain_still(drawings, {"p": ["8", "∞"]}))
-    >>> sliders
-    {'p': ['8', '∞']}
-    >>> "sliders" in figure["layout"], [frame["name"] for frame in figure["frames"]]
-    (False, ['0', '1'])
-    """
-    layout = _bare(still["layout"])
-    sliders = {
-        slider["name"]: [step["label"] for step in slider["steps"]]
-        for slider in still["layout"]["sliders"]
-    }
-    room = _GAP + _ROOM * len(sliders)
-    layout["height"] -= room
-    layout["margin"] = layout["margin"] | {"b": layout["margin"]["b"] - room}
-    frames = [frame | {"layout": _bare(frame["layout"])} for frame in still["frames"]]
-    return {"data": still["data"], "layout": layout, "frames": frames}, sliders
-
-
-def _bare(layout: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in layout.items() if key != "sliders"}
 
 
 def _name(position: tuple[int, ...]) -> str:
@@ -218,8 +184,13 @@ def _with_sliders(layout: dict[str, Any], labels: Mapping[str, list[str]]) -> di
         for which, (name, texts) in enumerate(labels.items())
     ]
     room = _GAP + _ROOM * len(sliders)
+    meta = layout.get("meta")
     return layout | dict(
-        height=height + room, margin=margin | {"b": margin["b"] + room}, sliders=sliders
+        height=height + room,
+        margin=margin | {"b": margin["b"] + room},
+        sliders=sliders,
+        # explorer.js takes both away again
+        meta=(meta if isinstance(meta, dict) else {}) | {"room": room},
     )
 
 

@@ -20,7 +20,7 @@ from pygments.formatters import HtmlFormatter
 
 from linfkit._util.files import expand_user
 from linfkit.pages.prose import prose_html
-from linfkit.pages.templates import figure_html, part, render
+from linfkit.pages.templates import figure_html, part, render, script
 from linfkit.reproduce.outputs import PLOTLY_MIME
 from linfkit.reproduce.parameters import read_notebook
 from linfkit.reproduce.publish_notebooks import is_current
@@ -88,13 +88,15 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
     texts = {"index.html": render("index.html.j2", pages=pages)}
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         texts[f"{page.name}.html"] = render(
-            "page.html.j2", page=page, body=_body(page), before=before, after=after
+            "page.html.j2", page=page, body=_body(page), before=before, after=after, script=script()
         )
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
-    colours_of_code = HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    texts["style.css"] = f"{part('style.css')}\n{colours_of_code}\n"
-    texts["figures.js"] = part("figures.js")
+    light, dark = (HtmlFormatter(style=style) for style in ("friendly", "native"))
+    texts["style.css"] = (
+        f"{part('style.css')}\n{light.get_style_defs('.highlight')}\n"
+        f"@media (prefers-color-scheme: dark) {{ {dark.get_style_defs('.highlight')} }}\n"
+    )
     texts["plotly.min.js"] = get_plotlyjs()
     for name, text in texts.items():
         (site / name).write_text(text, "utf-8")

@@ -22,7 +22,7 @@ from linfkit.course.figures.training import (
     schedules_in_training,
 )
 from linfkit.data.loading import is_at_hand
-from linfkit.pages.templates import figure_html, part, render
+from linfkit.pages.templates import figure_html, part, render, script
 from linfkit.training.saved import SavedNet, saved_nets
 
 
@@ -74,7 +74,7 @@ def report_html(nets: dict[str, SavedNet]) -> str:
         left_out=left_out,
         along=drawn[len(against_eps) :],
         style=Markup(part("style.css")),
-        script=Markup(part("figures.js")),
+        script=script(),
         plotly=Markup(get_plotlyjs()),
     )
 

@@ -9,15 +9,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from linfkit.course.static_sliders import without_sliders
-from linfkit.reproduce.outputs import has_sliders
-
 
 def part(name: str) -> str:
     """The text of a file that lies beside this one.
 
-    >>> part("figures.js").splitlines()[0]
-    "// Draws the page's figures; those with frames follow their sliders."
+    >>> part("page.js").splitlines()[0]
+    '// Behind explorer.js: draws the figures of a page, light or dark as the reader has it.'
     """
     return (resources.files(__package__) / name).read_text("utf-8")
 
@@ -32,35 +29,27 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
+def script() -> Markup:
+    """The module that draws a page's figures; inline, as browsers load none from a file."""
+    explorer = (resources.files("linfkit.course") / "explorer.js").read_text("utf-8")
+    return Markup(f"{explorer}\n{part('page.js')}")
+
+
 def figure_html(figure: dict[str, Any], number: int) -> Markup:
-    """A figure as data, under a slider for each of its own.
+    """A figure as data, which `script` draws under its sliders.
 
     Args:
         figure: as JSON would have it: data, layout, and frames if it has sliders.
         number: of the figure on its page, from 1.
 
     >>> figure_html({"data": [], "layout": {"meta": {"description": "A bar."}}}, number=1)
-    Markup('<figure class="plot" id="figure-1">...aria-label="A bar."...</figure>')
+    Markup('<figure class="plot" id="figure-1"><noscript>A bar.</noscript>...</figure>')
     """
-    figure, sliders = without_sliders(figure) if has_sliders(figure) else (figure, {})
     meta = figure["layout"].get("meta") or {}
     plain = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
     # no text within may end the script element
     data = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).replace("</", r"<\/")
-    controls = Markup("").join(
-        Markup(
-            '<label>{name} <input type="range" min="0" max="{last}" value="0" '
-            'data-labels="{labels}"><output>{first}</output></label>'
-        ).format(name=name, last=len(labels) - 1, labels=json.dumps(labels), first=labels[0])
-        for name, labels in sliders.items()
-    )
     return Markup(
-        '<figure class="plot" id="figure-{number}">{controls}'
-        '<div class="canvas" role="img" aria-label="{description}"></div>'
+        '<figure class="plot" id="figure-{number}"><noscript>{description}</noscript>'
         '<script type="application/json">{data}</script></figure>'
-    ).format(
-        number=number,
-        controls=controls,
-        description=meta.get("description", "a figure"),
-        data=Markup(data),
-    )
+    ).format(number=number, description=meta.get("description", "a figure"), data=Markup(data))

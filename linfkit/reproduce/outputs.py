@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import chain, count
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from linfkit.course.claims import CLAIMS_MIME, Claim
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
+SVG_MIME = "image/svg+xml"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -40,6 +41,30 @@ def figures_in(notebook: NotebookNode) -> dict[str, dict[str, Any]]:
         name = as_file_name(str(given)) if given else f"figure-{len(figures) + 1}"
         figures[_free(name, figures)] = figure
     return figures
+
+
+def add_svgs(notebook: NotebookNode, draw: Callable[[dict[str, Any]], bytes | None]) -> None:
+    """Put a picture beside each plotly figure, for readers without plotly: nbconvert, for one.
+
+    Args:
+        notebook: executed; its outputs change.
+        draw: gives a figure, as plain data, as SVG, or None.
+    """
+    for data in _output_data(notebook):
+        if PLOTLY_MIME in data and (picture := draw(_at_its_start(data[PLOTLY_MIME]))):
+            data[SVG_MIME] = picture.decode()
+
+
+def _at_its_start(figure: dict[str, Any]) -> dict[str, Any]:
+    """A figure without sliders, nor the room that an Explorer's still makes for them."""
+    layout = {key: value for key, value in figure["layout"].items() if key != "sliders"}
+    if has_sliders(figure) and "room" in layout.get("meta", {}):
+        room, margin = layout["meta"]["room"], layout["margin"]
+        layout |= {
+            "height": layout["height"] - room,
+            "margin": margin | {"b": margin["b"] - room},
+        }
+    return {"data": figure["data"], "layout": layout}
 
 
 def without_widgets(notebook: NotebookNode) -> NotebookNode:

@@ -20,7 +20,7 @@ def write_page(figure: dict[str, Any], path: Path) -> None:
 
 
 class PictureWriter:
-    """Writes figures as PNG through one Chromium, started for the first and kept until the end.
+    """Draws figures as pictures through one Chromium, started for the first and kept until the end.
 
     Where no Chromium can be had, `on_error` gets one message, and nothing is written from then on.
     """
@@ -35,22 +35,27 @@ class PictureWriter:
         return self
 
     def write(self, figure: dict[str, Any], path: Path) -> bool:
-        """Write a figure at twice its layout's size; tells whether there is a picture now."""
+        """Write a figure as PNG, at twice its size; tells whether there is a picture now."""
+        picture = self.draw(figure, format="png", scale=2)
+        if picture is not None:
+            write_atomically(path, picture)
+        return picture is not None
+
+    def draw(self, figure: dict[str, Any], **options: Any) -> bytes | None:
+        """A figure as a picture, with kaleido's options; None where none can be had."""
         if not self._possible:
-            return False
+            return None
         try:
             if self._browser is None:
                 self._browser = self._loop.run(_start_browser())
-            options = {"format": "png", "scale": 2}
-            picture = self._loop.run(self._browser.calc_fig(figure, opts=options))
+            picture: bytes = self._loop.run(self._browser.calc_fig(figure, opts=options))
         # whatever fails in a browser, pages alone are still a success; one that dies cancels what
         # it was asked for
         except (Exception, asyncio.CancelledError) as error:
             self._possible = False
-            self._on_error(f"no PNG pictures, HTML pages alone: {_reason(error)}")
-            return False
-        write_atomically(path, picture)
-        return True
+            self._on_error(f"no pictures, HTML pages alone: {_reason(error)}")
+            return None
+        return picture
 
     def __exit__(self, *error: object) -> None:
         with self._loop, suppress(Exception, asyncio.CancelledError):  # it may have died

@@ -18,7 +18,7 @@ from linfkit._util.text import say
 from linfkit._util.workers import run_tasks, shown_in
 from linfkit.reproduce import sweeps
 from linfkit.reproduce.execution import Executed, execute, on_lost_worker
-from linfkit.reproduce.outputs import figures_in
+from linfkit.reproduce.outputs import add_svgs, figures_in
 from linfkit.reproduce.parameters import check_parameters, read_parameters
 from linfkit.reproduce.pictures import PictureWriter, write_page
 from linfkit.reproduce.profiles import Profile, Row, load_profile
@@ -221,6 +221,7 @@ def _plan(
 def _write_files(executed: Executed, out: Path, pictures: PictureWriter) -> NotebookResult:
     """Write the notebook and its figures; the result names their files, relative to `out`."""
     notebook, result = executed
+    add_svgs(notebook, lambda figure: pictures.draw(figure, format="svg"))
     path = out / "notebooks" / f"{result.name}.ipynb"
     write_atomically(path, nbformat.writes(notebook).encode())
     written = []

@@ -41,6 +41,45 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
+#: seconds for a notebook whose nets have to be trained
+PATIENCE = 600
+
+RUN_ALL = """async () => {
+  const app = window.jupyterapp, notebook = app.shell.currentWidget;
+  await notebook.context.ready;
+  await notebook.sessionContext.ready;
+  app.shell.collapseLeft();
+  // The widget manager first asks the kernel for widgets of before, and then must not find ours.
+  const manager = await managerOf(notebook.content.rendermime);
+  await (manager.restoredStatus || new Promise(resolve => manager.restored.connect(resolve)));
+  await app.commands.execute('notebook:run-all-cells');
+  const cells = notebook.content.widgets.filter(cell => cell.model.type === 'code');
+  return cells.map(cell => ({
+    run: cell.model.executionCount,
+    errors: cell.outputArea.model.toJSON().filter(output => output.output_type === 'error'),
+  }));
+
+  async function managerOf(rendermime) {
+    for (;;) {  // until there is one, to which new renderers are given
+      const renderer = rendermime.createRenderer('application/vnd.jupyter.widget-view+json');
+      const tick = new Promise(resolve => requestAnimationFrame(() => resolve(null)));
+      const manager = await Promise.race([renderer._manager.promise, tick]);
+      if (manager) return manager;
+    }
+  }
+}"""
+
+
+def run_all(page, address: str) -> None:
+    """Open a notebook in JupyterLab and run its cells, none of which may fail."""
+    page.goto(address)
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext")
+    cells = page.evaluate(f"""() => Promise.race([
+        ({RUN_ALL})(),
+        new Promise((_, reject) => setTimeout(() => reject('not done'), {PATIENCE * 1000})),
+    ])""")
+    assert not [cell for cell in cells if cell["errors"] or not cell["run"]]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -112,6 +151,11 @@ class Lab:
 
     url: str
     token: str
+    folder: Path
+
+    def address(self, notebook: str) -> str:
+        """Where a notebook of the folder is opened, in an empty workspace."""
+        return f"{self.url}/lab/tree/{notebook}?token={self.token}&reset"
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +171,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16))
+    lab = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), folder / "work")
     command = [
         *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"),
         *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),

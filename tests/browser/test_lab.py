@@ -5,37 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.conftest import run_all
 from tests.helpers import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-#: seconds for a notebook whose nets have to be trained
-PATIENCE = 600
-
-RUN_ALL = """async () => {
-  const app = window.jupyterapp, notebook = app.shell.currentWidget;
-  await notebook.context.ready;
-  await notebook.sessionContext.ready;
-  app.shell.collapseLeft();
-  // The widget manager first asks the kernel for widgets of before, and then must not find ours.
-  const manager = await managerOf(notebook.content.rendermime);
-  await (manager.restoredStatus || new Promise(resolve => manager.restored.connect(resolve)));
-  await app.commands.execute('notebook:run-all-cells');
-  const cells = notebook.content.widgets.filter(cell => cell.model.type === 'code');
-  return cells.map(cell => ({
-    run: cell.model.executionCount,
-    errors: cell.outputArea.model.toJSON().filter(output => output.output_type === 'error'),
-  }));
-
-  async function managerOf(rendermime) {
-    for (;;) {  // until there is one, to which new renderers are given
-      const renderer = rendermime.createRenderer('application/vnd.jupyter.widget-view+json');
-      const tick = new Promise(resolve => requestAnimationFrame(() => resolve(null)));
-      const manager = await Promise.race([renderer._manager.promise, tick]);
-      if (manager) return manager;
-    }
-  }
-}"""
 
 # What a plot shows, and the time from a key to the picture that followed it.
 FOLLOW = """plot => {
@@ -61,7 +34,7 @@ FOLLOW = """plot => {
 }"""
 
 
-DRAWN = """count => [...document.querySelectorAll('.widget-vbox .js-plotly-plot')]
+DRAWN = """count => [...document.querySelectorAll('.linfkit-figure:has(input) .js-plotly-plot')]
     .filter(plot => plot.data?.length).length >= count"""
 
 
@@ -69,45 +42,39 @@ DRAWN = """count => [...document.querySelectorAll('.widget-vbox .js-plotly-plot'
 def test_every_slider_is_followed(path, lab, visit, record_property):
     page = visit.page
     page.set_default_timeout(60_000)
-    page.goto(f"{lab.url}/lab/tree/notebooks/{path.name}?token={lab.token}&reset")
-    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext")
-    cells = page.evaluate(f"""() => Promise.race([
-        ({RUN_ALL})(),
-        new Promise((_, reject) => setTimeout(() => reject('not done'), {PATIENCE * 1000})),
-    ])""")
-    assert not [cell for cell in cells if cell["errors"] or not cell["run"]]
+    run_all(page, lab.address(f"notebooks/{path.name}"))
 
     explorers = path.read_text().count("= Explorer(")
     page.wait_for_function(DRAWN, arg=explorers)
-    plots = page.locator(".jp-OutputArea .widget-vbox .js-plotly-plot")
-    assert plots.count() == explorers
+    figures = page.locator(".jp-OutputArea .linfkit-figure:has(input)")
+    assert figures.count() == explorers
     redraws: list[float] = []
     record_property(path.stem, redraws)
     for which in range(explorers):
-        plot = plots.nth(which)
-        plot.scroll_into_view_if_needed()
+        explorer = figures.nth(which)
+        explorer.scroll_into_view_if_needed()
+        plot = explorer.locator(".js-plotly-plot")
         plot.evaluate(FOLLOW)
-        explorer = plot.locator("xpath=ancestor::*[contains(@class,'widget-vbox')][1]")
-        handles = explorer.locator(".noUi-handle")
-        assert handles.count()
-        for handle in handles.all():
-            redraws += _from_end_to_end(page, plot, handle)
-        assert explorer.get_by_role("status").count() == 0, "an error, or still drawing"
-        assert explorer.locator("p").inner_text().strip(), "no description"
+        sliders = explorer.get_by_role("slider")
+        assert sliders.count()
+        for slider in sliders.all():
+            redraws += _from_end_to_end(page, plot, slider)
+        assert not explorer.locator("p[role=status]").inner_text(), "an error, or still drawing"
+        assert len(plot.get_attribute("aria-label")) > 10, "no description"
         _take_pictures(page, explorer, f"{path.stem}-{which + 1}")
     visit.require_quiet()
 
 
-def _from_end_to_end(page, plot, handle) -> list[float]:
+def _from_end_to_end(page, plot, slider) -> list[float]:
     """Move a slider to its end, one step at a time, and back; how long each redraw took, in ms."""
-    steps = round(float(handle.get_attribute("aria-valuemax")))
-    handle.focus()
+    steps = int(slider.get_attribute("max"))
+    slider.focus()
     milliseconds = []
     for key in ["ArrowRight"] * steps + ["ArrowLeft"] * steps:
         plot.evaluate("plot => plot.watch()")
         page.keyboard.press(key)
         redrawn = plot.evaluate("plot => plot.redrawn")
-        assert redrawn is not None, f"{handle.get_attribute('aria-valuetext')}: not within 2 s"
+        assert redrawn is not None, f"{slider.get_attribute('aria-valuetext')}: not within 2 s"
         milliseconds.append(redrawn)
     return milliseconds
 

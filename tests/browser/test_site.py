@@ -27,8 +27,10 @@ def test_a_page_is_alive_without_a_kernel(name, site, visit):
     figures = page.locator("figure.plot")
     assert figures.count()
     for figure in figures.all():
+        figure.scroll_into_view_if_needed()
         plot = figure.locator(".js-plotly-plot")
-        assert plot.get_attribute("role") == "img"
+        plot.wait_for()
+        assert plot.get_attribute("role") == "figure"
         assert len(plot.get_attribute("aria-label")) > 10
         for slider in figure.get_by_role("slider").all():
             _move_from_end_to_end(page, plot, slider)
@@ -60,7 +62,11 @@ def _move_from_end_to_end(page, plot, slider) -> None:
         for _ in range(int(slider.get_attribute("max"))):
             before = plot.evaluate(SHOWS)
             page.keyboard.press(key)
-            assert plot.evaluate(SHOWS) != before, f"{slider.input_value()}: nothing moved"
+            page.wait_for_function(
+                f"([plot, before]) => ({SHOWS})(plot) !== before",
+                arg=[plot.element_handle(), before],
+                timeout=5000,
+            )
 
 
 def _prose(name: str) -> str:

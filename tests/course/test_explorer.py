@@ -1,10 +1,8 @@
 """Explorer: what a move redraws, when, what it tells; and what it leaves without a kernel."""
 
-import asyncio
 import base64
 import json
 import math
-import time
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,7 +10,6 @@ import pytest
 
 from linfkit.course import explorer as explorer_module
 from linfkit.course.explorer import Explorer
-from linfkit.course.static_sliders import without_sliders
 from linfkit.reproduce.outputs import PLOTLY_MIME, WIDGET_MIME
 
 
@@ -26,10 +23,26 @@ def explorer():
     return Explorer(draw, p=[8, 16, math.inf], colour=["blue", "red"])
 
 
-def test_a_slider_redraws_data_and_title(explorer):
-    explorer.sliders["p"].value = 16
+def test_a_move_shows_another_figure(explorer):
+    explorer.move(p=16)
+    assert explorer.values == {"p": 16, "colour": "blue"}
     assert explorer.figure.data[0].y == (16, 32)
     assert explorer.figure.layout.title.text == "p=16 in blue"
+    explorer.position = [2, 1]
+    assert explorer.values == {"p": math.inf, "colour": "red"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"q": 1}, "sliders are p, colour; got q"),
+        ({"p": 9}, r"p must be one of \[8, 16, inf\]; got 9"),
+    ],
+)
+def test_a_move_to_nowhere_is_refused(explorer, values, message):
+    with pytest.raises(ValueError, match=message):
+        explorer.move(**values)
+    assert explorer.position == [0, 0]
 
 
 def test_a_visit_sees_every_value_and_returns(explorer):
@@ -44,10 +57,14 @@ def test_a_visit_sees_every_value_and_returns(explorer):
 
 
 def test_labels_are_in_the_notation(explorer):
-    assert [label for label, _ in explorer.sliders["p"].options] == ["8", "16", "∞"]
+    assert sliders_of(explorer)["p"] == ["8", "16", "∞"]
     named = Explorer(lambda **_: go.Figure(), eps_train=[1], lam=[1], decay=[1], net_size=[1])
-    labels = [slider.description for slider in named.sliders.values()]
-    assert labels == ["ε_train", "λ", "β", "net size"]
+    assert [*sliders_of(named)] == ["ε_train", "λ", "β", "net size"]
+
+
+def sliders_of(explorer):
+    sliders = explorer._repr_mimebundle_()[0][PLOTLY_MIME]["layout"]["sliders"]
+    return {slider["name"]: [step["label"] for step in slider["steps"]] for slider in sliders}
 
 
 def test_a_slider_without_values_is_refused():
@@ -69,30 +86,6 @@ def with_extras(p):
     return figure
 
 
-def test_a_redraw_shows_what_a_new_figure_would():
-    explorer = Explorer(with_extras, p=[8, 16, 32])
-    for p in (16, 32, 8):
-        explorer.sliders["p"].value = p
-        shown, wanted = explorer.figure, with_extras(p)
-        assert np.array_equal(shown.data[0].y, wanted.data[0].y)
-        assert shown.data[0].marker.color == wanted.data[0].marker.color
-        for part in ("title", "shapes", "annotations", "yaxis", "meta"):
-            assert shown.layout[part] == wanted.layout[part], (p, part)
-
-
-def test_a_redraw_is_one_message(monkeypatch):
-    explorer = Explorer(with_extras, p=[8, 16])
-    sent = []
-    for message in ("update", "restyle", "relayout"):
-        monkeypatch.setattr(
-            explorer.figure,
-            f"_send_{message}_msg",
-            lambda *_, kind=message, **__: sent.append(kind),
-        )
-    explorer.sliders["p"].value = 16
-    assert sent == ["update"]
-
-
 def test_a_position_is_drawn_once():
     drawn = []
     explorer = Explorer(lambda p: drawn.append(p) or go.Figure(), p=[1, 2, 3])
@@ -109,62 +102,51 @@ def test_other_traces_than_before_are_refused():
         explorer.visit()
 
 
-# With a kernel's loop
+# What the browser asks for
 
 
-def test_of_moves_that_queue_up_the_last_alone_is_drawn():
+def sent_by(explorer, monkeypatch):
+    sent = []
+    monkeypatch.setattr(
+        explorer, "send", lambda content, buffers=(): sent.append((content, buffers))
+    )
+    return sent
+
+
+def test_of_many_positions_those_along_the_sliders_are_drawn_and_others_when_asked_for(monkeypatch):
+    monkeypatch.setattr(explorer_module, "MOST_DRAWN", 3)
     drawn = []
-    explorer = Explorer(lambda p: drawn.append(p) or go.Figure(), p=[1, 2, 3, 4])
-
-    async def drag():
-        for p in (2, 3, 4):
-            explorer.sliders["p"].value = p
-        assert drawn == [1]
-        await asyncio.sleep(5 * explorer_module._PAUSE)
-
-    asyncio.run(drag())
-    assert drawn == [1, 4]
-
-
-def test_a_visit_does_not_wait(explorer):
-    async def visit():
-        return explorer.visit()
-
-    assert len(asyncio.run(visit())) == 5
+    explorer = Explorer(lambda a, b: drawn.append((a, b)) or go.Figure(), a=[0, 1], b=[0, 1])
+    frames = explorer._repr_mimebundle_()[0][PLOTLY_MIME]["frames"]
+    assert [frame["name"] for frame in frames] == ["0,0", "1,0", "0,1"]
+    sent = sent_by(explorer, monkeypatch)
+    explorer.position = [1, 0]
+    assert not sent
+    explorer.position = [1, 1]
+    ((message, _),) = sent
+    assert (message["at"], message["figure"]["data"]) == ("1,1", [])
+    assert drawn == [(0, 0), (1, 0), (0, 1), (1, 1)]
 
 
-def test_an_error_is_told_and_forgotten_with_the_next_move():
+def test_an_error_is_told_to_the_browser(monkeypatch):
     explorer = Explorer(lambda p: go.Figure(layout_title_text=f"{1 / p}"), p=[1, 0, 2])
-
-    async def move(p):
-        explorer.sliders["p"].value = p
-        await asyncio.sleep(5 * explorer_module._PAUSE)
-
-    asyncio.run(move(0))
-    assert "ZeroDivisionError: division by zero" in explorer._status.value
-    asyncio.run(move(2))
-    assert not explorer._status.value
+    sent = sent_by(explorer, monkeypatch)
+    explorer.move(p=0)
+    assert sent == [({"at": "1", "error": "ZeroDivisionError: division by zero"}, ())]
+    explorer.move(p=2)
     assert explorer.figure.layout.title.text == "0.5"
     with pytest.raises(ZeroDivisionError):
         explorer.visit()
 
 
-def test_what_takes_long_is_told_while_it_does(monkeypatch):
-    monkeypatch.setattr(explorer_module, "_SLOW", 0.0)
-    told = []
-
-    def slow(p):
-        if p > 1:
-            deadline = time.monotonic() + 10
-            while not explorer._status.value and time.monotonic() < deadline:
-                time.sleep(0.001)
-            told.append(explorer._status.value)
-        return go.Figure()
-
-    explorer = Explorer(slow, p=[1, 2])
-    explorer.sliders["p"].value = 2
-    assert "drawing" in told[0]
-    assert not explorer._status.value
+def test_a_page_is_given_the_still_and_plotly(explorer, monkeypatch):
+    sent = sent_by(explorer, monkeypatch)
+    for what in ("still", "plotly", "anything else"):
+        explorer._answer(explorer, {"ask": what}, [])
+    (still, _), (_, (code,)) = sent
+    assert still["answer"] == "still"
+    assert len(still["value"]["frames"]) == 6
+    assert b"plotly.js" in code[:200]
 
 
 # Without sight, without a kernel
@@ -172,14 +154,15 @@ def test_what_takes_long_is_told_while_it_does(monkeypatch):
 
 def test_the_description_follows():
     explorer = Explorer(with_extras, p=[8, 16])
-    assert "At p=8." in explorer._description.value
-    explorer.sliders["p"].value = 16
-    assert "At p=16." in explorer._description.value
-    assert explorer._repr_mimebundle_()["text/plain"] == "At p=16."
+    assert explorer._repr_mimebundle_()[0]["text/plain"] == "At p=8."
+    explorer.move(p=16)
+    assert explorer._repr_mimebundle_()[0]["text/plain"] == "At p=16."
+    frames = explorer._repr_mimebundle_()[0][PLOTLY_MIME]["frames"]
+    assert [f["layout"]["meta"]["description"] for f in frames] == ["At p=8.", "At p=16."]
 
 
 def test_the_widget_comes_with_a_figure_for_readers_without_a_kernel(explorer):
-    bundle = explorer._repr_mimebundle_()
+    bundle = explorer._repr_mimebundle_()[0]
     assert bundle.keys() == {WIDGET_MIME, PLOTLY_MIME, "text/plain"}
     assert bundle[PLOTLY_MIME]["layout"]["sliders"]
     json.dumps(bundle, allow_nan=False)
@@ -201,17 +184,14 @@ def test_a_still_has_a_frame_for_every_combination(explorer):
     assert [step.args[0][0] for step in colour.steps] == ["0,0", "0,1"]
 
 
-def test_a_stills_sliders_come_off_again(explorer):
-    plain = explorer._repr_mimebundle_()[PLOTLY_MIME]
-    figure, sliders = without_sliders(plain)
-    assert sliders == {"p": ["8", "16", "∞"], "colour": ["blue", "red"]}
-    assert figure["layout"]["height"] == 450
-    assert figure["layout"]["margin"]["b"] == 80
-    assert "sliders" not in json.dumps(figure)
+def test_a_still_tells_how_much_room_its_sliders_take(explorer):
+    layout = explorer._repr_mimebundle_()[0][PLOTLY_MIME]["layout"]
+    assert layout["height"] - layout["meta"]["room"] == 450
+    assert layout["margin"]["b"] - layout["meta"]["room"] == 80
 
 
 def test_frames_undo_what_other_frames_did():
-    bundle = Explorer(with_extras, p=[8, 16])._repr_mimebundle_()
+    bundle = Explorer(with_extras, p=[8, 16])._repr_mimebundle_()[0]
     before, after = (frame for frame in bundle[PLOTLY_MIME]["frames"])
     assert before["layout"]["shapes"][0]["visible"] is False
     assert after["layout"]["shapes"][0]["visible"] is True
@@ -226,7 +206,7 @@ def test_frames_hold_only_what_changes_and_briefly():
         figure = go.Figure([go.Scatter(x=x, y=x**p), go.Scatter(x=x, y=x)])
         return figure.update_layout(title_text=f"{p}", xaxis_title="x")
 
-    first, second = Explorer(curves, p=[1, 2])._repr_mimebundle_()[PLOTLY_MIME]["frames"]
+    first, second = Explorer(curves, p=[1, 2])._repr_mimebundle_()[0][PLOTLY_MIME]["frames"]
     assert first["traces"] == [0]
     assert first["data"][0].keys() == {"type", "y"}
     assert second["layout"].keys() == {"title", "sliders"}
@@ -243,7 +223,7 @@ def test_lists_of_numbers_become_arrays_with_their_gaps():
         line = go.Scatter(x=[*range(9), None], y=["a"] * 10)
         return go.Figure([line, go.Heatmap(z=[[p / 3, 2.0, 1.0]] * 2)])
 
-    still = Explorer(level, p=[1, 2])._repr_mimebundle_()[PLOTLY_MIME]
+    still = Explorer(level, p=[1, 2])._repr_mimebundle_()[0][PLOTLY_MIME]
     line = still["data"][0]
     assert np.array_equal(decoded(line["x"]), [*range(9), np.nan], equal_nan=True)
     assert line["y"] == ["a"] * 10

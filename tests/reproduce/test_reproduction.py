@@ -5,20 +5,26 @@ is not tested.
 """
 
 import asyncio
+import base64
 import json
 import math
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import plotly.graph_objects as go
 import psutil
 import pytest
 import torch
 from choreographer.browsers.chromium import Chromium
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from linfkit._util.literals import parse_value
+from linfkit.course.explorer import Explorer
 from linfkit.reproduce import outputs, reproduction
 from linfkit.reproduce import pictures as batch_pictures
 from linfkit.reproduce.parameters import check_parameters, read_parameters
@@ -238,7 +244,7 @@ def test_whatever_a_browser_that_dies_raises_ends_no_batch(error, tmp_path, monk
     with PictureWriter(on_error=told.append) as pictures:
         assert not pictures.write({"data": [], "layout": {}}, tmp_path / "a.png")
     assert told == [
-        f"no PNG pictures, HTML pages alone: the browser failed: {error.__name__}: the browser died"
+        f"no pictures, HTML pages alone: the browser failed: {error.__name__}: the browser died"
     ]
 
 
@@ -253,7 +259,7 @@ def test_a_browser_that_dies_ends_no_batch(tmp_path):
         assert not pictures.write(bars, tmp_path / "b.png")
     assert (tmp_path / "a.png").is_file()
     assert len(told) == 1
-    assert told[0].startswith("no PNG pictures, HTML pages alone: the browser failed")
+    assert told[0].startswith("no pictures, HTML pages alone: the browser failed")
 
 
 def test_figures_of_one_name_are_kept_apart():
@@ -277,6 +283,26 @@ def test_what_an_explorer_leaves_is_kept_without_its_widget_and_is_no_figure_of_
     (kept,) = notebook.cells[0].outputs
     assert kept.data == {outputs.PLOTLY_MIME: still, "text/plain": "Bars"}
     assert outputs.figures_in(notebook) == {}
+
+
+def test_every_figure_is_in_what_nbconvert_makes_of_a_notebook():
+    still = Explorer(lambda p: go.Figure(go.Bar(y=[p])), p=[1, 2])._repr_mimebundle_()[0]
+    plain = {outputs.PLOTLY_MIME: go.Figure(go.Bar(y=[3])).to_plotly_json()}
+    shown = [new_output("display_data", data) for data in (still, plain)]
+    notebook = new_notebook(cells=[new_code_cell("…", outputs=shown)])
+    drawn = []
+
+    def draw(figure):
+        drawn.append(figure)
+        return f"<svg>{len(drawn)}</svg>".encode()
+
+    outputs.add_svgs(outputs.without_widgets(notebook), draw)
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+    assert [*map(base64.b64decode, pictures)] == [b"<svg>1</svg>", b"<svg>2</svg>"]
+    assert drawn[0]["layout"]["height"] == 450
+    assert not drawn[0].get("frames")
+    assert not outputs.has_sliders(drawn[0])
 
 
 # What is refused, before anything runs

@@ -48,8 +48,8 @@ for explorer in explorers:
     explorer._repr_mimebundle_()  # as when it is shown: every position is drawn once
 
 sliders = [
-    (slider.model_id, explorer.figure.model_id, len(slider.options))
-    for explorer in explorers for slider in explorer.sliders.values()
+    (explorer.model_id, which, len(choices))
+    for explorer in explorers for which, choices in enumerate(explorer._choices.values())
 ]
 """
 
@@ -98,15 +98,14 @@ def told(kernel: BlockingKernelClient, **expressions: str) -> dict:
     return {name: json.loads(literal_eval(answers[name]["data"]["text/plain"])) for name in asked}
 
 
-def move(kernel: BlockingKernelClient, slider: str, figure: str, place: int) -> None:
-    """Move a slider as its view in a browser does, and wait until its figure is sent anew."""
-    update = {"method": "update", "state": {"index": place}, "buffer_paths": []}
-    content = {"comm_id": slider, "data": update}
+def move(kernel: BlockingKernelClient, explorer: str, position: list[int]) -> None:
+    """Move a slider as a browser does, and wait until the kernel has heard of it."""
+    update = {"method": "update", "state": {"position": position}, "buffer_paths": []}
+    content = {"comm_id": explorer, "data": update}
     kernel.shell_channel.send(kernel.session.msg("comm_msg", content))
     while True:
-        message = kernel.get_iopub_msg(timeout=60)["content"]
-        sent = message.get("data", {}).get("state", {}) if "comm_id" in message else {}
-        if message.get("comm_id") == figure and sent.get("_py2js_update"):
+        message = kernel.get_iopub_msg(timeout=60)
+        if message["content"].get("execution_state") == "idle":
             return
 
 
@@ -124,16 +123,18 @@ def test_ten_thousand_moves_of_sliders_leave_a_kernel_as_it_was(kernel, record_p
     assert answer["content"]["status"] == "ok", answer["content"]["evalue"]
     sliders = told(kernel, sliders="sliders")["sliders"]
     drain(kernel)
-    places = [0] * len(sliders)
+    places = {
+        explorer: [0] * sum(each == explorer for each, *_ in sliders) for explorer, *_ in sliders
+    }
     in_turn = itertools.cycle(range(len(sliders)))
 
     def moved(times: int) -> tuple[float, int]:
         """Seconds of the processor a move, and the bytes that the kernel holds after the last."""
         before = told(kernel, seconds="time.process_time()")
         for which in itertools.islice(in_turn, times):
-            slider, figure, options = sliders[which]
-            places[which] = (places[which] + 1) % options
-            move(kernel, slider, figure, places[which])
+            explorer, slider, options = sliders[which]
+            places[explorer][slider] = (places[explorer][slider] + 1) % options
+            move(kernel, explorer, places[explorer])
         after = told(
             kernel, seconds="time.process_time()", memory="psutil.Process().memory_info().rss"
         )
@@ -141,6 +142,8 @@ def test_ten_thousand_moves_of_sliders_leave_a_kernel_as_it_was(kernel, record_p
 
     _, start = moved(WARM_UP)
     readings = [moved(A_READING) for _ in range(MOVES // A_READING)]
+    positions = told(kernel, at="{e.model_id: e.position for e in explorers}")["at"]
+    assert positions == places
     require_steady([seconds for seconds, _ in readings], start, readings[-1][1], record_property)
 
 
