@@ -324,6 +324,8 @@ def _differentiate(
     )
 
     def differentiable(*arguments: Any) -> Any:
+        if not torch.is_grad_enabled():  # kernels keep nothing for a gradient that nobody can ask
+            arguments = tuple(_detached(each) for each in arguments)
         if not torch._C._are_functorch_transforms_active():
             return function.apply(as_it_is, *arguments)
         # this is one of the nested transforms; those around it go on from within `forward`
@@ -331,6 +333,11 @@ def _differentiate(
             return function.apply(_differentiating(torch.is_grad_enabled()), *arguments)
 
     _LIBRARY.impl(operator._opname, differentiable, "Autograd")
+
+
+def _detached(argument: Any) -> Any:
+    wants_gradient = isinstance(argument, Tensor) and argument.requires_grad
+    return argument.detach() if wants_gradient else argument
 
 
 @contextmanager

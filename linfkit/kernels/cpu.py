@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linfkit.kernels import lists
 from linfkit.kernels.compiling import compiled
-from linfkit.kernels.powers import fitted_power
+from linfkit.kernels.powers import OCTAVES, fitted_power
+from linfkit.kernels.screening import CHUNK, rounded
 from linfkit.kernels.sorting import sorted_dist as sorted_dist
 from linfkit.kernels.sorting import sorted_dist_backward as sorted_dist_backward
 from linfkit.kernels.threads import run
@@ -43,11 +45,23 @@ QUICK_PAIRS = 8  # without powers, that take as long as one with
 RARELY_NEAR = 80  # the p from which it pays to ask whether coordinates are near the largest
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
+PAIRS_WORTH_A_LIST = 2**22
+FEW = 0.03  # coordinates that count, of all: then a list of them pays
+SAMPLE = 32  # pairs to judge it by
+
 _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
 
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     """‖x_b − w_o‖_p for every pair of rows: (B, I), (O, I) -> (B, O)."""
+    keep = x.requires_grad or w.requires_grad
+    if _few_count(x, w, p, keep):
+        wide_x, wide_w = (_padded(matrix, -matrix.shape[1] % CHUNK) for matrix in (x, w))
+        if in_units := rounded(wide_x, wide_w):
+            out, found = lists.distances(wide_x, wide_w, in_units, p, keep)
+            if keep and not found.full.any():
+                lists.remember(out, p, found)
+            return out
     out = x.new_empty(len(x), len(w))
     kind = _kind(p)
     pairs = _pairs(x, w) // (QUICK_PAIRS if kind in (LARGEST, EIGHTH) else 1)
@@ -62,6 +76,11 @@ def lp_dist_backward(
 
     Those not needed are empty, (0,).
     """
+    if found := lists.recall(out, p):
+        return (
+            lists.gradient_x(grad, found, x) if need_x else x.new_empty(0),
+            lists.gradient_w(grad, found, w) if need_w else w.new_empty(0),
+        )
     grad_x, grad_w = torch.empty_like(x), torch.empty_like(w)
     pairs = _pairs(x, w)
     if p == math.inf:
@@ -128,6 +147,20 @@ def _kind(p: float) -> int:
     return POLYNOMIAL if p < RARELY_NEAR else NEAR
 
 
+def _few_count(x: Tensor, w: Tensor, p: float, keep: bool) -> bool:
+    """True if a list of the coordinates that count pays, by sizes and a sample of the pairs."""
+    if LANES < 16 or p <= 8 or not 2 * CHUNK <= x.shape[1] < 2**16 - CHUNK:
+        return False  # narrower registers cannot pack lanes
+    if len(w) < 2 * CHUNK or _pairs(x, w) < PAIRS_WORTH_A_LIST:
+        return False
+    if p == math.inf:
+        return keep  # it is the gradient that a list makes cheap
+    rows, columns = (torch.linspace(0, len(each) - 1, SAMPLE).long() for each in (x, w))
+    sizes = (x.detach()[rows] - w.detach()[columns]).abs()
+    count = sizes >= 2.0 ** (-OCTAVES / p) * sizes.amax(1, keepdim=True)
+    return count.float().mean().item() < FEW
+
+
 def _fit(kind: int, exponent: float) -> NDArray[np.float32]:
     return fitted_power(exponent) if kind in (POLYNOMIAL, NEAR) else _NO_FIT
 
@@ -138,7 +171,10 @@ def _pairs(x: Tensor, w: Tensor) -> int:
 
 def _widened(matrix: Tensor) -> Tensor:
     """With columns of zeros, which change no distance, up to LANES."""
-    columns = max(0, LANES - matrix.shape[1])
+    return _padded(matrix, max(0, LANES - matrix.shape[1]))
+
+
+def _padded(matrix: Tensor, columns: int) -> Tensor:
     return torch.nn.functional.pad(matrix, (0, columns)) if columns else matrix
 
 

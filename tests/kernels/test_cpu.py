@@ -24,8 +24,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from linfkit import kernels
-from linfkit.kernels import compiling, cpu, reference
+from linfkit.functional import lp_dist
+from linfkit.kernels import compiling, cpu, lists, reference
 from linfkit.kernels.powers import OCTAVES, SQUARINGS, fitted_power
+from linfkit.kernels.vectors import LANES
 
 INTEGERS = (1, 2, 3, 8, 1000)
 EXPONENTS = (1, 1.5, 2, 3, 7.3, 8, 20.5, 100.5, 1000, math.inf)
@@ -327,6 +329,73 @@ def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch, p,
         )
     for others in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
+
+
+# --- lists of the coordinates that count
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """Small calls take the list too; returns the lists that were kept."""
+    kept = []
+    monkeypatch.setattr(cpu, "PAIRS_WORTH_A_LIST", 0)
+    monkeypatch.setattr(cpu, "FEW", 1.0)
+    remember = lists.remember
+    monkeypatch.setattr(lists, "remember", lambda *each: (kept.append(each), remember(*each)))
+    return kept
+
+
+wide_registers = pytest.mark.skipif(LANES < 16, reason="lists are for registers of 16 floats")
+
+
+@wide_registers
+@pytest.mark.parametrize("p", [40.5, 100.5, 1000.0, 1e12, math.inf])
+@pytest.mark.parametrize("sizes", [(5, 64, 64), (67, 131, 70), (3, 2500, 130)])
+def test_lists_give_the_distances_and_gradients(listed, threads, monkeypatch, p, sizes):
+    monkeypatch.setattr("linfkit.kernels.threads.PAIRS_WORTH_A_THREAD", 1)
+    batch, inputs, outputs = sizes
+    x, w, grad = draw(batch, inputs), draw(outputs, inputs, seed=2), draw(batch, outputs, seed=3)
+    x[0] = w[3]  # a distance of zero
+    x[1, ::2] = 0.5  # ties
+    w[0, 7] = 30.0  # an outlier, which makes units large
+    dense = cpu.lp_dist(x, w, p)
+    of_dense = cpu.lp_dist_backward(grad, x, w, dense, p, True, True)
+    results = []
+    for count in (1, 3):
+        threads(count)
+        leaves = x.clone().requires_grad_(), w.clone().requires_grad_()
+        out = lp_dist(*leaves, p)
+        results.append([out.detach(), *torch.autograd.grad(out, leaves, grad)])
+    assert len(listed) == 2
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert torch.allclose(results[0][0], dense, rtol=1e-6 if p < math.inf else 0, atol=0)
+    for result, expected in zip(results[0][1:], of_dense, strict=True):
+        assert relative_norm(result, expected) < (
+            2e-5 + 1e-7 * min(p, 1e3) if p < math.inf else 1e-6
+        )
+
+
+@wide_registers
+def test_without_gradients_nothing_is_kept_and_nan_takes_no_list(listed):
+    x, w = draw(5, 64), draw(64, 64, seed=2).requires_grad_()
+    with torch.no_grad():
+        lp_dist(x, w, 100.5)
+    assert not listed
+    x[2, 3] = math.nan
+    assert lp_dist(x, w, 100.5).isnan().nonzero()[:, 0].unique().tolist() == [2]
+    assert not listed
+
+
+@wide_registers
+def test_a_list_without_room_leaves_the_gradient_to_all_coordinates(listed, monkeypatch):
+    monkeypatch.setattr(lists, "ROOM", 0.0)
+    x, w, grad = draw(70, 64), draw(64, 64, seed=2), draw(70, 64, seed=3)
+    leaf = w.clone().requires_grad_()
+    out = lp_dist(x, leaf, 20.5)
+    assert not listed
+    (result,) = torch.autograd.grad(out, leaf, grad)
+    _, expected = cpu.lp_dist_backward(grad, x, w, out.detach(), 20.5, False, True)
+    assert torch.equal(result, expected)
 
 
 def test_several_threads_may_call_at_once(monkeypatch):
