@@ -46,7 +46,7 @@ RARELY_NEAR = 80  # the p from which it pays to ask whether coordinates are near
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
 PAIRS_WORTH_A_LIST = 2**22
-FEW = 0.03  # coordinates that count, of all: then a list of them pays
+FEW = 0.06  # coordinates that count, of all: then a list of them pays
 SAMPLE = 32  # pairs to judge it by
 
 _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
@@ -54,6 +54,7 @@ _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     """‖x_b − w_o‖_p for every pair of rows: (B, I), (O, I) -> (B, O)."""
+    lists.forget()
     keep = x.requires_grad or w.requires_grad
     if _few_count(x, w, p, keep):
         wide_x, wide_w = (_padded(matrix, -matrix.shape[1] % CHUNK) for matrix in (x, w))

@@ -124,12 +124,16 @@ _kept: dict[int, tuple[StorageWeakRef, float, Found]] = {}
 
 
 def remember(out: Tensor, p: float, found: Found) -> None:
-    """Keep the list of an output for as long as the output itself is kept."""
+    """Keep the list of an output, until `forget` finds the output gone."""
+    storage = StorageWeakRef(out.untyped_storage())  # which keeps its address from being used again
+    _kept[storage.cdata] = storage, p, found
+
+
+def forget() -> None:
+    """Drop the lists of outputs that are no more."""
     for key, (storage, *_) in list(_kept.items()):
         if storage.expired():
             _kept.pop(key, None)
-    storage = StorageWeakRef(out.untyped_storage())
-    _kept[storage.cdata] = storage, p, found
 
 
 def recall(out: Tensor, p: float) -> Found | None:

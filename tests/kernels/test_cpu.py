@@ -398,6 +398,38 @@ def test_a_list_without_room_leaves_the_gradient_to_all_coordinates(listed, monk
     assert torch.equal(result, expected)
 
 
+@wide_registers
+def test_a_list_lives_as_long_as_its_output(listed):
+    x, w, grad = draw(70, 64), draw(64, 64, seed=2).requires_grad_(), draw(70, 64, seed=3)
+    first, second = lp_dist(x, w, 40.5), lp_dist(2 * x, w, 40.5)  # two graphs at once
+    assert len(lists._kept) == 2
+    alone = lp_dist(x, w, 40.5)
+    expected = torch.autograd.grad(alone, w, grad, retain_graph=True)[0]
+    del second
+    assert torch.equal(torch.autograd.grad(first, w, grad)[0], expected)
+    assert torch.equal(torch.autograd.grad(alone, w, grad)[0], expected)  # a second time
+    del first, alone
+    listed.clear()
+    cpu.lp_dist(x, w.detach(), 40.5)
+    assert not lists._kept
+
+
+@wide_registers
+def test_checkpointing_and_torch_func_take_lists_as_well(listed):
+    from torch.utils.checkpoint import checkpoint
+
+    x, w, grad = draw(70, 64), draw(64, 64, seed=2), draw(70, 64, seed=3)
+
+    def total(w):
+        return (lp_dist(x, w, 40.5) * grad).sum()
+
+    leaf = w.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(total(leaf), leaf)
+    (again,) = torch.autograd.grad(checkpoint(total, leaf, use_reentrant=False), leaf)
+    assert torch.equal(again, expected)
+    assert relative_norm(torch.func.grad(total)(w), expected) < 2e-5
+
+
 def test_several_threads_may_call_at_once(monkeypatch):
     monkeypatch.setattr("linfkit.kernels.threads.PAIRS_WORTH_A_THREAD", 1)
     x, w, grad = draw(40, 50, seed=1), draw(60, 50, seed=2), draw(40, 60, seed=3)
