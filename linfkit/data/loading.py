@@ -78,10 +78,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
             f"{name}: {named} is {folder}, but there is no {', no '.join(missing)} in it. "
             f"Put {files.description} there{or_not if name in SOURCES else ''}.{found}"
         )
-    try:
-        return files.read(folder)
-    except ValueError as error:
-        raise ValueError(f"{name}, in {folder}: {error}") from None
+    return files.read(folder)
 
 
 def is_at_hand(name: str) -> bool:
