@@ -235,10 +235,11 @@ class Recipe(BaseModel):
                 f"factors; got {self.lam_start} and {self.lam_end}"
             )
         least = int(self.layered) + (self.mlp_hidden is not None)  # an MLP stands for the last
+        model = f"model = {self.model!r}"
         if self.layered and self.depth < least:
-            raise ValueError(f"depth must be at least {least} for {self.model}; got {self.depth}")
+            raise ValueError(f"depth must be at least {least} for {model}; got {self.depth}")
         if self.depth and not self.layered:
-            raise ValueError(f"depth must be 0 for {self.model}, as it is fixed; got {self.depth}")
+            raise ValueError(f"depth must be 0 for {model}, as it is fixed; got {self.depth}")
         if self.model == "cnn7" and self.filters is None:
             raise ValueError("filters must be given for model = 'cnn7'")
         if self.mlp_hidden is not None and self.loss == "hinge":
