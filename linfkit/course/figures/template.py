@@ -14,26 +14,6 @@ from typing import Any
 import plotly.graph_objects as go
 from torch import Tensor
 
-__all__ = [
-    "BOUND",
-    "COLOURS",
-    "DECADES",
-    "GROUPED",
-    "INK",
-    "PANEL_2",
-    "P_OF_TRAINING",
-    "SILENT",
-    "Style",
-    "add_bars",
-    "add_bars_of_seeds",
-    "add_line",
-    "add_picture",
-    "add_points",
-    "as_text",
-    "new_figure",
-    "translucent",
-]
-
 Values = Sequence[Any] | Tensor
 #: Looks of traces or axes, to be spread into a call: `add_line(…, **BOUND)`.
 Style = dict[str, Any]
