@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from linfkit.course.figures.template import (
+    CHANGE,
     COLOURS,
+    SCALE,
     Style,
     add_bars,
     add_line,
@@ -31,9 +33,6 @@ __all__ = [
 
 #: Proved, unknown and attacked, the same in every figure.
 PROVED, UNKNOWN, ATTACKED = COLOURS[2], "#bbbbbb", COLOURS[1]
-
-#: A picture of changes: less in red, more in blue.
-_CHANGE = Style(zmin=-1, colorscale="RdBu")
 
 
 def image_and_perturbation(study: Attacked, index: int) -> go.Figure:
@@ -75,7 +74,7 @@ def image_and_perturbation(study: Attacked, index: int) -> go.Figure:
     magnified = change / change.abs().max().clamp(min=1e-9)
     left, right = dict(across=[0, 0.47], up=[0.42, 1]), dict(across=[0.53, 1], up=[0.42, 1])
     add_picture(figure, study.images[index].mean(dim=0), "image", "2", **left)
-    return add_picture(figure, magnified, "perturbation, magnified", "3", **right, **_CHANGE)
+    return add_picture(figure, magnified, "perturbation, magnified", "3", **right, **CHANGE)
 
 
 def radius_against_attack(study: Attacked) -> go.Figure:
@@ -159,7 +158,6 @@ def turned_image(
         title_font_size=15,
         xaxis2=dict(title_text="change of pixels"),
     )
-    scale = Style(showscale=True, colorbar=dict(thickness=12, x=1.0))
     change = (turned - image).mean(dim=0)
     add_picture(figure, turned.mean(dim=0), "image", across=[0, 0.44])
-    return add_picture(figure, change, "change", "2", across=[0.5, 0.94], **_CHANGE, **scale)
+    return add_picture(figure, change, "change", "2", across=[0.5, 0.94], **CHANGE, **SCALE)

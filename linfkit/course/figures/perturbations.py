@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import plotly.graph_objects as go
-import torch
 from torch import Tensor
 
 from linfkit.course.figures.template import (
+    BESIDE,
     COLOURS,
     PANEL_2,
     Style,
+    add_panels,
     add_picture,
     add_points,
     new_figure,
@@ -34,17 +33,8 @@ def image_at_radius(image: Tensor, radius: float) -> go.Figure:
         "x + r": image + radius,
         "x ± r at random": random_signs(image[None], radius)[0],
     }
-    height, width = image.shape[1:]
-    gap = torch.full((height, 1), math.nan)
-    pixels = torch.cat([part for panel in panels.values() for part in (panel[0].cpu(), gap)], dim=1)
-    figure = new_figure(
-        "image-at-radius", dict(radius=radius), height=300, hovermode="closest", plot_bgcolor="#ccc"
-    )
-    scale = Style(showscale=True, colorbar_title="pixel")
-    add_picture(figure, pixels[:, :-1], "pixel", hovertemplate=None, **scale)
-    middles = [(width - 1) / 2 + k * (width + 1) for k in range(len(panels))]
-    labels = dict(showticklabels=True, tickvals=middles, ticktext=list(panels))
-    return figure.update_xaxes(constrain="range", **labels)
+    figure = new_figure("image-at-radius", dict(radius=radius), **BESIDE)
+    return add_panels(figure, {name: panel[0] for name, panel in panels.items()})
 
 
 def logits_under_perturbation(pushed: Pushed) -> go.Figure:
