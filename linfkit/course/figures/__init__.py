@@ -8,9 +8,7 @@ from linfkit.course.figures.certified import *
 from linfkit.course.figures.ema import *
 from linfkit.course.figures.ensembles import *
 from linfkit.course.figures.gradients import *
-from linfkit.course.figures.intervals import *
 from linfkit.course.figures.lipschitz import *
-from linfkit.course.figures.loss_surfaces import *
 from linfkit.course.figures.losses import *
 from linfkit.course.figures.neurons import *
 from linfkit.course.figures.perturbations import *

@@ -13,6 +13,7 @@ from linfkit.course.figures.template import (
     CHANGE,
     COLOURS,
     SCALE,
+    SILENT,
     Style,
     add_bars,
     add_line,
@@ -22,17 +23,26 @@ from linfkit.course.figures.template import (
     translucent,
 )
 from linfkit.course.studies.attacks import Attacked
+from linfkit.course.studies.intervals import Enclosed
 
 __all__ = [
     "accuracy_after_changes",
     "certified_and_attacked",
     "image_and_perturbation",
+    "proved_true_found",
     "radius_against_attack",
     "turned_image",
 ]
 
 #: Proved, unknown and attacked, the same in every figure.
 PROVED, UNKNOWN, ATTACKED = COLOURS[2], "#bbbbbb", COLOURS[1]
+
+#: Marks of a study's three sizes, which can be told apart where they lie on one another.
+MARKS = {
+    "proved": Style(symbol="line-ns", size=13, marker_line=dict(color=PROVED, width=4)),
+    "true": Style(symbol="circle-open", size=12, colour=COLOURS[0], marker_line_width=2.5),
+    "found": Style(symbol="x-thin", size=7, marker_line=dict(color=ATTACKED, width=2.5)),
+}
 
 
 def image_and_perturbation(study: Attacked, index: int) -> go.Figure:
@@ -108,14 +118,45 @@ def certified_and_attacked(study: Attacked, eps: float, points: int = 120) -> go
     """
     figure = new_figure("certified-and-attacked", yaxis_range=[0, 1])
     sizes = torch.linspace(0, study.largest, points).tolist()
-    for name, accuracy, colour, dash in [
-        ("by the margin", study.certified_accuracy, PROVED, None),
-        ("by intervals", study.interval_accuracy, COLOURS[0], "dot"),
-        ("under attack", study.attacked_accuracy, ATTACKED, None),
+    for name, radius, colour, dash in [
+        ("by the margin", study.radius, PROVED, None),
+        ("by intervals", study.intervals, COLOURS[0], "dot"),
+        ("under attack", study.size, ATTACKED, None),
     ]:
-        add_line(figure, sizes, [accuracy(size) for size in sizes], name, colour, dash)
+        shares = [(radius > size).double().mean().item() for size in sizes]
+        add_line(figure, sizes, shares, name, colour, dash)
     figure.data[-1].update(fill="tonexty", fillcolor=translucent("#888888", 0.3))
     return figure.add_vline(x=eps, line_dash="dot", annotation_text="ε of the recipe")
+
+
+def proved_true_found(study: Enclosed) -> go.Figure:
+    """A row for each image, by rising true radius: what is proved, what is true, what is found.
+
+    Args:
+        study: three sizes for each image; one that was not found has no mark.
+    """
+    order = study.true.argsort()
+    tight, missed = int(study.tight().sum()), int(study.missed().sum())
+    figure = new_figure(
+        "proved-true-found",
+        dict(order=len(order), tight=tight, missed=missed),
+        height=170 + 22 * len(order),
+        hovermode="closest",
+        yaxis=dict(showgrid=False, dtick=1, tickfont_size=11),
+        xaxis_rangemode="tozero",
+    )
+    rows = [f"{study.place[image]}, a {study.labels[image]}" for image in order]
+    sizes = {name: getattr(study, name)[order].tolist() for name in MARKS}
+    # one trace of a line for each image, from what is proved to what is found
+    ends = zip(sizes["proved"], sizes["found"], strict=True)
+    along = [end for proved, found in ends for end in (proved, min(found, 1.0), None)]
+    beside = [row for row in rows for _ in range(3)]
+    add_line(figure, along, beside, None, UNKNOWN, width=5, mode="lines", **SILENT)
+    for name, look in MARKS.items():
+        drawn = [size if size < 1 else None for size in sizes[name]]
+        hover = f"%{{y}}: {name} %{{x:.4f}}<extra></extra>"
+        add_points(figure, drawn, rows, name, **look, hovertemplate=hover)
+    return figure
 
 
 def accuracy_after_changes(shares: Mapping[str, float]) -> go.Figure:
