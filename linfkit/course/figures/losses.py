@@ -143,11 +143,7 @@ def _chosen(runs: Sequence[Run], loss: str, eps_train: float) -> list[Run]:
 
 def clean_labels(table: Mapping[str, Sequence[AtMargin]], eps: float) -> go.Figure:
     """Comparison of the losses on clean labels: bars with every seed's point."""
-    figure = new_figure(
-        "clean-labels",
-        dict(eps=eps),
-        **GROUPED,
-    )
+    figure = new_figure("clean-labels", dict(eps=eps), **GROUPED)
     for loss, rows in table.items():
         at = [as_text(row.eps_train / eps) for row in rows]
         seeds, named = [row.certified for row in rows], f"{loss}, one seed"

@@ -187,10 +187,8 @@ def box_after(layer: nn.Module, lower: Tensor, upper: Tensor) -> tuple[Tensor, T
     (-6.0, 0.0)
     """
     if isinstance(layer, nn.Linear):
-        centre, reach = (
-            layer((lower + upper) / 2),
-            F.linear((upper - lower) / 2, layer.weight.abs()),
-        )
+        centre = layer((lower + upper) / 2)
+        reach = F.linear((upper - lower) / 2, layer.weight.abs())
         return centre - reach, centre + reach
     if isinstance(layer, LpDist):
         return layer.interval(lower, upper)
