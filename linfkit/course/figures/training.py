@@ -7,14 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from linfkit._util.text import format_eps
-from linfkit.course.figures.template import (
-    COLOURS,
-    DECADES,
-    Style,
-    add_line,
-    as_text,
-    new_figure,
-)
+from linfkit.course.figures.template import COLOURS, DECADES, Style, add_line, as_text, new_figure
 from linfkit.recipes.recipe import Recipe
 
 __all__ = ["accuracy_in_training", "loss_in_training", "schedules_in_training"]
