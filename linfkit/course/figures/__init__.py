@@ -13,7 +13,6 @@ from linfkit.course.figures.losses import *
 from linfkit.course.figures.neurons import *
 from linfkit.course.figures.perturbations import *
 from linfkit.course.figures.published import *
-from linfkit.course.figures.rounding import *
 from linfkit.course.figures.sweep import *
 from linfkit.course.figures.theory import *
 from linfkit.course.figures.training import *
