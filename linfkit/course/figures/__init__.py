@@ -5,13 +5,11 @@ from linfkit.course.figures.ablations import *
 from linfkit.course.figures.attacks import *
 from linfkit.course.figures.bench import *
 from linfkit.course.figures.certified import *
-from linfkit.course.figures.ema import *
 from linfkit.course.figures.ensembles import *
 from linfkit.course.figures.gradients import *
 from linfkit.course.figures.lipschitz import *
 from linfkit.course.figures.losses import *
 from linfkit.course.figures.neurons import *
-from linfkit.course.figures.perturbations import *
 from linfkit.course.figures.published import *
 from linfkit.course.figures.sweep import *
 from linfkit.course.figures.theory import *

@@ -1,4 +1,4 @@
-"""Figures of certificates beside attacks, and of changes that no certificate speaks of."""
+"""Figures of certificates beside attacks, of one image that moves, and of other changes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 
 from linfkit.course.figures.template import (
+    BESIDE,
     CHANGE,
     COLOURS,
+    PANEL_2,
     SCALE,
     SILENT,
     Style,
     add_bars,
     add_line,
+    add_panels,
     add_picture,
     add_points,
     new_figure,
@@ -24,11 +27,14 @@ from linfkit.course.figures.template import (
 )
 from linfkit.course.studies.attacks import Attacked
 from linfkit.course.studies.intervals import Enclosed
+from linfkit.course.studies.perturbations import Pushed, random_signs
 
 __all__ = [
     "accuracy_after_changes",
     "certified_and_attacked",
     "image_and_perturbation",
+    "image_at_radius",
+    "logits_under_perturbation",
     "proved_true_found",
     "radius_against_attack",
     "turned_image",
@@ -202,3 +208,53 @@ def turned_image(
     change = (turned - image).mean(dim=0)
     add_picture(figure, turned.mean(dim=0), "image", across=[0, 0.44])
     return add_picture(figure, change, "change", "2", across=[0.5, 0.94], **CHANGE, **SCALE)
+
+
+# --- what a radius means, on one image
+
+
+def image_at_radius(image: Tensor, radius: float) -> go.Figure:
+    """An image beside the far ends of its certified ball: x − r, x, x + r, and x ± r at random.
+
+    Args:
+        image: grey, (1, H, W), in [0, 1].
+        radius: r, in pixels, 0 or more.
+    """
+    panels = {
+        "x − r": image - radius,
+        "x": image,
+        "x + r": image + radius,
+        "x ± r at random": random_signs(image[None], radius)[0],
+    }
+    figure = new_figure("image-at-radius", dict(radius=radius), **BESIDE)
+    return add_panels(figure, {name: panel[0] for name, panel in panels.items()})
+
+
+def logits_under_perturbation(pushed: Pushed) -> go.Figure:
+    """A moved image, and its logits: where they were, how far they may go, where they are.
+
+    While ε is below the radius, the label's interval lies above all others.
+    """
+    stands = pushed.moved_logits.argmax().item() == pushed.label
+    figure = new_figure(
+        "logits-under-perturbation",
+        dict(
+            label=pushed.label,
+            eps=pushed.eps,
+            radius=pushed.radius,
+            verdict="certified" if pushed.radius > pushed.eps else "not certified",
+            outcome=f"the prediction {'stands' if stands else 'is wrong'}",
+        ),
+        hovermode="closest",
+        xaxis2=dict(title_text="class", domain=[0.46, 1], anchor="y2", dtick=1, zeroline=False),
+        yaxis2=dict(title_text="logit (pixels)", anchor="x2"),
+    )
+    add_picture(figure, pushed.image[0], "pixel", across=[0, 0.34], hovertemplate=None)
+    figure.update_layout(xaxis_constrain="range")
+    classes = list(range(len(pushed.logits)))
+    colours = [COLOURS[0] if label == pushed.label else "#666" for label in classes]
+    within = dict(array=[pushed.eps] * len(classes), thickness=6, width=0, color="#bbb")
+    add_points(figure, classes, pushed.logits, "f(x) ± ε", colours, 9, error_y=within, **PANEL_2)
+    cross = Style(symbol="x-thin-open", marker_line_width=2.5)
+    moved = pushed.moved_logits
+    return add_points(figure, classes, moved, "f(x + v)", COLOURS[1], 10, **cross, **PANEL_2)
