@@ -81,7 +81,8 @@ def mixed_loss(
     0.5
     """
     labels = check_logits(logits, labels)
-    _check_weighting(lam, logit_scale)
+    _check_lam(lam)
+    _check_logit_scale(logit_scale)
     clipped = _shortfall(logits, labels, theta).amax(dim=1).clamp(max=1).mean()
     return clipped + lam * F.cross_entropy(logit_scale * logits, labels)
 
@@ -135,7 +136,7 @@ def worst_cross_entropy(
     """
     labels = _check_worst(worst, logits, labels)
     _check_kappa(kappa)
-    _check_weighting(0.0, logit_scale)
+    _check_logit_scale(logit_scale)
     clean = F.cross_entropy(logit_scale * logits, labels)
     return clean if kappa == 0 else clean.lerp(F.cross_entropy(logit_scale * worst, labels), kappa)
 
@@ -172,7 +173,8 @@ def worst_mixed_loss(
     """
     labels = _check_worst(worst, logits, labels)
     _check_theta(theta)
-    _check_weighting(lam, logit_scale)
+    _check_lam(lam)
+    _check_logit_scale(logit_scale)
     shortfall = (1 + worst / theta).scatter(1, labels[:, None], 0.0)
     correct = logits.argmax(dim=1) == labels
     hinge = (correct * shortfall.amax(dim=1)).mean()
@@ -219,8 +221,11 @@ def _check_theta(theta: float) -> None:
     check_real("theta", theta, "a positive number", lambda theta: 0 < theta < math.inf)
 
 
-def _check_weighting(lam: float, logit_scale: float | torch.Tensor) -> None:
+def _check_lam(lam: float) -> None:
     check_real("lam", lam, "a number of 0 or more", lambda lam: 0 <= lam < math.inf)
+
+
+def _check_logit_scale(logit_scale: float | torch.Tensor) -> None:
     if not isinstance(logit_scale, torch.Tensor):
         check_real("logit_scale", logit_scale, "a finite number or a tensor", math.isfinite)
     elif logit_scale.numel() != 1:
