@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from linfkit._util.text import nearest
+
 #: The beginning of every message about an ε that is wrong.
 EPS = "eps must be in pixels of [0, 1], such as 8/255"
 
@@ -48,6 +50,20 @@ def check_counts(**counts: SupportsIndex) -> dict[str, int]:
     {'width': 3, 'depth': 2}
     """
     return {name: check_count(name, value) for name, value in counts.items()}
+
+
+def check_choice(name: str, value: object, known: Sequence[str]) -> None:
+    """Refuse a name that is none of those known.
+
+    >>> check_choice("name", "digit", ["digits", "mnist"])
+    Traceback (most recent call last):
+    ValueError: name must be one of digits, mnist; got 'digit': did you mean 'digits'?
+    """
+    if value not in known:
+        raise ValueError(
+            f"{name} must be one of {', '.join(known)}; got {value!r}: "
+            f"did you mean {nearest(value, known)!r}?"
+        )
 
 
 def check_real(name: str, value: float, wanted: str, holds: Callable[[float], bool]) -> float:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import sys
+from collections.abc import Iterable
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """Known word that is most like one that is not known.
+
+    >>> nearest("Cifar-10", ["mnist", "cifar10"])
+    'cifar10'
+    """
+    return difflib.get_close_matches(str(word).lower(), known, n=1, cutoff=0)[0]
 
 
 def format_eps(eps: float) -> str:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from multiprocessing import spawn
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from unittest.mock import patch
 from uuid import uuid4
 
 import torch
@@ -202,17 +201,22 @@ def _starting_workers(workers: int) -> Iterator[None]:
     that is not under ``if __name__ == "__main__"``.
     """
     prepared, threads = spawn.get_preparation_data, max(1, torch.get_num_threads() // workers)
+    before = {name: os.environ[name] for name in THREADS if name in os.environ}
 
     def without_the_program(name: str) -> dict[str, Any]:
         told = prepared(name)
         return {key: value for key, value in told.items() if not key.startswith("init_main")}
 
-    with (
-        # libraries read these as they are imported, so that they must be there before a worker is
-        patch.dict(os.environ, dict.fromkeys(THREADS, str(threads))),
-        patch.object(spawn, "get_preparation_data", without_the_program),
-    ):
+    # libraries read these as they are imported, so that they must be there before a worker is
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    spawn.get_preparation_data = without_the_program
+    try:
         yield
+    finally:
+        spawn.get_preparation_data = prepared
+        for name in THREADS:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def _gpu_of(number: int) -> dict[str, str]:

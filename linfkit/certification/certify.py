@@ -57,8 +57,12 @@ class CheckedModel:
         return Certificates(certified_radius(model(x), labels))
 
 
-def check_for_proofs(model: nn.Module) -> CheckedModel:
+def check_for_proofs(model: nn.Module, stacklevel: int = 3) -> CheckedModel:
     """Check the layers of a model; a forward that cannot be verified is a warning.
+
+    Args:
+        model: as for `certify`.
+        stacklevel: whose line the warning names, by default that of the caller's caller.
 
     Raises:
         TypeError, ValueError: the model is none, holds no distance layer, or has a layer that no
@@ -83,7 +87,7 @@ def check_for_proofs(model: nn.Module) -> CheckedModel:
             f"cannot verify {type(model).__name__}.forward(); assuming that it only composes its "
             "layers, so that its logits are 1-Lipschitz; rounding is not counted. nn.Sequential or "
             "a method certified_radius would make this certain",
-            stacklevel=4,  # beyond certify and no_grad
+            stacklevel=stacklevel,
         )
     return CheckedModel(model, roundings)
 
@@ -125,7 +129,8 @@ def certify(model: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 1024)
     """
     samples = check_samples(x, labels)
     batch_size = check_count("batch_size", batch_size)
-    return certify_checked(check_for_proofs(model), *samples, batch_size)
+    checked = check_for_proofs(model, stacklevel=4)  # beyond torch.no_grad
+    return certify_checked(checked, *samples, batch_size)
 
 
 @torch.no_grad()

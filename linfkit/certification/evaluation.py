@@ -150,7 +150,9 @@ def evaluate(
     eps = check_eps(eps)
     if not isinstance(attack, PGD | None):
         raise TypeError(f"attack must be a PGD or None; got {type(attack).__name__}")
-    data, weight = data.subset(test_images=images), next(checked.model.parameters())
+    if (weight := next(checked.model.parameters(), None)) is None:
+        raise ValueError("model must hold parameters; got none")
+    data = data.subset(test_images=images)
     x, labels = data.test_x.to(weight.dtype) / 255, data.test_y
     proofs = _proofs(checked, x, labels, progress)
     *_, strongest = proofs.values()

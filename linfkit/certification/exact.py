@@ -139,14 +139,15 @@ def _plain(model: nn.Module) -> LpDistNet:
     model = unwrapped(model)
     if not isinstance(model, LpDistNet):
         raise TypeError(f"model must be an LpDistNet; got {type(model).__name__}")
-    in_turn = zip(model.layers, cycle((LpDist, MeanShift)), strict=False)
-    if not (
-        is_plain(model, LpDistNet)
-        and is_plain(model.layers, nn.Sequential)
-        and all(is_plain(layer, kind) for layer, kind in in_turn)
-    ):
+    if not (is_plain(model, LpDistNet) and is_plain(model.layers, nn.Sequential)):
         raise not_plain(LpDistNet)
     check_finite_weights(model)
+    for place, (layer, kind) in enumerate(zip(model.layers, cycle((LpDist, MeanShift)))):
+        if not is_plain(layer, kind):
+            raise ValueError(
+                "model must be a plain LpDistNet, distances and mean shifts in turn; its layer "
+                f"'layers.{place}', a {type(layer).__name__}, is not"
+            )
     return model
 
 

@@ -188,10 +188,23 @@ def _hybrid_holds(members: list[Member], x: Tensor, labels: Tensor, eps: Tensor)
     return (others < -torch.stack(needed).sum(dim=0)[:, None]).all(dim=1)
 
 
+def clipped_box(x: Tensor, eps: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Ends of the pixels of all images within eps of x and within [0, 1], (B, ...) each.
+
+    Args:
+        x: images, (B, ...), in [0, 1].
+        eps: in pixels; one number, or one a sample, (B,).
+
+    >>> [end.tolist() for end in clipped_box(torch.tensor([[0.25]]), 0.5)]
+    [[[0.0]], [[0.75]]]
+    """
+    reach = eps.view(-1, *[1] * (x.dim() - 1)) if isinstance(eps, Tensor) else eps
+    return (x - reach).clamp(min=0), (x + reach).clamp(max=1)
+
+
 def _boxes(x: Tensor, eps: Tensor) -> Rounded:
     """Ends of the boxes of images within ε and [0, 1], (B, 2, ...)."""
-    wide, eps = to_float64(x), to_float64(eps).view(-1, *[1] * (x.dim() - 1))
-    ends = torch.stack([(wide - eps).clamp(min=0), (wide + eps).clamp(max=1)], dim=1).to(x)
+    ends = torch.stack(clipped_box(to_float64(x), to_float64(eps)), dim=1).to(x)
     # a box holds every image of interest, so its own values are all that is within reach
     return replace(Rounded.of(x), reach=0.0).after(ends, roundings=1)
 

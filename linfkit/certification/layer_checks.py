@@ -192,7 +192,8 @@ def _constant_of(module: nn.Module, roundings: int | None) -> tuple[float, str]:
         return 1.0, "is a distance in ℓ∞"
     if is_plain(module, nn.AvgPool2d):
         constant = _window_size(module) / abs(module.divisor_override or _window_size(module))
-        return constant, f"sums a window{_steeper(constant)}" if constant > 1 else "averages one"
+        does = f"sums a window{_steeper(constant)}" if constant > 1 else "averages a window"
+        return constant, does
     if (norm := _norm(module)) is not None:
         unbounded = ", in sums whose rounding is not bounded here"
         return norm, f"multiplies by its weights{_steeper(norm) if norm > 1 else unbounded}"

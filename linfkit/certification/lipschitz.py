@@ -160,16 +160,7 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
     x, eps = check_images(x), check_eps(eps, positive=True)
     _check_evaluating(model)
     check_finite_weights(model)
-    model = unwrapped(model)  # compiled code does not look for hooks
-    inputs: dict[DistanceLayer, Tensor] = {}
-
-    def remember(layer: DistanceLayer, arguments: tuple[Tensor, ...]) -> None:
-        inputs[layer] = arguments[0].detach()
-
-    with torch.no_grad(), ExitStack() as hooks:
-        for layer in layers:
-            hooks.enter_context(layer.register_forward_pre_hook(remember))
-        model(x)
+    inputs = layer_inputs(model, x)
     return [
         LayerConstant(
             name=f"layer {number}",
@@ -178,6 +169,28 @@ def lipschitz_by_layer(model: nn.Module, x: Tensor, eps: float = 1 / 255) -> lis
         )
         for number, layer in enumerate(layers, start=1)
     ]
+
+
+@torch.no_grad()
+def layer_inputs(model: nn.Module, x: Tensor) -> dict[DistanceLayer, Tensor]:
+    """Input that each distance layer of a model gets when the model sees x.
+
+    >>> from linfkit.nn.nets import LpDistNet
+    >>> net = LpDistNet(4, width=16, depth=2, classes=3)
+    >>> [seen.shape for seen in layer_inputs(net, torch.rand(5, 4)).values()]
+    [torch.Size([5, 4]), torch.Size([5, 16])]
+    """
+    model = unwrapped(model)  # compiled code does not look for hooks
+    inputs: dict[DistanceLayer, Tensor] = {}
+
+    def remember(layer: DistanceLayer, arguments: tuple[Tensor, ...]) -> None:
+        inputs[layer] = arguments[0].detach()
+
+    with ExitStack() as hooks:
+        for layer in distance_layers(model):
+            hooks.enter_context(layer.register_forward_pre_hook(remember))
+        model(x)
+    return inputs
 
 
 def _steepest_quotient(

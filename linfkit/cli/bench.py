@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from linfkit.cli.common import JsonFile, Picture, check_picture, hand_over, interruptible
+from linfkit.cli.common import PLAIN, JsonFile, Picture, check_picture, hand_over, interruptible
 
 if TYPE_CHECKING:
     from linfkit.bench import Results
@@ -52,7 +51,7 @@ def heading(results: Results) -> str:
 
 def timings_table(results: Results) -> Table:
     """Section for each case, line for each contender."""
-    table = Table("case", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table("case", **PLAIN)
     table.add_column("contender", no_wrap=True)
     for column in ("ms", "Gpair/s", "time, ×", "turns"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from linfkit._util.literals import parse_value
 from linfkit._util.text import format_eps
-from linfkit.cli.common import JsonFile, Picture, check_picture, hand_over, interruptible
+from linfkit.cli.common import PLAIN, JsonFile, Picture, check_picture, hand_over, interruptible
 
 if TYPE_CHECKING:
     from linfkit.cli.record import Record
@@ -81,7 +80,7 @@ def accuracies_table(record: Record) -> Table:
     if record.attack is not None and record.attacked is not None:
         columns[f"attacked,\nPGD-{record.attack.steps}"] = record.attacked
     columns |= {f"certified,\n{proof}": share for proof, share in record.certified.items()}
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(**PLAIN)
     for title in columns:
         table.add_column(title, justify="right", no_wrap=True)
     *others, strongest = (f"{100 * share:.2f}" for share in columns.values())

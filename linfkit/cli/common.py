@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 
 from linfkit._util.extras import require
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 INTERRUPTED = 130
+
+#: Look of a table: a line under its head alone, and no room at its edges.
+PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
 
 RecipeOrFile = Annotated[str, typer.Argument(help="A recipe's name, or the path of its TOML file.")]
 Settings = Annotated[

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from linfkit._util.text import format_eps
+from linfkit.cli.common import PLAIN
 
 if TYPE_CHECKING:
     from linfkit.recipes.recipe import Recipe
@@ -33,13 +33,8 @@ def recipes(
 
 def recipes_table(recipes: Iterable[Recipe]) -> Table:
     """Row for each recipe, with data and net below its name."""
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        caption="Published: certified accuracy at ε.",
-        caption_justify="left",
-    )
+    caption = "Published: certified accuracy at ε."
+    table = Table(caption=caption, caption_justify="left", **PLAIN)
     table.add_column("recipe\ndata, net: width × depth", overflow="fold")
     for title in ("ε", "epochs", "seeds", "published"):
         table.add_column(title, justify="right", no_wrap=True)

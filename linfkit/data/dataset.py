@@ -193,7 +193,8 @@ class Dataset:
             images, labels = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
             count = len(images) if wanted is None else check_count(f"{part}_images", wanted)
             if count > len(images):
-                raise ValueError(f"{part}_images must be at most {len(images):,}; got {count:,}")
+                most = f"{len(images):,}, all there are"
+                raise ValueError(f"{part}_images must be at most {most}; got {count:,}")
             parts |= {f"{part}_x": images[:count], f"{part}_y": labels[:count]}
         return replace(self, **parts)
 

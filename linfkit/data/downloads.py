@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -14,7 +15,6 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from linfkit._util.files import write_atomically
 from linfkit.data.standard_files import (
     CIFAR10,
     CIFAR100,
@@ -108,7 +108,7 @@ class PublishedFile:
                 came += file.write(chunk)
                 bar.update(len(chunk))
         if came != self.size:
-            got = f"{came:,}" if came < self.size else "more"
+            got = f"at least {came:,}" if came > self.size else f"{came:,}"
             raise ValueError(f"{self.url} must have {self.size:,} bytes; got {got}: try again")
         if digest.hexdigest() != self.md5:
             raise ValueError(
@@ -136,17 +136,27 @@ class Source:
         """Write the standard files into an empty folder, and nothing else that is in an archive.
 
         Raises:
-            ValueError: What came is not what its makers published.
+            ValueError: What came is not what its makers published, is no archive or lacks a member.
         """
         for path, file in self.files.items():
             file.download(folder / path)
             if self.members:
-                with tarfile.open(folder / path) as archive:
-                    for member in self.members:
-                        # a file is there, by the archive's checksum
-                        content = archive.extractfile(member).read()  # type: ignore[union-attr]
-                        write_atomically(folder / member, content)
-                (folder / path).unlink()
+                self._unpack(folder / path, file.url)
+
+    def _unpack(self, packed: Path, url: str) -> None:
+        try:
+            with tarfile.open(packed) as archive:
+                for member in self.members:
+                    content = archive.extractfile(member)
+                    if content is None:
+                        raise ValueError(f"{url}: {member} in it is no file")
+                    path = packed.parent / member
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with content, path.open("xb") as file:
+                        shutil.copyfileobj(content, file)
+        except (tarfile.TarError, KeyError) as fault:
+            raise ValueError(f"{url}: no archive of what it should be: {fault}") from None
+        packed.unlink()
 
 
 def _idx_files(standard: Mnist, server: str, *sums: tuple[int, str]) -> dict[str, PublishedFile]:

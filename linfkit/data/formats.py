@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+LARGEST = 2**30  # bytes that are read at most; MNIST's largest file holds 47 million
 #: Bytes that any gzipped file may hold, however small it is, and bytes for each of its own beyond
 #: that: MNIST's images pack five into one, and deflate would pack a thousand.
 FREE, DENSEST = 2**24, 100
@@ -71,6 +72,8 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
             shape = tuple(np.frombuffer(lengths, dtype=">u4").tolist())
             size = math.prod(shape)
             declared = f"{size:,} bytes of shape {shape}"
+            if size > LARGEST:
+                raise ValueError(f"{path}: its header declares {declared}, more than are ever read")
             if size > (max(FREE, DENSEST * on_disk) if packed else on_disk):
                 raise ValueError(
                     f"{path}: its header declares {declared}, more than a file of {on_disk:,} "
@@ -97,19 +100,20 @@ def _read_up_to(stream: io.BufferedIOBase, size: int) -> bytearray:
     return content
 
 
-def read_cifar(path: Path, label_bytes: int = 1) -> tuple[Tensor, Tensor]:
+def read_cifar(path: Path, classes: int = 10, label_bytes: int = 1) -> tuple[Tensor, Tensor]:
     """The images and labels of one batch.
 
     Args:
         path: The file.
+        classes: Labels are below this.
         label_bytes: How many bytes of labels a record starts with; the last of them is taken. One
             for CIFAR-10; two for CIFAR-100, where a coarse label stands before the fine one.
 
     Returns:
-        uint8 (N, 3, 32, 32) and int64 (N,).
+        uint8 (N, 3, 32, 32) and int64 (N,), from 0 to `classes - 1`.
 
     Raises:
-        ValueError: A file that is no whole number of records.
+        ValueError: A file that is no whole number of records, or a label too large.
         FileNotFoundError: No such file.
 
     Example:
@@ -125,11 +129,23 @@ def read_cifar(path: Path, label_bytes: int = 1) -> tuple[Tensor, Tensor]:
     if size == 0 or size % record:
         raise ValueError(
             f"{path}: {size:,} bytes, no whole number of records of {record:,} bytes; truncated, "
-            f"or no batch of CIFAR's binary version"
+            f"or no batch of CIFAR-{classes}'s binary version"
         )
     records = np.fromfile(path, dtype=np.uint8).reshape(-1, record)
-    labels, images = records[:, label_bytes - 1].astype(np.int64), records[:, label_bytes:]
-    return torch.from_numpy(images.reshape(-1, *CIFAR_SHAPE)), torch.from_numpy(labels)
+    labels = torch.from_numpy(records[:, label_bytes - 1])
+    check_labels(path, labels, classes)
+    images = records[:, label_bytes:].reshape(-1, *CIFAR_SHAPE)
+    return torch.from_numpy(images), labels.long()
+
+
+def check_labels(path: Path, labels: Tensor, classes: int) -> None:
+    """Refuse the labels in a file if one of them is of no class."""
+    if labels.max() >= classes:
+        first = int((labels >= classes).int().argmax())
+        raise ValueError(
+            f"{path} must have labels from 0 to {classes - 1}; got {labels[first]} in record "
+            f"{first:,}"
+        )
 
 
 def read_jpeg(path: Path, side: int) -> NDArray[np.uint8]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from linfkit._util.checks import check_choice
 from linfkit._util.files import cache_folder, data_folder, expand_user
 from linfkit.data.dataset import Dataset
 from linfkit.data.downloads import SOURCES, download
@@ -58,12 +58,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
         raise TypeError(f"root must be the path of a folder; got {root!r}")
     if name == "digits":
         return _embedded_digits()
-    if name not in STANDARD_FILES:
-        nearest = difflib.get_close_matches(name.lower(), dataset_names(), n=1, cutoff=0)[0]
-        raise ValueError(
-            f"name must be one of {', '.join(dataset_names())}; got {name!r}: "
-            f"did you mean {nearest!r}?"
-        )
+    check_choice("name", name, dataset_names())
     files = STANDARD_FILES[name]
     folder = expand_user(root) if root is not None else data_folder()
     if folder is None:
@@ -78,10 +73,7 @@ def load_dataset(name: str, root: str | Path | None = None) -> Dataset:
             f"{name}: {named} is {folder}, but there is no {', no '.join(missing)} in it. "
             f"Put {files.description} there{or_not if name in SOURCES else ''}.{found}"
         )
-    try:
-        return files.read(folder)
-    except ValueError as error:
-        raise ValueError(f"{name}, in {folder}: {error}") from None
+    return files.read(folder)
 
 
 def is_at_hand(name: str) -> bool:

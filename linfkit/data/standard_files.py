@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from linfkit._util.files import cache_folder
 from linfkit.data.dataset import Dataset
-from linfkit.data.formats import decoded_once, read_cifar, read_idx
+from linfkit.data.formats import check_labels, decoded_once, read_cifar, read_idx
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,22 @@ class Mnist(StandardFiles):
         return [f"{path}(.gz)" for path in paths if not _plain_or_packed(folder / path)]
 
     def read(self, folder: Path) -> Dataset:
-        """Read the four files."""
+        """Read the four files, and see that they fit together."""
         paths = [_plain_or_packed(folder / self.folder / file)[0] for file in self.files]
-        train_x, train_y, test_x, test_y = map(read_idx, paths, (3, 1, 3, 1))
-        parts = train_x.unsqueeze(1), train_y.long(), test_x.unsqueeze(1), test_y.long()
-        return Dataset(self.name, *parts, self.classes)
+        train, test = self._read_part(*paths[:2]), self._read_part(*paths[2:])
+        return Dataset(self.name, *train, *test, self.classes)
+
+    def _read_part(self, images_path: Path, labels_path: Path) -> tuple[Tensor, Tensor]:
+        images, labels = read_idx(images_path, dimensions=3), read_idx(labels_path, dimensions=1)
+        if images.numel() == 0:
+            raise ValueError(f"{images_path}: no pixels in shape {tuple(images.shape)}")
+        if len(images) != len(labels):
+            raise ValueError(
+                f"{labels_path}: {len(labels):,} labels for the {len(images):,} images "
+                f"of {images_path.name}"
+            )
+        check_labels(labels_path, labels, len(self.classes))
+        return images.unsqueeze(1), labels.long()
 
 
 @dataclass(frozen=True)
@@ -79,9 +91,8 @@ class Cifar(StandardFiles):
 
     def read(self, folder: Path) -> Dataset:
         """Read the batches."""
-        *train, test = (
-            read_cifar(folder / self.folder / file, self.label_bytes) for file in self.files
-        )
+        paths = [folder / self.folder / file for file in self.files]
+        *train, test = (read_cifar(path, len(self.classes), self.label_bytes) for path in paths)
         train_x, train_y = map(torch.cat, zip(*train, strict=True))
         return Dataset(self.name, train_x, train_y, *test, self.classes)
 
@@ -251,8 +262,12 @@ def _plain_or_packed(path: Path) -> list[Path]:
 def _read_wnids(path: Path) -> list[str]:
     """WordNet's number of each class."""
     wnids = path.read_text("utf-8-sig").split()
-    if not wnids or len(set(wnids)) < len(wnids):
-        raise ValueError(f"{path} must have classes, each once; got {len(wnids)}")
+    different = len(set(wnids))
+    if len(wnids) < 2 or different < len(wnids):
+        raise ValueError(
+            f"{path} must have at least two classes, each once; got {len(wnids)}, "
+            f"{different} different ones"
+        )
     for wnid in wnids:
         if wnid != Path(wnid).name:
             raise ValueError(f"{path} must have names of folders; got {wnid[:80]!r}")
@@ -280,6 +295,8 @@ def _read_annotations(folder: Path, wnids: list[str]) -> list[tuple[Path, int]]:
                     f"{path} must have a file's name, a tab and a class of wnids.txt on each line; "
                     f"got {line[:80]!r} on line {number}"
                 )
+    if not annotated:
+        raise ValueError(f"{path} must have a line for each validation image; got none")
     return annotated
 
 

@@ -116,11 +116,13 @@ def _read(path: Path, with_tensors: bool) -> tuple[dict[str, Tensor], dict[str, 
             metadata = file.metadata() or {}
             if HEADER not in metadata:
                 raise ValueError(f"its header has no {HEADER!r} entry")
-            header = dict(json.loads(metadata[HEADER], object_hook=_from_json))
+            header = json.loads(metadata[HEADER], object_hook=_from_json)
             names = file.keys() if with_tensors else []
             tensors = {name: file.get_tensor(name) for name in names}
-    except (safetensors.SafetensorError, ValueError, TypeError, OSError, RecursionError) as error:
+    except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is no checkpoint of linfkit, or is damaged: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} cannot be loaded: its header is a {type(header).__name__}")
     return tensors, header
 
 

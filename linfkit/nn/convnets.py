@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from linfkit._util.checks import check_count, check_counts
+from linfkit._util.checks import check_count
 from linfkit.nn.layers import LpDist, LpDistConv2d, MeanShift
 from linfkit.nn.nets import DistanceNet, with_mean_shifts
 
@@ -83,13 +83,7 @@ class LpDistConvNet(DistanceNet):
         scale: float = 1.0,
         identity_start: bool = True,
     ) -> None:
-        try:
-            channels, height, width = image_shape
-        except (TypeError, ValueError):
-            wanted = "image_shape must be (channels, height, width)"
-            raise ValueError(f"{wanted}; got {image_shape!r}") from None
-        check_counts(channels=channels, height=height, width=width)
-        shape = int(channels), int(height), int(width)
+        shape = _check_shape(image_shape)
         hidden, classes = check_count("hidden", hidden), check_count("classes", classes)
         super().__init__(math.prod(shape), mean, scale, channels=shape[0])
         sizes = {"image_shape": list(shape), "hidden": hidden, "classes": classes}
@@ -219,3 +213,16 @@ class LpDistCNN7(LpDistConvNet):
         self.stages = (narrow, narrow, replace(wide, stride=2), wide, wide)
         super().__init__(image_shape, hidden, classes, mean, scale, identity_start)
         self.arguments = {**(self.arguments or {}), "filters": filters}
+
+
+def _check_shape(image_shape: Sequence[int]) -> Shape:
+    wanted = "image_shape must be (channels, height, width)"
+    if isinstance(image_shape, str) or not isinstance(image_shape, Sequence):
+        raise TypeError(f"{wanted}; got {image_shape!r}")
+    if len(image_shape) != 3:
+        raise ValueError(f"{wanted}; got {image_shape!r}")
+    channels, height, width = (
+        check_count(f"image_shape: {name}", count)
+        for name, count in zip(("channels", "height", "width"), image_shape, strict=True)
+    )
+    return channels, height, width

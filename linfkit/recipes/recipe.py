@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +25,7 @@ from pydantic import (
 
 from linfkit._util.files import expand_user
 from linfkit._util.literals import as_python
+from linfkit._util.text import nearest
 
 #: The byte-order mark that some editors put before a text.
 MARK = "\ufeff"
@@ -235,10 +235,11 @@ class Recipe(BaseModel):
                 f"factors; got {self.lam_start} and {self.lam_end}"
             )
         least = int(self.layered) + (self.mlp_hidden is not None)  # an MLP stands for the last
+        model = f"model = {self.model!r}"
         if self.layered and self.depth < least:
-            raise ValueError(f"depth must be at least {least} for {self.model}; got {self.depth}")
+            raise ValueError(f"depth must be at least {least} for {model}; got {self.depth}")
         if self.depth and not self.layered:
-            raise ValueError(f"depth must be 0 for {self.model}, as it is fixed; got {self.depth}")
+            raise ValueError(f"depth must be 0 for {model}, as it is fixed; got {self.depth}")
         if self.model == "cnn7" and self.filters is None:
             raise ValueError("filters must be given for model = 'cnn7'")
         if self.mlp_hidden is not None and self.loss == "hinge":
@@ -369,7 +370,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if name_or_path not in recipe_names():
         raise ValueError(
             "recipe must be the name of a packaged recipe, or the path of a .toml file; "
-            f"got {name_or_path!r} (did you mean {_nearest(name_or_path, recipe_names())!r}?)"
+            f"got {name_or_path!r} (did you mean {nearest(name_or_path, recipe_names())!r}?)"
         )
     packaged = resources.files("linfkit.recipes") / f"{name_or_path}.toml"
     return _read(packaged.read_bytes(), packaged.name)
@@ -392,10 +393,6 @@ def _read(content: bytes, file: str) -> Recipe:
         raise ValueError("\n".join(f"{file}: {line}" for line in str(fault).splitlines())) from None
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    return difflib.get_close_matches(word.lower(), known, 1, cutoff=0)[0]
-
-
 def _explain(fault: ValidationError, values: Mapping[str, Any]) -> str:
     """Put pydantic's errors into words, a line for each key."""
     lines: dict[str, str] = {}  # a union of types has an error for each, a key but one line
@@ -405,8 +402,8 @@ def _explain(fault: ValidationError, values: Mapping[str, Any]) -> str:
         key, said = str(error["loc"][0]), error["msg"].replace("tuple", "list")
         wanted = re.sub(r"^(Value error, must|\w+ should|Field required)", "", said) or " be longer"
         if key not in Recipe.model_fields:
-            nearest = _nearest(key, Recipe.model_fields)
-            lines[key] = f"{key!r} is no key of a recipe; did you mean {nearest!r}?"
+            near = nearest(key, Recipe.model_fields)
+            lines[key] = f"{key!r} is no key of a recipe; did you mean {near!r}?"
         elif key not in values:
             lines[key] = f"{key} must be given"
         elif key in lines:

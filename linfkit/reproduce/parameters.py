@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from linfkit._util.literals import NO_LITERAL, value_of
+from linfkit._util.text import nearest
 
 #: Types of values that may replace a default, where they are not the default's alone.
 ALIKE = {float: (float, int), list: (list, tuple), tuple: (list, tuple)}
@@ -49,8 +49,8 @@ def check_parameters(notebook: str, known: Mapping[str, Any], given: Mapping[str
         if not known:
             raise ValueError(f"{notebook} has no cell tagged 'parameters', so none called {name!r}")
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, 1, cutoff=0)[0]
-            raise ValueError(f"{notebook} has no parameter {name!r}; did you mean {nearest!r}?")
+            near = nearest(name, known)
+            raise ValueError(f"{notebook} has no parameter {name!r}; did you mean {near!r}?")
         if not _may_replace(known[name], value):
             wanted, came = type(known[name]).__name__, type(value).__name__
             raise ValueError(f"{notebook}: {name} must be {wanted}; got {came} {value!r}")

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from linfkit._util.checks import check_choice
+
 
 class Row(BaseModel, frozen=True, extra="forbid"):
     """Settings of one notebook in a profile.
@@ -48,13 +50,12 @@ def load_profile(name: str) -> Profile:
     """The profile of that name.
 
     Raises:
-        ValueError: there is none; the message names those there are.
+        ValueError: there is none; the message names those there are, and the nearest.
 
     >>> load_profile("quik")
     Traceback (most recent call last):
-    ValueError: profile must be one of quick, mnist, cifar10, paper; got 'quik'
+    ValueError: profile must be one of quick, ...; got 'quik': did you mean 'quick'?
     """
     profiles = load_profiles()
-    if name not in profiles:
-        raise ValueError(f"profile must be one of {', '.join(profiles)}; got {name!r}")
+    check_choice("profile", name, list(profiles))
     return profiles[name]

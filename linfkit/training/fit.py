@@ -103,7 +103,10 @@ def fit(
     >>> fit(tiny, loss=hinge, progress=False).recipe.loss
     'own'
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if isinstance(recipe, str | Path):
+        recipe = load_recipe(recipe)
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, a name or a path; got {type(recipe).__name__}")
     seed = check_count("seed", recipe.seeds[0] if seed is None else seed, least=0)
     checkpoint_every = check_real(
         "checkpoint_every", checkpoint_every, "seconds, 0 or more", lambda s: s >= 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.optimizer import ParamsT
 
-from linfkit._util.checks import check_real
+from linfkit._util.checks import check_real, check_tensor
 from linfkit.functional import check_p
 from linfkit.nn.layers import distance_layers
 from linfkit.recipes.recipe import Recipe
@@ -24,7 +26,7 @@ LOGIT_SCALE_RATE = 0.2
 MADAM_BETA = 0.999
 
 
-class _ByWeight(Optimizer):
+class _ByWeight(Optimizer, ABC):
     """Optimizer that moves one weight after the other, by the r.m.s. of its gradients."""
 
     @torch.no_grad()
@@ -38,8 +40,9 @@ class _ByWeight(Optimizer):
                     self._move(weight, weight.grad, group)
         return loss
 
+    @abstractmethod
     def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Change a weight, given its gradient and the options of its group."""
 
     def _rms(self, weight: Tensor, gradient: Tensor, beta: float) -> Tensor:
         """Square root of the running mean of g², corrected for its start at 0; counts the step."""
@@ -101,11 +104,12 @@ class LpAdamW(_ByWeight):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         _check_not_negative(group, "lr", "eps", "weight_decay")
-        betas, wanted = group["betas"], "two numbers from 0 to below 1"
-        if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise TypeError(f"betas must be {wanted}; got {betas!r}")
-        for beta in betas:
-            check_real("betas", beta, wanted, lambda beta: 0 <= beta < 1)
+        betas = group["betas"]
+        wanted = f"betas must be two numbers from 0 to below 1; got {betas!r}"
+        if not isinstance(betas, tuple | list) or not all(isinstance(beta, Real) for beta in betas):
+            raise TypeError(wanted)
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(wanted)
         check_p(group["p"])
 
     def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
@@ -196,13 +200,16 @@ def row_decay(weight: Tensor, p: float) -> Tensor:
         The direction, in the shape of `weight`.
 
     Raises:
-        TypeError, ValueError: p is out of range.
+        TypeError, ValueError: an argument is out of range; the message names it.
 
     >>> row_decay(torch.tensor([[3.0, -4.0]]), p=2)
     tensor([[ 3., -4.]])
     >>> row_decay(torch.tensor([[3.0, -4.0]]), p=math.inf)
     tensor([[ 0., -4.]])
     """
+    check_tensor("weight", weight)
+    if weight.dim() < 2 or not weight.numel():
+        raise ValueError(f"weight must be non-empty rows, (O, ...); got {tuple(weight.shape)}")
     p = check_p(p)
     rows = weight.flatten(1)
     largest, where = rows.abs().max(dim=1, keepdim=True)

@@ -145,6 +145,11 @@ def saved_nets(folder: str | Path) -> dict[str, SavedNet]:
         ValueError: its files are damaged, or of something else than one run.
     """
     folder = expand_user(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"run must be the folder of a finished run; there is no {folder}")
+    for file in NETS.values():
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"run must be a finished run; {folder} has no {file}")
     nets = {weights: SavedNet.read(folder / file) for weights, file in NETS.items()}
     for net in nets.values():
         if net.recipe is None or not net.history:

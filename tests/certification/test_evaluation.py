@@ -159,9 +159,23 @@ class TestEvaluate:
                 return super().forward(x)
 
         net = OwnForward(64, width=8, depth=2, classes=10)
-        with pytest.warns(UserWarning, match="cannot verify"):
+        with pytest.warns(UserWarning, match="cannot verify") as warned:
             found = evaluate(net, digits, EPS, images=20, progress=False)
+        assert warned[0].filename == __file__
         assert list(found.proofs) == ["margin"]
+
+    def test_a_net_without_parameters_is_refused(self, digits):
+        class Frozen(lk.LpDistNet):
+            def certified_radius(self, images, labels):
+                return torch.zeros(len(images))
+
+        net = Frozen(64, width=8, depth=2, classes=10)
+        for layer in net.modules():
+            for name, weight in list(layer.named_parameters(recurse=False)):
+                delattr(layer, name)
+                layer.register_buffer(name, weight.detach())
+        with pytest.raises(ValueError, match=r"^model must hold parameters; got none$"):
+            evaluate(net, digits, EPS, images=20, progress=False)
 
     def test_the_spread_is_that_of_so_many_coins(self, found):
         share = found.certified_accuracy
@@ -185,7 +199,7 @@ class TestEvaluate:
             (
                 {"images": 361},
                 ValueError,
-                "test_images must be at most 360; got 361",
+                "test_images must be at most 360, all there are; got 361",
             ),
             ({"model": lk.LpDistNet(784, 8, 2, 10)}, ValueError, "784 pixels"),
             ({"model": torch.nn.Linear(64, 10)}, ValueError, "ℓp-distance layers"),

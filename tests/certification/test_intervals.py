@@ -231,6 +231,16 @@ class Shift(nn.Module):
         return x - 0.5
 
 
+def test_the_warning_about_an_unknown_forward_names_the_caller_s_line():
+    net, x, labels = OwnForward().eval(), torch.rand(2, 1, 6, 6), torch.tensor([0, 1])
+    with (
+        pytest.warns(UserWarning, match="cannot verify OwnForward") as warned,
+        pytest.raises(ValueError, match="interval bounds"),
+    ):
+        lk.interval_radius(net, x, labels)
+    assert warned[0].filename == __file__
+
+
 @pytest.mark.filterwarnings("ignore:cannot verify OwnForward")
 @pytest.mark.parametrize(
     "net", [OwnForward(), nn.Sequential(nn.Flatten(), Shift(), lk.LpDist(36, 4))], ids=repr

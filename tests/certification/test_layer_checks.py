@@ -511,18 +511,24 @@ def edited(change):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (model, r"^model must be a plain LpDistNet; got one with a hook, overridden methods or")
-        for model in (
-            edited(lambda net: net.layers.insert(2, nn.ReLU())),
-            edited(lambda net: net.layers.insert(0, lk.MeanShift(16))),
-            edited(lambda net: net.layers.append(lk.SortDist(3, 3, 0.0))),
-            edited(lambda net: hooked(net, "layers.1")),
+        (edited(lambda net: net.layers.insert(2, nn.ReLU())), r"'layers.2', a ReLU, is not"),
+        (edited(lambda net: net.layers.insert(0, lk.MeanShift(16))), r"'layers.0', a MeanShift"),
+        (edited(lambda net: net.layers.append(lk.SortDist(3, 3, 0.0))), r"'layers.3', a SortDist"),
+        (edited(lambda net: hooked(net, "layers.1")), r"'layers.1', a MeanShift, is not"),
+        (
             edited(lambda net: hooked(net, "layers")),
+            r"^model must be a plain LpDistNet; got one with a hook, overridden methods",
+        ),
+        (
             edited(listened),
+            r"^model must be a plain LpDistNet; got one with a hook, overridden methods",
+        ),
+        (
             Steeper(16, 8, 2, 3),
-        )
-    ]
-    + [(in_another_unit(-1.0), r"^model must have a scale that is a positive number")],
+            r"^model must be a plain LpDistNet; got one with a hook, overridden",
+        ),
+        (in_another_unit(-1.0), r"^model must have a scale that is a positive number"),
+    ],
 )
 def test_layer_by_layer_only_the_plain_net_is_solved(model, message):
     with pytest.raises(ValueError, match=message):
@@ -639,8 +645,9 @@ def test_a_forward_of_ones_own_is_taken_at_its_word_with_a_warning():
         r"its logits are 1-Lipschitz; rounding is not counted\. nn\.Sequential or a method "
         "certified_radius would make this certain$"
     )
-    with pytest.warns(UserWarning, match=warned):
+    with pytest.warns(UserWarning, match=warned) as warnings:
         certificates = lk.certify(model, x, labels)
+    assert warnings[0].filename == __file__
     with torch.no_grad():
         assert torch.equal(certificates.radius, lk.certified_radius(model(x), labels))
     assert certificates.rounding is None

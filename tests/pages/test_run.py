@@ -96,11 +96,13 @@ class TestFinishedRuns:
     def test_a_run_under_way_is_refused(self, trained, tmp_path, missing):
         rewritten(trained, tmp_path)
         (tmp_path / missing).unlink()
-        with pytest.raises(FileNotFoundError, match=rf"^no checkpoint at .*{missing}$"):
+        with pytest.raises(
+            FileNotFoundError, match=rf"must be a finished run; .* has no {missing}$"
+        ):
             saved_nets(tmp_path)
 
     def test_no_folder_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"^no checkpoint at"):
+        with pytest.raises(FileNotFoundError, match=r"^run must be the folder of a finished run"):
             saved_nets(tmp_path / "none")
 
     def test_a_net_without_a_history_is_refused(self, trained, tmp_path):
@@ -220,7 +222,7 @@ class TestCommand:
     def test_a_run_under_way_is_one_line(self, tmp_path):
         ran = CliRunner().invoke(app, ["report", str(tmp_path)])
         assert ran.exit_code == 2
-        assert "no checkpoint at" in ran.output
+        assert "must be a finished run" in ran.output
         assert not list(tmp_path.iterdir())
 
     def test_an_earlier_page_stays_whole_if_a_new_one_fails(self, trained, tmp_path):

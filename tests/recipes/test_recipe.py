@@ -583,12 +583,12 @@ class TestValidation:
     @pytest.mark.parametrize(
         ("values", "said"),
         [
-            ({"depth": 0}, r"^depth must be at least 1 for mlp; got 0"),
+            ({"depth": 0}, r"^depth must be at least 1 for model = 'mlp'; got 0"),
             (
                 {"depth": 1, "mlp_hidden": 4, "loss": "mixed"},
                 r"^depth must .* 2 .* got 1",
             ),
-            ({"model": "lenet"}, r"^depth must be 0 for lenet, .*; got 3"),
+            ({"model": "lenet"}, r"^depth must be 0 for model = 'lenet', .*; got 3"),
             ({"mlp_hidden": 4, "loss": "hinge"}, r"^loss must be .* with mlp_hidden; got 'hinge'"),
             ({"model": "cnn7", "depth": 0}, r"^filters must be given for model = 'cnn7'$"),
             ({"filters": 64}, r"^filters must be left out unless model = 'cnn7'; got 64"),

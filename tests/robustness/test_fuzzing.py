@@ -118,7 +118,9 @@ READERS = {
         "images.gz", lambda _: [gzip.compress(IMAGES)], partial(read_idx, dimensions=3)
     ),
     "cifar": Reader("batch.bin", lambda _: [BATCH], read_cifar),
-    "cifar 100": Reader("train.bin", lambda _: [FINE_BATCH], partial(read_cifar, label_bytes=2)),
+    "cifar 100": Reader(
+        "train.bin", lambda _: [FINE_BATCH], partial(read_cifar, classes=100, label_bytes=2)
+    ),
     "recipe": Reader("mine.toml", lambda _: RECIPES, lk.load_recipe),
     "tensors": Reader(
         "net.safetensors", lambda at: [saved(net, at) for net in small_nets()], read_tensors

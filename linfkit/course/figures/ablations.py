@@ -42,11 +42,7 @@ def losses_compared(
         dataset: of ours.
         eps: that ours certify.
     """
-    figure = new_figure(
-        "losses-compared",
-        dict(dataset=dataset, eps=eps),
-        **GROUPED,
-    )
+    figure = new_figure("losses-compared", dict(dataset=dataset, eps=eps), **GROUPED)
     names = list(found)
     ours, theirs = f"{dataset}, this machine", "CIFAR-10, published"
     seeds = [each.certified for each in found.values()]
@@ -57,11 +53,7 @@ def losses_compared(
 
 def variants_compared(found: Mapping[str, Ablation], eps: float) -> go.Figure:
     """Clean and certified accuracy of each variant as bars, with every seed's point."""
-    figure = new_figure(
-        "variants-compared",
-        dict(eps=eps),
-        **GROUPED,
-    )
+    figure = new_figure("variants-compared", dict(eps=eps), **GROUPED)
     names = list(found)
     for kind, colour in (("clean", COLOURS[5]), ("certified", COLOURS[0])):
         seeds = [getattr(each, kind) for each in found.values()]

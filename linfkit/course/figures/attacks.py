@@ -1,4 +1,4 @@
-"""Figures of certificates beside attacks, and of changes that no certificate speaks of."""
+"""Figures of certificates beside attacks, of one image that moves, and of other changes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,32 @@ import torch
 from torch import Tensor
 
 from linfkit.course.figures.template import (
+    BESIDE,
+    CHANGE,
     COLOURS,
+    PANEL_2,
+    SCALE,
+    SILENT,
     Style,
     add_bars,
     add_line,
+    add_panels,
     add_picture,
     add_points,
     new_figure,
     translucent,
 )
 from linfkit.course.studies.attacks import Attacked
+from linfkit.course.studies.intervals import Enclosed
+from linfkit.course.studies.perturbations import Pushed, random_signs
 
 __all__ = [
     "accuracy_after_changes",
     "certified_and_attacked",
     "image_and_perturbation",
+    "image_at_radius",
+    "logits_under_perturbation",
+    "proved_true_found",
     "radius_against_attack",
     "turned_image",
 ]
@@ -32,8 +43,12 @@ __all__ = [
 #: Proved, unknown and attacked, the same in every figure.
 PROVED, UNKNOWN, ATTACKED = COLOURS[2], "#bbbbbb", COLOURS[1]
 
-#: A picture of changes: less in red, more in blue.
-_CHANGE = Style(zmin=-1, colorscale="RdBu")
+#: Marks of a study's three sizes, which can be told apart where they lie on one another.
+MARKS = {
+    "proved": Style(symbol="line-ns", size=13, marker_line=dict(color=PROVED, width=4)),
+    "true": Style(symbol="circle-open", size=12, colour=COLOURS[0], marker_line_width=2.5),
+    "found": Style(symbol="x-thin", size=7, marker_line=dict(color=ATTACKED, width=2.5)),
+}
 
 
 def image_and_perturbation(study: Attacked, index: int) -> go.Figure:
@@ -75,7 +90,7 @@ def image_and_perturbation(study: Attacked, index: int) -> go.Figure:
     magnified = change / change.abs().max().clamp(min=1e-9)
     left, right = dict(across=[0, 0.47], up=[0.42, 1]), dict(across=[0.53, 1], up=[0.42, 1])
     add_picture(figure, study.images[index].mean(dim=0), "image", "2", **left)
-    return add_picture(figure, magnified, "perturbation, magnified", "3", **right, **_CHANGE)
+    return add_picture(figure, magnified, "perturbation, magnified", "3", **right, **CHANGE)
 
 
 def radius_against_attack(study: Attacked) -> go.Figure:
@@ -109,14 +124,45 @@ def certified_and_attacked(study: Attacked, eps: float, points: int = 120) -> go
     """
     figure = new_figure("certified-and-attacked", yaxis_range=[0, 1])
     sizes = torch.linspace(0, study.largest, points).tolist()
-    for name, accuracy, colour, dash in [
-        ("by the margin", study.certified_accuracy, PROVED, None),
-        ("by intervals", study.interval_accuracy, COLOURS[0], "dot"),
-        ("under attack", study.attacked_accuracy, ATTACKED, None),
+    for name, radius, colour, dash in [
+        ("by the margin", study.radius, PROVED, None),
+        ("by intervals", study.intervals, COLOURS[0], "dot"),
+        ("under attack", study.size, ATTACKED, None),
     ]:
-        add_line(figure, sizes, [accuracy(size) for size in sizes], name, colour, dash)
+        shares = [(radius > size).double().mean().item() for size in sizes]
+        add_line(figure, sizes, shares, name, colour, dash)
     figure.data[-1].update(fill="tonexty", fillcolor=translucent("#888888", 0.3))
     return figure.add_vline(x=eps, line_dash="dot", annotation_text="ε of the recipe")
+
+
+def proved_true_found(study: Enclosed) -> go.Figure:
+    """A row for each image, by rising true radius: what is proved, what is true, what is found.
+
+    Args:
+        study: three sizes for each image; one that was not found has no mark.
+    """
+    order = study.true.argsort()
+    tight, missed = int(study.tight().sum()), int(study.missed().sum())
+    figure = new_figure(
+        "proved-true-found",
+        dict(order=len(order), tight=tight, missed=missed),
+        height=170 + 22 * len(order),
+        hovermode="closest",
+        yaxis=dict(showgrid=False, dtick=1, tickfont_size=11),
+        xaxis_rangemode="tozero",
+    )
+    rows = [f"{study.place[image]}, a {study.labels[image]}" for image in order]
+    sizes = {name: getattr(study, name)[order].tolist() for name in MARKS}
+    # one trace of a line for each image, from what is proved to what is found
+    ends = zip(sizes["proved"], sizes["found"], strict=True)
+    along = [end for proved, found in ends for end in (proved, min(found, 1.0), None)]
+    beside = [row for row in rows for _ in range(3)]
+    add_line(figure, along, beside, None, UNKNOWN, width=5, mode="lines", **SILENT)
+    for name, look in MARKS.items():
+        drawn = [size if size < 1 else None for size in sizes[name]]
+        hover = f"%{{y}}: {name} %{{x:.4f}}<extra></extra>"
+        add_points(figure, drawn, rows, name, **look, hovertemplate=hover)
+    return figure
 
 
 def accuracy_after_changes(shares: Mapping[str, float]) -> go.Figure:
@@ -159,7 +205,56 @@ def turned_image(
         title_font_size=15,
         xaxis2=dict(title_text="change of pixels"),
     )
-    scale = Style(showscale=True, colorbar=dict(thickness=12, x=1.0))
     change = (turned - image).mean(dim=0)
     add_picture(figure, turned.mean(dim=0), "image", across=[0, 0.44])
-    return add_picture(figure, change, "change", "2", across=[0.5, 0.94], **_CHANGE, **scale)
+    return add_picture(figure, change, "change", "2", across=[0.5, 0.94], **CHANGE, **SCALE)
+
+
+# --- what a radius means, on one image
+
+
+def image_at_radius(image: Tensor, radius: float) -> go.Figure:
+    """An image beside the far ends of its certified ball: x − r, x, x + r, and x ± r at random.
+
+    Args:
+        image: grey, (1, H, W), in [0, 1].
+        radius: r, in pixels, 0 or more.
+    """
+    panels = {
+        "x − r": image - radius,
+        "x": image,
+        "x + r": image + radius,
+        "x ± r at random": random_signs(image[None], radius)[0],
+    }
+    figure = new_figure("image-at-radius", dict(radius=radius), **BESIDE)
+    return add_panels(figure, {name: panel[0] for name, panel in panels.items()})
+
+
+def logits_under_perturbation(pushed: Pushed) -> go.Figure:
+    """A moved image, and its logits: where they were, how far they may go, where they are.
+
+    While ε is below the radius, the label's interval lies above all others.
+    """
+    stands = pushed.moved_logits.argmax().item() == pushed.label
+    figure = new_figure(
+        "logits-under-perturbation",
+        dict(
+            label=pushed.label,
+            eps=pushed.eps,
+            radius=pushed.radius,
+            verdict="certified" if pushed.radius > pushed.eps else "not certified",
+            outcome=f"the prediction {'stands' if stands else 'is wrong'}",
+        ),
+        hovermode="closest",
+        xaxis2=dict(title_text="class", domain=[0.46, 1], anchor="y2", dtick=1, zeroline=False),
+        yaxis2=dict(title_text="logit (pixels)", anchor="x2"),
+    )
+    add_picture(figure, pushed.image[0], "pixel", across=[0, 0.34], hovertemplate=None)
+    figure.update_layout(xaxis_constrain="range")
+    classes = list(range(len(pushed.logits)))
+    colours = [COLOURS[0] if label == pushed.label else "#666" for label in classes]
+    within = dict(array=[pushed.eps] * len(classes), thickness=6, width=0, color="#bbb")
+    add_points(figure, classes, pushed.logits, "f(x) ± ε", colours, 9, error_y=within, **PANEL_2)
+    cross = Style(symbol="x-thin-open", marker_line_width=2.5)
+    moved = pushed.moved_logits
+    return add_points(figure, classes, moved, "f(x + v)", COLOURS[1], 10, **cross, **PANEL_2)

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from torch import Tensor
 
-from linfkit.course.figures.template import COLOURS, as_text, new_figure
+from linfkit.course.figures.template import (
+    CHANGE,
+    COLOURS,
+    SCALE,
+    Style,
+    add_line,
+    add_picture,
+    as_text,
+    new_figure,
+)
 from linfkit.course.studies.gradients import Gradients
 
 __all__ = ["gradient_of_margin", "gradient_profile", "gradients_against_p"]
@@ -37,14 +46,9 @@ def gradient_profile(rows: Sequence[Gradients], p: float) -> go.Figure:
     )
     for layer, colour in zip(row.layers, COLOURS, strict=False):
         ranks = _ranks(len(layer.profile))
-        figure.add_scatter(
-            x=ranks,
-            y=[max(layer.profile[rank - 1].item(), _SMALLEST) for rank in ranks],
-            name=layer.name,
-            mode="lines+markers",
-            line_color=colour,
-            marker_size=5,
-        )
+        sizes = [max(layer.profile[rank - 1].item(), _SMALLEST) for rank in ranks]
+        look = Style(mode="lines+markers", marker_size=5)
+        add_line(figure, ranks, sizes, layer.name, colour, **look)
     # on a logarithmic axis plotly counts an annotation's place in powers of ten
     note = dict(text="1 % of the largest", y=-2)
     return figure.add_hline(y=0.01, line_dash="dot", annotation=note)
@@ -70,39 +74,17 @@ def gradient_of_margin(
     slope = next(row for row in rows if row.p == p).pixels[image].sum(dim=0)
     largest = slope.abs().max().item()
     carried = int((slope.abs() > 0.01 * largest).sum()) if largest else 0
-    bare = dict(showticklabels=False, showgrid=False, showline=False, zeroline=False, ticks="")
-    rows_down = dict(autorange="reversed", constrain="domain", **bare)
     figure = new_figure(
         "gradient-of-margin",
         dict(p=as_text(p), carried=carried, pixels=slope.numel()),
         hovermode="closest",
         margin=dict(l=40, r=20, t=60, b=50),
-        xaxis=dict(domain=[0, 0.44], constrain="domain", **bare),
-        yaxis=dict(scaleanchor="x", **rows_down),
-        xaxis2=dict(domain=[0.5, 0.94], anchor="y2", constrain="domain", **bare),
-        yaxis2=dict(scaleanchor="x2", anchor="x2", **rows_down),
+        xaxis2=dict(title_text="gradient, over its largest"),
     )
-    figure.update_layout(xaxis2_title_text="gradient, over its largest")
-    columns = list(range(slope.shape[1]))
-    figure.add_heatmap(
-        x=columns,
-        z=images[image].mean(dim=0).numpy(force=True).round(3),
-        zmin=0,
-        zmax=1,
-        colorscale="Greys",
-        showscale=False,
-        name="image",
-    )
-    return figure.add_heatmap(
-        x=columns,
-        z=(slope / (largest or 1.0)).numpy(force=True).round(3),
-        zmin=-1,
-        zmax=1,
-        colorscale="RdBu",
-        colorbar=dict(thickness=12, x=1.0),
-        name="gradient",
-        xaxis="x2",
-        yaxis="y2",
+    left, right = Style(across=[0, 0.44]), Style(axis="2", across=[0.5, 0.94], **CHANGE)
+    add_picture(figure, images[image].mean(dim=0), "image", **left, hovertemplate=None)
+    return add_picture(
+        figure, slope / (largest or 1.0), "gradient", **right, **SCALE, hovertemplate=None
     )
 
 
@@ -124,19 +106,9 @@ def gradients_against_p(rows: Sequence[Gradients]) -> go.Figure:
     exponents = [as_text(row.p) for row in rows]
     for place, colour in zip(range(len(rows[0].layers)), COLOURS, strict=False):
         layers = [row.layers[place] for row in rows]
-        style = dict(mode="lines+markers", line_color=colour, legendgroup=layers[0].name)
-        figure.add_scatter(
-            x=exponents,
-            y=[layer.effective for layer in layers],
-            name=layers[0].name,
-            yaxis="y2",
-            **style,
-        )
-        figure.add_scatter(
-            x=exponents,
-            y=[layer.moved for layer in layers],
-            name=layers[0].name,
-            showlegend=False,
-            **style,
-        )
+        effective, moved = zip(*((layer.effective, layer.moved) for layer in layers), strict=True)
+        name = layers[0].name
+        look = Style(colour=colour, mode="lines+markers", legendgroup=name)
+        add_line(figure, exponents, effective, name, **look, yaxis="y2")
+        add_line(figure, exponents, moved, name, **look, showlegend=False)
     return figure

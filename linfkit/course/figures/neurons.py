@@ -24,13 +24,7 @@ from linfkit.course.figures.template import (
 )
 from linfkit.course.studies.neurons import Line, Regions, level_set, neuron_gradient
 
-__all__ = [
-    "decision_regions",
-    "level_sets",
-    "level_sets_by_p",
-    "margin_cones",
-    "squares_of_size",
-]
+__all__ = ["decision_regions", "level_sets", "level_sets_by_p", "margin_cones", "squares_of_size"]
 
 #: The level that is compared with a square of the same size, and those drawn lightly around it.
 LEVEL = 0.3

@@ -12,27 +12,8 @@ from statistics import mean
 from typing import Any
 
 import plotly.graph_objects as go
+import torch
 from torch import Tensor
-
-__all__ = [
-    "BOUND",
-    "COLOURS",
-    "DECADES",
-    "GROUPED",
-    "INK",
-    "PANEL_2",
-    "P_OF_TRAINING",
-    "SILENT",
-    "Style",
-    "add_bars",
-    "add_bars_of_seeds",
-    "add_line",
-    "add_picture",
-    "add_points",
-    "as_text",
-    "new_figure",
-    "translucent",
-]
 
 Values = Sequence[Any] | Tensor
 #: Looks of traces or axes, to be spread into a call: `add_line(…, **BOUND)`.
@@ -51,10 +32,16 @@ PANEL_2 = Style(xaxis="x2", yaxis="y2")
 SILENT = Style(showlegend=False, hoverinfo="skip")
 #: A layout of bars beside each other, with their points on them.
 GROUPED = Style(barmode="group", scattermode="group", hovermode="closest", xaxis_type="category")
+#: A layout of pictures side by side, which `add_panels` draws.
+BESIDE = Style(height=300, hovermode="closest", plot_bgcolor="#ccc")
 #: An axis with a tick at each power of ten.
 DECADES = Style(type="log", exponentformat="power", dtick=1)
 #: The axis of the exponent along a run, from the papers' start to the end of their ramp.
 P_OF_TRAINING = Style(type="log", tickvals=[8, 16, 32, 64, 128, 256, 512, 1000])
+#: A picture of changes: less in red, more in blue.
+CHANGE = Style(zmin=-1, colorscale="RdBu")
+#: The narrow scale of a picture's shades, right of all panels.
+SCALE = Style(showscale=True, colorbar=dict(thickness=12, x=1.0))
 #: An axis of which nothing shows but its title.
 _BARE = Style(showticklabels=False, showgrid=False, showline=False, zeroline=False, ticks="")
 
@@ -216,6 +203,26 @@ def add_picture(
     )
     places, shades = list(range(pixels.shape[1])), pixels.numpy(force=True).round(3)
     return figure.add_heatmap(x=places, z=shades, name=name, xaxis=x, yaxis=y, **style | more)
+
+
+def add_panels(
+    figure: go.Figure, panels: Mapping[str, Tensor], hovertemplate: str | None = None
+) -> go.Figure:
+    """Draw images of one size side by side, with a scale of their shades and a name under each.
+
+    Args:
+        figure: that gets them; its ground shows between them.
+        panels: by name, grey images, (H, W), in [0, 1].
+        hovertemplate: what is said of a pixel under the mouse; plotly's own words if not given.
+    """
+    height, width = next(iter(panels.values())).shape
+    gap = torch.full((height, 1), math.nan)
+    pixels = torch.cat([part for panel in panels.values() for part in (panel.cpu(), gap)], dim=1)
+    scale = Style(showscale=True, colorbar_title="pixel")
+    add_picture(figure, pixels[:, :-1], "pixel", hovertemplate=hovertemplate, **scale)
+    middles = [(width - 1) / 2 + k * (width + 1) for k in range(len(panels))]
+    labels = dict(showticklabels=True, tickvals=middles, ticktext=list(panels))
+    return figure.update_xaxes(constrain="range", **labels)
 
 
 def _listed(values: Values) -> Sequence[Any]:

@@ -6,11 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
-import torch
-from torch import Tensor
 
 from linfkit.certification.margins import Certificates
-from linfkit.course.figures.template import COLOURS, new_figure
+from linfkit.course.figures.template import BESIDE, COLOURS, add_line, add_panels, new_figure
 from linfkit.course.studies.theory import Separation
 
 __all__ = ["box_by_layer", "certified_at_half_r", "closest_pair", "distance_between_classes"]
@@ -26,36 +24,17 @@ def closest_pair(separation: Separation, label: int) -> go.Figure:
         label: the class; its nearest other class is chosen here.
     """
     other = separation.nearest_class(label)
-    here, there = separation.images[separation.pair[label, other]].mean(dim=1).cpu()
+    here, there = separation.images[separation.pair[label, other]].mean(dim=1)
     panels = {
         f"a {label}": here,
         "half-way": (here + there) / 2,
         f"a {other}": there,
         "difference": (here - there).abs(),
     }
-    height, width = here.shape
-    gap = torch.full((height, 1), math.nan)
-    pixels = torch.cat([part for panel in panels.values() for part in (panel, gap)], dim=1)
     distance = separation.distance[label, other].item()
-    return new_figure(
-        "closest-pair",
-        dict(label=label, other=other, distance=distance, half=distance / 2),
-        height=300,
-        hovermode="closest",
-        plot_bgcolor="#ccc",
-        xaxis=dict(
-            tickvals=[(width - 1) / 2 + k * (width + 1) for k in range(len(panels))],
-            ticktext=list(panels),
-            **_BARE,
-        ),
-        yaxis=dict(
-            autorange="reversed",
-            scaleanchor="x",
-            constrain="domain",
-            showticklabels=False,
-            **_BARE,
-        ),
-    ).add_trace(_heatmap(pixels[:, :-1], "Greys", "pixel", zmin=0, zmax=1))
+    words = dict(label=label, other=other, distance=distance, half=distance / 2)
+    figure = new_figure("closest-pair", words, **BESIDE)
+    return add_panels(figure, panels, hovertemplate="%{z:.3f}<extra></extra>")
 
 
 def distance_between_classes(separation: Separation) -> go.Figure:
@@ -63,29 +42,23 @@ def distance_between_classes(separation: Separation) -> go.Figure:
     distance = separation.distance.cpu()
     apart = distance.where(distance.isfinite(), math.nan)
     a, b = divmod(int(distance.argmin()), len(distance))
-    return new_figure(
+    figure = new_figure(
         "distance-between-classes",
         dict(r=separation.r, a=a, b=b, most=apart.nan_to_num().max().item()),
         height=470,
         hovermode="closest",
         xaxis=dict(dtick=1, constrain="domain", **_BARE),
         yaxis=dict(dtick=1, autorange="reversed", scaleanchor="x", constrain="domain", **_BARE),
-    ).add_trace(
-        _heatmap(apart, "Blues_r", "distance").update(
-            texttemplate="%{z:.2f}", textfont_size=11, x=list(range(len(apart)))
-        )
     )
-
-
-def _heatmap(values: Tensor, colours: str, named: str, **limits: float) -> go.Heatmap:
-    return go.Heatmap(
-        x=list(range(values.shape[1])),
-        z=values.numpy(force=True).round(3),
-        colorscale=colours,
-        colorbar=dict(title=named),
+    return figure.add_heatmap(
+        x=list(range(len(apart))),
+        z=apart.numpy().round(3),
+        name="distance",
+        colorscale="Blues_r",
+        colorbar_title="distance",
         hovertemplate="%{z:.3f}<extra></extra>",
-        name=named,
-        **limits,
+        texttemplate="%{z:.2f}",
+        textfont_size=11,
     )
 
 
@@ -103,12 +76,8 @@ def certified_at_half_r(
     sizes = [0.6 * r * place / (points - 1) for place in range(points)]
     for (net, parts), colour in zip(nets.items(), COLOURS, strict=False):
         for part, dash, found in zip(("training", "test"), ("solid", "dot"), parts, strict=True):
-            figure.add_scatter(
-                x=sizes,
-                y=[found.accuracy(size) for size in sizes],
-                name=f"{net}, {part}",
-                line=dict(color=colour, dash=dash),
-            )
+            shares = [found.accuracy(size) for size in sizes]
+            add_line(figure, sizes, shares, f"{net}, {part}", colour, dash)
     figure.update_layout(
         yaxis_range=[-0.02, 1.02], legend=dict(y=-0.24, yanchor="top"), margin=dict(t=56, b=130)
     )
@@ -133,12 +102,7 @@ def box_by_layer(shares: Mapping[str, Mapping[float, Sequence[float]]], eps: flo
         hovermode="closest",
     )
     for (net, by_eps), colour in zip(shares.items(), COLOURS, strict=False):
-        figure.add_scatter(
-            x=list(range(1, len(by_eps[eps]) + 1)),
-            y=list(by_eps[eps]),
-            name=net,
-            mode="lines+markers",
-            line_color=colour,
-        )
+        passed = list(range(1, len(by_eps[eps]) + 1))
+        add_line(figure, passed, by_eps[eps], net, colour, mode="lines+markers")
     # on a logarithmic axis plotly counts an annotation's place in powers of ten
     return figure.add_hline(y=1, line_dash="dash", annotation=dict(text="the spread itself", y=0))

@@ -7,7 +7,6 @@ is in its row, or in `README.md` beside the files.
 from __future__ import annotations
 
 import csv
-import difflib
 import math
 from fractions import Fraction
 from importlib import resources
@@ -15,6 +14,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
+
+from linfkit._util.checks import check_choice
 
 T = TypeVar("T")
 
@@ -182,9 +183,7 @@ def training_curve(name: str) -> TrainingCurve:
     >>> curve.epochs, curve.last_certified
     (1300, 0.4013)
     """
-    if name not in training_curves():
-        near = difflib.get_close_matches(name, training_curves(), n=1, cutoff=0)[0]
-        raise ValueError(f"name must be a published run; got {name!r}: did you mean {near!r}?")
+    check_choice("name", name, training_curves())
     rows = _rows(f"training_curves/{name}.csv")
     trained = [row for row in rows if row["p"]]
     dataset, eps = name.split("_eps")
@@ -228,9 +227,7 @@ def sortnet_seeds(setting: str) -> list[SeedResult]:
     8
     """
     runs = _read("sortnet_seeds.csv", SeedResult)
-    settings = sorted({run.setting for run in runs})
-    if setting not in settings:
-        raise ValueError(f"setting must be one of {', '.join(settings)}; got {setting!r}")
+    check_choice("setting", setting, sorted({run.setting for run in runs}))
     return [run for run in runs if run.setting == setting]
 
 

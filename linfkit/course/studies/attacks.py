@@ -13,7 +13,6 @@ from linfkit._util.devices import logits_of
 from linfkit.certification.attacks import nearest_misclassified
 from linfkit.certification.certify import certify
 from linfkit.certification.intervals import interval_radius
-from linfkit.certification.margins import Certificates
 from linfkit.nn.evaluation_mode import evaluating_at
 from linfkit.nn.nets import LpDistNet
 
@@ -54,18 +53,6 @@ class Attacked:
     def largest(self) -> float:
         """The largest of all certified radii and of all sizes found."""
         return max(*self.radius.tolist(), *self.size[self.size.isfinite()].tolist())
-
-    def attacked_accuracy(self, eps: float) -> float:
-        """The share of images with nothing misclassified found within eps, in pixels."""
-        return (self.size > eps).double().mean().item()
-
-    def certified_accuracy(self, eps: float) -> float:
-        """The share of images whose radius is above eps."""
-        return Certificates(self.radius).accuracy(eps)
-
-    def interval_accuracy(self, eps: float) -> float:
-        """The share of images that interval bounds certify at eps."""
-        return Certificates(self.intervals).accuracy(eps)
 
     def beaten(self, rounding: float = 1e-5) -> float:
         """The share of images with a find below the certified radius by more than rounding."""

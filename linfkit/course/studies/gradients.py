@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linfkit._util.devices import on_device_of_model
+from linfkit.certification.lipschitz import layer_inputs
 from linfkit.certification.margins import certified_radius
 from linfkit.course.studies.blowup import at_exponent
 from linfkit.nn.layers import DistanceLayer, distance_layers
@@ -96,33 +97,17 @@ def gradients_by_exponent(
 @on_device_of_model
 def _gradients(net: nn.Module, x: Tensor, labels: Tensor, neuron_images: int) -> Gradients:
     layers = list(distance_layers(net))
-    inputs = _inputs_of(layers, net, x[:neuron_images])
+    inputs = layer_inputs(net, x[:neuron_images])
     pixels = x.clone().requires_grad_(True)
     margins = 2 * certified_radius(net(pixels), labels)
     (of_pixels,) = torch.autograd.grad(margins.sum(), pixels)
     loss = F.cross_entropy(net.train().logit_scale * net(x), labels)
     of_weights = torch.autograd.grad(loss, [layer.weight for layer in layers])
     rows = [
-        _layer_gradient(f"layer {number}", layer, seen, slope)
-        for number, (layer, seen, slope) in enumerate(
-            zip(layers, inputs, of_weights, strict=True), start=1
-        )
+        _layer_gradient(f"layer {number}", layer, inputs[layer], slope)
+        for number, (layer, slope) in enumerate(zip(layers, of_weights, strict=True), start=1)
     ]
     return Gradients(layers[0].p, rows, of_pixels)
-
-
-@torch.no_grad()
-def _inputs_of(layers: Sequence[DistanceLayer], net: nn.Module, x: Tensor) -> list[Tensor]:
-    """Inputs of each layer when the net sees images."""
-    seen: dict[nn.Module, Tensor] = {}
-    hooks = [
-        layer.register_forward_pre_hook(lambda at, given: seen.update({at: given[0]}))
-        for layer in layers
-    ]
-    net(x)
-    for hook in hooks:
-        hook.remove()
-    return [seen[layer] for layer in layers]
 
 
 @torch.no_grad()

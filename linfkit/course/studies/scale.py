@@ -14,7 +14,6 @@ from linfkit.course.published import Result, TrainingCurve
 from linfkit.data.dataset import Dataset
 from linfkit.recipes.recipe import Recipe
 from linfkit.training.fit import fit_all
-from linfkit.training.runs import Run
 
 #: How many decades beyond the runs a straight line may be carried on: half of what they span.
 REACH = 0.5
@@ -109,16 +108,16 @@ def at_scales(
         data=data,
         description="widths × epochs",
     )
-    return sorted((_row(run, data) for run in runs), key=lambda row: row.scale)
-
-
-def _row(run: Run, data: Dataset) -> AtScale:
-    return AtScale(
-        width=run.recipe.width,
-        epochs=run.recipe.epochs,
-        scale=scale_of(run.recipe, data.in_features, len(data.classes)),
-        certified=run.results["certified"],
-    )
+    rows = [
+        AtScale(
+            width=run.recipe.width,
+            epochs=run.recipe.epochs,
+            scale=scale_of(run.recipe, data.in_features, len(data.classes)),
+            certified=run.results["certified"],
+        )
+        for run in runs
+    ]
+    return sorted(rows, key=lambda row: row.scale)
 
 
 def extrapolate(rows: Sequence[AtScale], target: float) -> Extrapolation:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from linfkit._util.checks import check_count, check_eps, check_samples
 from linfkit._util.devices import on_device_of_model
-from linfkit.certification.intervals import HALVINGS
+from linfkit.certification.intervals import HALVINGS, clipped_box
 from linfkit.certification.margins import Certificates, certified_radius, join, largest_eps
 from linfkit.functional import lp_dist
 from linfkit.nn.layers import DistanceLayer, LpDist
@@ -187,10 +187,8 @@ def box_after(layer: nn.Module, lower: Tensor, upper: Tensor) -> tuple[Tensor, T
     (-6.0, 0.0)
     """
     if isinstance(layer, nn.Linear):
-        centre, reach = (
-            layer((lower + upper) / 2),
-            F.linear((upper - lower) / 2, layer.weight.abs()),
-        )
+        centre = layer((lower + upper) / 2)
+        reach = F.linear((upper - lower) / 2, layer.weight.abs())
         return centre - reach, centre + reach
     if isinstance(layer, LpDist):
         return layer.interval(lower, upper)
@@ -241,7 +239,7 @@ class ReLUNet(nn.Module):
         Returns:
             Bounds, (B, classes), 0 at the label; certified where all others are below 0.
         """
-        box = clipped_box(x, eps)
+        box = clipped_box(x.flatten(1), eps)
         for layer in self.hidden:
             box = box_after(layer, *box)
         lower, upper = box
@@ -275,17 +273,6 @@ class ReLUNet(nn.Module):
         radius = largest_eps(holds, half_margin, HALVINGS)
         correct = half_margin > 0
         return Certificates(radius.where(correct, half_margin), correct)
-
-
-def clipped_box(x: Tensor, eps: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Ends of the pixels of all images within eps of x and within [0, 1], (B, pixels) each.
-
-    >>> [end.tolist() for end in clipped_box(torch.tensor([[[[0.25]]]]), 0.5)]
-    [[[0.0]], [[0.75]]]
-    """
-    pixels = x.flatten(1)
-    reach = eps[:, None] if isinstance(eps, Tensor) else eps
-    return (pixels - reach).clamp(min=0), (pixels + reach).clamp(max=1)
 
 
 def train_by_intervals(
@@ -363,8 +350,8 @@ def box_shares(net: LpDistNet | ReLUNet, x: Tensor, eps: float) -> list[float]:
     [0.283]
     """
     eps = check_eps(eps, positive=True)
-    lower, upper = clipped_box(x, eps)
     values = x.flatten(1)
+    lower, upper = clipped_box(values, eps)
     if isinstance(net, LpDistNet):
         layers = [*net.layers]
         lower, upper, values = (net.normalise(pixels) for pixels in (lower, upper, values))

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from torch import nn
 
+from linfkit._util.checks import check_choice
 from linfkit.nn.checkpoints import load_model, read_tensors
 
 #: The nets by name: `mnist-tiny-ordinary` has linear layers and ReLU, the others are linfkit's.
@@ -62,11 +62,7 @@ def pretrained_file(name: str) -> Path:
     >>> pretrained_file("digits-small").name
     'digits-small.safetensors'
     """
-    if name not in NAMES:
-        near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"name must be one of {', '.join(NAMES)}; got {name!r}: did you mean {near!r}?"
-        )
+    check_choice("name", name, NAMES)
     return Path(__file__).with_name(f"{name}.safetensors")
 
 

@@ -21,11 +21,8 @@ def main() -> None:
         recipe = load_recipe(name)
         run = fit(recipe)
         data = apply_recipe(load_dataset(recipe.dataset), recipe)
-        averaged = {
-            key.removeprefix("ema_"): value
-            for key, value in run.results.items()
-            if key.startswith("ema_")
-        }
+        names = ("accuracy", "certified", "certified_by_margin")
+        averaged = {name: run.results[f"ema_{name}"] for name in names}
         header = {"seed": run.seed, **provenance(recipe, data, averaged)}
         save_model(pretrained_file(name), run.ema_model, header)
         say(f"{name}: {averaged}")

@@ -130,8 +130,7 @@ def test_the_three_accuracies_are_shares_of_all_images():
     assert margin.x == pytest.approx([0, 0.1, 0.2, 0.3])
     assert margin.y[0] == intervals.y[0] == attack.y[0] == pytest.approx(2 / 3)
     assert all(a <= b for a, b in zip(margin.y, attack.y, strict=True))
-    assert STUDY.interval_accuracy(0.22) == pytest.approx(1 / 3)
-    assert STUDY.certified_accuracy(0.22) == 0
+    assert (margin.y[2], intervals.y[2]) == (0, pytest.approx(1 / 3))
 
 
 def test_an_attack_inside_the_certified_ball_is_counted():
