@@ -300,7 +300,7 @@ FIRST_CELLS = {
     },
     "02_lipschitz_blowup": {"overrides": LITTLE, "images": 40, "measured_images": 4},
     "03_hinge_vs_mixed": {
-        "overrides": LITTLE | {"epochs": 10, "batch_size": 250},
+        "overrides": LITTLE | {"epochs": 10, "eps": 0.01, "eps_train": 0.01},
         "margins": [1.0, 3.0],
         "clean_margins": [1.0],
     },
