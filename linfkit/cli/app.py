@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from linfkit import __version__
 from linfkit._util.files import expand_user
 from linfkit._util.text import replace_unprintable
-from linfkit.cli import bench, certify, doctor, recipes, reproduce, train
+from linfkit.cli import bench, certify, course, doctor, recipes, reproduce, train
 
 WRONG_ARGUMENTS = 2
 
@@ -42,13 +43,25 @@ class _PapermillStyle(TyperCommand):
 
 
 app = typer.Typer(
-    cls=_PlainErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    cls=_PlainErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"linfkit {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def commands(
     debug: Annotated[bool, typer.Option("--debug", help="Show an error's traceback.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
 ) -> None:
     """ℓ∞-distance nets: reproduce the papers' analyses, train, certify."""
 
@@ -62,6 +75,9 @@ for command in (
     recipes.recipes,
     bench.bench,
     doctor.doctor,
+    course.course,
+    course.lab,
+    course.pages,
 ):
     app.command()(command)
 

@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(help="A recipe to print as TOML.", show_default="a table of all")
+        str | None,
+        typer.Argument(
+            help="A recipe to print as TOML, or a part of names to list.",
+            show_default="a table of all",
+        ),
     ] = None,
 ) -> None:
-    """List the recipes that come with linfkit, or print one."""
+    """List the recipes that come with linfkit, or those with a word in their name; or print one."""
     from linfkit.recipes.recipe import load_recipe, recipe_names
 
-    if name is not None:
+    named = [each for each in recipe_names() if name in (None, each) or str(name) in each]
+    if name is not None and (name in named or not named):
         typer.echo(load_recipe(name).to_toml(), nl=False)
         return
-    Console().print(recipes_table(load_recipe(each) for each in recipe_names()))
+    Console().print(recipes_table(map(load_recipe, named)))
 
 
 def recipes_table(recipes: Iterable[Recipe]) -> Table:

@@ -41,6 +41,10 @@ def reproduce(
     force: Annotated[
         bool, typer.Option("--force", help="Run also what is finished and has not changed.")
     ] = False,
+    validate: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run a finished run's notebooks anew and compare."),
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the profiles; run nothing.")] = False,
 ) -> None:
     """Run the notebooks, keep their figures, and judge every claim.
@@ -57,6 +61,10 @@ def reproduce(
     if list_:
         console.print(profiles_table(load_profiles().values()))
         return
+    if validate is not None:
+        from linfkit.reproduce.validation import validate as same_as_before
+
+        raise typer.Exit(0 if same_as_before(validate) else 1)
     chosen = load_profile(profile)
     out = out or Path("runs") / chosen.name
     with interruptible(f"the same command does what is left in {out}"):

@@ -74,12 +74,12 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
 
     Args:
         notebooks: the folder of the notebooks, executed.
-        site: the folder to write into; what it held before is removed.
+        site: the folder to write into; earlier pages in it are removed.
 
     Raises:
         FileNotFoundError: there is no notebook in the folder.
-        ValueError: a notebook has no outputs, or other sources than its outputs came from; or
-            MathML has no words for a formula.
+        ValueError: `site` holds something else than pages; a notebook has no outputs, or other
+            sources than its outputs came from; or MathML has no words for a formula.
     """
     notebooks, site = expand_user(notebooks), expand_user(site)
     pages = [Page.read(path) for path in sorted(notebooks.glob("*.ipynb"))]
@@ -90,6 +90,8 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
         texts[f"{page.name}.html"] = render(
             "page.html.j2", page=page, body=_body(page), before=before, after=after, script=script()
         )
+    if site.exists() and any(site.iterdir()) and not (site / "plotly.min.js").is_file():
+        raise ValueError(f"site must be a folder of earlier pages, or an empty one; got {site}")
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
     light, dark = (HtmlFormatter(style=style) for style in ("friendly", "native"))
