@@ -54,8 +54,8 @@ _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     """‖x_b − w_o‖_p for every pair of rows: (B, I), (O, I) -> (B, O)."""
-    lists.forget()
     keep = x.requires_grad or w.requires_grad
+    lists.forget(spare=keep)
     if _few_count(x, w, p, keep):
         wide_x, wide_w = (_padded(matrix, -matrix.shape[1] % CHUNK) for matrix in (x, w))
         if in_units := rounded(wide_x, wide_w):
