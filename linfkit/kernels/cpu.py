@@ -46,7 +46,8 @@ RARELY_NEAR = 80  # the p from which it pays to ask whether coordinates are near
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
 PAIRS_WORTH_A_LIST = 2**22
-FEW = 0.06  # coordinates that count, of all: then a list of them pays
+FEW = 0.10  # coordinates that count, of all: then a list of them pays
+LONGEST = 2**26  # such coordinates, at 6 bytes each, that a list may hold
 SAMPLE = 32  # pairs to judge it by
 
 _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
@@ -159,7 +160,7 @@ def _few_count(x: Tensor, w: Tensor, p: float, keep: bool) -> bool:
     rows, columns = (torch.linspace(0, len(each) - 1, SAMPLE).long() for each in (x, w))
     sizes = (x.detach()[rows] - w.detach()[columns]).abs()
     count = sizes >= 2.0 ** (-OCTAVES / p) * sizes.amax(1, keepdim=True)
-    return count.float().mean().item() < FEW
+    return count.float().mean().item() < min(FEW, LONGEST / _pairs(x, w))
 
 
 def _fit(kind: int, exponent: float) -> NDArray[np.float32]:

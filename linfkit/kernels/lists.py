@@ -55,7 +55,7 @@ from linfkit.kernels.vectors import (
 )
 
 UNIT_ROWS = 64  # of x; a multiple of every ROWS
-ROOM = 0.13  # of all coordinates: the list's longest
+ROOM = 0.14  # of all coordinates: the list's longest
 SPARE = 8  # lists whose memory is kept, about the layers of a net
 
 
