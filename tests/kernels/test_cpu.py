@@ -340,12 +340,15 @@ def listed(monkeypatch):
     kept = []
     monkeypatch.setattr(cpu, "PAIRS_WORTH_A_LIST", 0)
     monkeypatch.setattr(cpu, "FEW", 1.0)
+    monkeypatch.setattr(cpu, "PACKS", True)
     remember = lists.remember
     monkeypatch.setattr(lists, "remember", lambda *each: (kept.append(each), remember(*each)))
     return kept
 
 
-wide_registers = pytest.mark.skipif(LANES < 16, reason="lists are for registers of 16 floats")
+wide_registers = pytest.mark.skipif(
+    LANES < 8, reason="lists are for registers of 8 floats and more"
+)
 
 
 @wide_registers
@@ -412,6 +415,28 @@ def test_a_list_lives_as_long_as_its_output(listed):
     listed.clear()
     cpu.lp_dist(x, w.detach(), 40.5)
     assert not lists._kept
+
+
+@wide_registers
+def test_a_list_s_memory_serves_the_next_and_goes_when_nothing_is_kept(listed):
+    x, w, other = draw(70, 64), draw(64, 64, seed=2).requires_grad_(), draw(70, 64, seed=3)
+    cpu.lp_dist(x, w.detach(), 40.5)  # keeps none, and gives back what others left
+    lp_dist(x, w, 40.5)
+    ((_, _, found),) = lists._kept.values()
+    first = found.places
+    listed.clear()  # the output is gone
+    waiting = lp_dist(x, w, 40.5)
+    ((_, _, found),) = lists._kept.values()
+    assert found.places is first
+    expected = torch.autograd.grad(waiting, w, other, retain_graph=True)[0]
+    for _ in range(3):
+        lp_dist(other, w, 40.5)  # must not write over a list that is waited for
+    assert torch.equal(torch.autograd.grad(waiting, w, other)[0], expected)
+    del waiting
+    listed.clear()
+    cpu.lp_dist(x, w.detach(), 40.5)
+    assert not lists._kept
+    assert not lists._spare
 
 
 @wide_registers
