@@ -160,10 +160,12 @@ def _few_count(x: Tensor, w: Tensor, p: float, keep: bool) -> bool:
         return False
     if p == math.inf:
         return keep and PACKS  # it is the gradient that a list makes cheap
-    rows, columns = (torch.linspace(0, len(each) - 1, SAMPLE).long() for each in (x, w))
-    sizes = (x.detach()[rows] - w.detach()[columns]).abs()
-    count = sizes >= 2.0 ** (-OCTAVES / p) * sizes.amax(1, keepdim=True)
-    return count.float().mean().item() < min(FEW, LONGEST / _pairs(x, w))
+    x_rows, w_rows = (  # by NumPy, since PyTorch's threads spin when they are done
+        each.detach().numpy()[np.linspace(0, len(each) - 1, SAMPLE).astype(int)] for each in (x, w)
+    )
+    sizes = np.abs(x_rows - w_rows)
+    count = sizes >= 2.0 ** (-OCTAVES / p) * sizes.max(1, keepdims=True)
+    return bool(count.mean() < min(FEW, LONGEST / _pairs(x, w)))
 
 
 def _fit(kind: int, exponent: float) -> NDArray[np.float32]:

@@ -60,7 +60,8 @@ def rounded(x: Tensor, w: Tensor) -> Rounded | None:
     Returns:
         None where units cannot hold them: NaN, ∞, all equal, or a range near the limits of floats.
     """
-    ends = [each.item() for matrix in (x, w) for each in torch.aminmax(matrix)]
+    arrays = [matrix.detach().numpy() for matrix in (x, w)]  # PyTorch's threads spin when done
+    ends = [float(each) for array in arrays for each in (array.min(), array.max())]
     low, high = min(ends), max(ends)
     unit = (high - low) / UNITS
     if not (math.isfinite(sum(ends)) and LEAST_UNIT < unit < 1 / LEAST_UNIT):
