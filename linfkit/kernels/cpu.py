@@ -47,9 +47,9 @@ RARELY_NEAR = 80  # the p from which it pays to ask whether coordinates are near
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
 PAIRS_WORTH_A_LIST = 2**22
-# AVX-512 packs lanes in one instruction, which Numba may be told not to use; else it takes dozens.
+# AVX-512 packs lanes in one instruction, which Numba may be told not to use; else it takes dozens
 PACKS = LANES == 16 and config.CPU_FEATURES is None  # type: ignore[attr-defined]
-FEW = 0.10 if PACKS else 0.015  # coordinates that count, of all: then a list of them pays
+FEW = 0.10  # coordinates that count, of all: then a list of them pays
 LONGEST = 2**26  # such coordinates, at 6 bytes each, that a list may hold
 SAMPLE = 32  # pairs to judge it by
 
@@ -154,12 +154,12 @@ def _kind(p: float) -> int:
 
 def _few_count(x: Tensor, w: Tensor, p: float, keep: bool) -> bool:
     """True if a list of the coordinates that count pays, by sizes and a sample of the pairs."""
-    if LANES < 8 or p <= 8 or not 2 * CHUNK <= x.shape[1] < 2**16 - CHUNK:
+    if not PACKS or p <= 8 or not 2 * CHUNK <= x.shape[1] < 2**16 - CHUNK:
         return False
     if len(w) < 2 * CHUNK or _pairs(x, w) < PAIRS_WORTH_A_LIST:
         return False
     if p == math.inf:
-        return keep and PACKS  # it is the gradient that a list makes cheap
+        return keep  # it is the gradient that a list makes cheap
     x_rows, w_rows = (  # by NumPy, since PyTorch's threads spin when they are done
         each.detach().numpy()[np.linspace(0, len(each) - 1, SAMPLE).astype(int)] for each in (x, w)
     )

@@ -27,7 +27,6 @@ from linfkit import kernels
 from linfkit.functional import lp_dist
 from linfkit.kernels import compiling, cpu, lists, reference
 from linfkit.kernels.powers import OCTAVES, SQUARINGS, fitted_power
-from linfkit.kernels.vectors import LANES
 
 INTEGERS = (1, 2, 3, 8, 1000)
 EXPONENTS = (1, 1.5, 2, 3, 7.3, 8, 20.5, 100.5, 1000, math.inf)
@@ -346,9 +345,7 @@ def listed(monkeypatch):
     return kept
 
 
-wide_registers = pytest.mark.skipif(
-    LANES < 8, reason="lists are for registers of 8 floats and more"
-)
+wide_registers = pytest.mark.skipif(not cpu.PACKS, reason="lists are for AVX-512")
 
 
 @wide_registers
