@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 import torch
+from numba import config
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,7 +47,10 @@ RARELY_NEAR = 80  # the p from which it pays to ask whether coordinates are near
 PAIRS_WORTH_A_SCATTER = 32  # that take as long as adding one number somewhere in a row
 
 PAIRS_WORTH_A_LIST = 2**22
-FEW = 0.06  # coordinates that count, of all: then a list of them pays
+# AVX-512 packs lanes in one instruction, which Numba may be told not to use; else it takes dozens
+PACKS = LANES == 16 and config.CPU_FEATURES is None  # type: ignore[attr-defined]
+FEW = 0.10  # coordinates that count, of all: then a list of them pays
+LONGEST = 2**26  # such coordinates, at 6 bytes each, that a list may hold
 SAMPLE = 32  # pairs to judge it by
 
 _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
@@ -54,8 +58,8 @@ _NO_FIT = fitted_power(8.0)  # to pass where the kind uses none
 
 def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     """‖x_b − w_o‖_p for every pair of rows: (B, I), (O, I) -> (B, O)."""
-    lists.forget()
     keep = x.requires_grad or w.requires_grad
+    lists.forget(spare=keep)
     if _few_count(x, w, p, keep):
         wide_x, wide_w = (_padded(matrix, -matrix.shape[1] % CHUNK) for matrix in (x, w))
         if in_units := rounded(wide_x, wide_w):
@@ -150,16 +154,18 @@ def _kind(p: float) -> int:
 
 def _few_count(x: Tensor, w: Tensor, p: float, keep: bool) -> bool:
     """True if a list of the coordinates that count pays, by sizes and a sample of the pairs."""
-    if LANES < 16 or p <= 8 or not 2 * CHUNK <= x.shape[1] < 2**16 - CHUNK:
-        return False  # narrower registers cannot pack lanes
+    if not PACKS or p <= 8 or not 2 * CHUNK <= x.shape[1] < 2**16 - CHUNK:
+        return False
     if len(w) < 2 * CHUNK or _pairs(x, w) < PAIRS_WORTH_A_LIST:
         return False
     if p == math.inf:
         return keep  # it is the gradient that a list makes cheap
-    rows, columns = (torch.linspace(0, len(each) - 1, SAMPLE).long() for each in (x, w))
-    sizes = (x.detach()[rows] - w.detach()[columns]).abs()
-    count = sizes >= 2.0 ** (-OCTAVES / p) * sizes.amax(1, keepdim=True)
-    return count.float().mean().item() < FEW
+    x_rows, w_rows = (  # by NumPy, since PyTorch's threads spin when they are done
+        each.detach().numpy()[np.linspace(0, len(each) - 1, SAMPLE).astype(int)] for each in (x, w)
+    )
+    sizes = np.abs(x_rows - w_rows)
+    count = sizes >= 2.0 ** (-OCTAVES / p) * sizes.max(1, keepdims=True)
+    return bool(count.mean() < min(FEW, LONGEST / _pairs(x, w)))
 
 
 def _fit(kind: int, exponent: float) -> NDArray[np.float32]:

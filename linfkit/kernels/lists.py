@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -54,7 +55,8 @@ from linfkit.kernels.vectors import (
 )
 
 UNIT_ROWS = 64  # of x; a multiple of every ROWS
-ROOM = 0.13  # of all coordinates: the list's longest
+ROOM = 0.14  # of all coordinates: the list's longest
+SPARE = 8  # lists whose memory is kept, about the layers of a net
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,7 @@ def distances(
             int(ROOM * UNIT_ROWS * NEURONS * x.shape[1]) if p < math.inf else UNIT_ROWS * NEURONS
         )
     found = Found(
-        torch.empty(units, room, dtype=torch.uint16),
-        torch.empty(units, room),
+        *_room(units if keep else torch.get_num_threads(), room),
         torch.empty(len(x), len(w), dtype=torch.int32),
         torch.zeros(units, dtype=torch.bool),
     )
@@ -121,6 +122,8 @@ def gradient_x(grad: Tensor, found: Found, x: Tensor) -> Tensor:
 
 
 _kept: dict[int, tuple[StorageWeakRef, float, Found]] = {}
+_spare: list[tuple[Tensor, Tensor]] = []  # places and slopes to write over
+_tidying = Lock()
 
 
 def remember(out: Tensor, p: float, found: Found) -> None:
@@ -129,11 +132,25 @@ def remember(out: Tensor, p: float, found: Found) -> None:
     _kept[storage.cdata] = storage, p, found
 
 
-def forget() -> None:
-    """Drop the lists of outputs that are no more."""
-    for key, (storage, *_) in list(_kept.items()):
-        if storage.expired():
-            _kept.pop(key, None)
+def forget(spare: bool) -> None:
+    """Drop the lists of outputs that are no more; their memory may be kept for the next ones.
+
+    The system takes as long to hand out fresh memory as it takes to find what goes in.
+    """
+    with _tidying:
+        for key, (storage, _, found) in list(_kept.items()):
+            if storage.expired():
+                del _kept[key]
+                _spare.append((found.places, found.slopes))
+        del _spare[: -SPARE if spare else None]
+
+
+def _room(rows: int, width: int) -> tuple[Tensor, Tensor]:
+    with _tidying:
+        for index, (places, _) in enumerate(_spare):
+            if places.shape == (rows, width):
+                return _spare.pop(index)
+    return torch.empty(rows, width, dtype=torch.uint16), torch.empty(rows, width)
 
 
 def recall(out: Tensor, p: float) -> Found | None:
@@ -168,7 +185,8 @@ def _search(
         panel, block = u // blocks, u % blocks
         o0 = panel * NEURONS
         live = min(NEURONS, outputs - o0)
-        panel_units, of_unit, values = panels[panel], places[u], slopes[u]
+        row = u if keep else part
+        panel_units, of_unit, values = panels[panel], places[row], slopes[row]
         n = 0
         for b0 in range(block * UNIT_ROWS, min(batch, (block + 1) * UNIT_ROWS), ROWS):
             chunk_peaks(x_units, b0, panel_units, peaks, tops)

@@ -60,19 +60,22 @@ def rounded(x: Tensor, w: Tensor) -> Rounded | None:
     Returns:
         None where units cannot hold them: NaN, ∞, all equal, or a range near the limits of floats.
     """
-    ends = [each.item() for matrix in (x, w) for each in torch.aminmax(matrix)]
+    arrays = [matrix.detach().numpy() for matrix in (x, w)]  # PyTorch's threads spin when done
+    ends = [float(each) for array in arrays for each in (array.min(), array.max())]
     low, high = min(ends), max(ends)
     unit = (high - low) / UNITS
     if not (math.isfinite(sum(ends)) and LEAST_UNIT < unit < 1 / LEAST_UNIT):
         return None
     width = x.shape[1]
     rows, panels = -(-len(x) // ROWS) * ROWS, -(-len(w) // NEURONS)
-    in_units = torch.empty(rows, width, dtype=torch.int16)
-    transposed = torch.empty(panels, width, NEURONS, dtype=torch.int16)
     scale = np.float32((high + low) / 2), np.float32(1 / unit)
-    run(_round, WORK_OF_ROUNDING * x.numel(), x, *scale, in_units)
-    run(_round_transposed, WORK_OF_ROUNDING * w.numel(), w, *scale, transposed)
-    return Rounded(in_units, transposed, unit)
+    x_units = torch.empty(rows, width, dtype=torch.int16)
+    w_units = torch.empty(panels * NEURONS, width, dtype=torch.int16)
+    transposed = torch.empty(panels, width, NEURONS, dtype=torch.int16)
+    for matrix, result in ((x, x_units), (w, w_units)):
+        run(_round, WORK_OF_ROUNDING * result.numel(), matrix, *scale, result)
+    run(_transpose, WORK_OF_ROUNDING * w.numel(), w_units, transposed)
+    return Rounded(x_units, transposed, unit)
 
 
 @compiled
@@ -87,20 +90,44 @@ def _round(matrix, centre, per_unit, result, part, parts):
 
 
 @compiled
-def _round_transposed(matrix, centre, per_unit, panels, part, parts):
-    block = np.zeros((NEURONS, CHUNK), np.int16)
-    count = len(panels)
-    for panel in range(part * count // parts, (part + 1) * count // parts):
-        live = min(NEURONS, len(matrix) - panel * NEURONS)
-        block[live:] = 0
-        for first in range(0, matrix.shape[1], CHUNK):
-            for k in range(live):
-                row = matrix[panel * NEURONS + k]
-                for i in range(CHUNK):
-                    block[k, i] = np.int32(np.rint((row[first + i] - centre) * per_unit))
-            for i in range(CHUNK):
-                for k in range(NEURONS):
-                    panels[panel, first + i, k] = block[k, i]
+def _transpose(matrix, panels, part, parts):
+    blocks = matrix.shape[1] // CHUNK
+    for block in range(part * blocks // parts, (part + 1) * blocks // parts):
+        for panel in range(len(panels)):
+            transpose_block(matrix, panel * NEURONS, block * CHUNK, panels[panel])
+
+
+@intrinsic
+def transpose_block(typing, matrix, row, column, panel):
+    """panel[column + i, k] = matrix[row + k, column + i], i < CHUNK, k < NEURONS.
+
+    Shuffled like cards, log2 CHUNK times: each time two halves of the rows are interleaved.
+    """
+    signature = types.void(matrix, row, column, panel)
+
+    def generate(context, builder, signature, arguments):
+        matrix, row, column, panel = operands(context, builder, signature, arguments)
+        block = ir.VectorType(SHORT, CHUNK)
+        order = [k // 2 + k % 2 * CHUNK for k in range(2 * CHUNK)]
+        halves = [
+            ir.Constant(ir.VectorType(INT, CHUNK), each) for each in (order[:CHUNK], order[CHUNK:])
+        ]
+
+        def address(of: Matrix, row: ir.Value, column: ir.Value) -> ir.Value:
+            return builder.bitcast(builder.gep(of.row(row), [column]), block.as_pointer())
+
+        for start in range(0, NEURONS, CHUNK):
+            rows = [builder.add(row, WORD(start + k)) for k in range(CHUNK)]
+            vectors = [builder.load(address(matrix, each, column), align=2) for each in rows]
+            for _ in range(CHUNK.bit_length() - 1):
+                pairs = zip(vectors[: CHUNK // 2], vectors[CHUNK // 2 :], strict=True)
+                vectors = [builder.shuffle_vector(*pair, half) for pair in pairs for half in halves]
+            for i, vector in enumerate(vectors):
+                at = builder.add(column, WORD(i))
+                builder.store(vector, address(panel, at, WORD(start)), align=2)
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @intrinsic

@@ -27,7 +27,6 @@ from linfkit import kernels
 from linfkit.functional import lp_dist
 from linfkit.kernels import compiling, cpu, lists, reference
 from linfkit.kernels.powers import OCTAVES, SQUARINGS, fitted_power
-from linfkit.kernels.vectors import LANES
 
 INTEGERS = (1, 2, 3, 8, 1000)
 EXPONENTS = (1, 1.5, 2, 3, 7.3, 8, 20.5, 100.5, 1000, math.inf)
@@ -340,12 +339,13 @@ def listed(monkeypatch):
     kept = []
     monkeypatch.setattr(cpu, "PAIRS_WORTH_A_LIST", 0)
     monkeypatch.setattr(cpu, "FEW", 1.0)
+    monkeypatch.setattr(cpu, "PACKS", True)
     remember = lists.remember
     monkeypatch.setattr(lists, "remember", lambda *each: (kept.append(each), remember(*each)))
     return kept
 
 
-wide_registers = pytest.mark.skipif(LANES < 16, reason="lists are for registers of 16 floats")
+wide_registers = pytest.mark.skipif(not cpu.PACKS, reason="lists are for AVX-512")
 
 
 @wide_registers
@@ -412,6 +412,28 @@ def test_a_list_lives_as_long_as_its_output(listed):
     listed.clear()
     cpu.lp_dist(x, w.detach(), 40.5)
     assert not lists._kept
+
+
+@wide_registers
+def test_a_list_s_memory_serves_the_next_and_goes_when_nothing_is_kept(listed):
+    x, w, other = draw(70, 64), draw(64, 64, seed=2).requires_grad_(), draw(70, 64, seed=3)
+    cpu.lp_dist(x, w.detach(), 40.5)  # keeps none, and gives back what others left
+    lp_dist(x, w, 40.5)
+    ((_, _, found),) = lists._kept.values()
+    first = found.places
+    listed.clear()  # the output is gone
+    waiting = lp_dist(x, w, 40.5)
+    ((_, _, found),) = lists._kept.values()
+    assert found.places is first
+    expected = torch.autograd.grad(waiting, w, other, retain_graph=True)[0]
+    for _ in range(3):
+        lp_dist(other, w, 40.5)  # must not write over a list that is waited for
+    assert torch.equal(torch.autograd.grad(waiting, w, other)[0], expected)
+    del waiting
+    listed.clear()
+    cpu.lp_dist(x, w.detach(), 40.5)
+    assert not lists._kept
+    assert not lists._spare
 
 
 @wide_registers
