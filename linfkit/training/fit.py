@@ -43,7 +43,7 @@ def fit(
     seed: int | None = None,
     progress: bool = True,
     checkpoint_every: float = 60.0,
-    after_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
+    after_epoch: Callable[[Mapping[str, float]], object] = lambda row: None,
     loss: Loss | None = None,
 ) -> Run:
     """Train a net as a recipe says.
@@ -161,10 +161,25 @@ def fit_all(
     for pair in todo:
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
-    return [
-        fit(recipe, data=data, seed=seed, device=device)
-        for recipe, seed in tqdm(todo, desc=description, unit="net", leave=False)
-    ]
+    todo = [(r if isinstance(r, Recipe) else load_recipe(r), seed) for r, seed in todo]
+    runs = []
+    epochs = sum(recipe.epochs for recipe, _ in todo)
+    # one bar for all: a bar a net is dozens of messages, more than a notebook's client may hold
+    with tqdm(total=epochs, desc=description, unit="epoch", leave=False) as bar:
+        for number, (recipe, seed) in enumerate(todo, start=1):
+            at_end = bar.n + recipe.epochs
+            bar.set_postfix(net=f"{number}/{len(todo)}", refresh=False)
+            run = fit(
+                recipe,
+                data=data,
+                seed=seed,
+                device=device,
+                progress=False,
+                after_epoch=lambda row: bar.update(),
+            )
+            bar.update(at_end - bar.n)  # of a net in the cache
+            runs.append(run)
+    return runs
 
 
 def _fit_in(
@@ -173,7 +188,7 @@ def _fit_in(
     resume: bool,
     progress: bool,
     checkpoint_every: float,
-    after_epoch: Callable[[Mapping[str, float]], None],
+    after_epoch: Callable[[Mapping[str, float]], object],
 ) -> Run:
     """Go on with the folder's run, or start it, and leave it there finished."""
     if resume:

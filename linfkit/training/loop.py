@@ -115,7 +115,7 @@ class Training:
         self,
         progress: bool,
         after_step: Callable[[], None] = lambda: None,
-        after_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
+        after_epoch: Callable[[Mapping[str, float]], object] = lambda row: None,
     ) -> None:
         """Take all the steps that are left, calling `after_step` between any two of them.
 
