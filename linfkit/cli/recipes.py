@@ -21,15 +21,15 @@ def recipes(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A recipe to print as TOML, or a part of names to list.",
+            help="A recipe to print as TOML, or words of names to list.",
             show_default="a table of all",
         ),
     ] = None,
 ) -> None:
-    """List the recipes that come with linfkit, or those with a word in their name; or print one."""
+    """List the recipes that come with linfkit, or those with some words in their names; print one."""
     from linfkit.recipes.recipe import load_recipe, recipe_names
 
-    named = [each for each in recipe_names() if name in (None, each) or str(name) in each]
+    named = [each for each in recipe_names() if name is None or f"-{name}-" in f"-{each}-"]
     if name is not None and (name in named or not named):
         typer.echo(load_recipe(name).to_toml(), nl=False)
         return

@@ -337,6 +337,8 @@ def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch, p,
 def listed(monkeypatch):
     """Small calls take the list too; returns the lists that were kept."""
     kept = []
+    monkeypatch.setattr(lists, "_kept", {})  # not those of outputs that other tests hold
+    monkeypatch.setattr(lists, "_spare", [])
     monkeypatch.setattr(cpu, "PAIRS_WORTH_A_LIST", 0)
     monkeypatch.setattr(cpu, "FEW", 1.0)
     monkeypatch.setattr(cpu, "PACKS", True)
