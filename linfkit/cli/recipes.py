@@ -26,7 +26,7 @@ def recipes(
         ),
     ] = None,
 ) -> None:
-    """List the recipes that come with linfkit, or those with some words in their names; print one."""
+    """List all recipes, or those with some words in their names; or print one."""
     from linfkit.recipes.recipe import load_recipe, recipe_names
 
     named = [each for each in recipe_names() if name is None or f"-{name}-" in f"-{each}-"]
