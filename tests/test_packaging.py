@@ -1,6 +1,7 @@
 """pyproject.toml, environment.yml, the lock and the citation say the same; profiles are whole."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -83,6 +84,11 @@ def test_the_citation_is_of_this_version():
         "2110.06850",
         "2107.00230",
     }
+
+
+def test_the_labextension_is_of_this_version():
+    package = json.loads((ROOT / "linfkit/course/labextension/package.json").read_text())
+    assert (package["name"], package["version"]) == ("linfkit", linfkit.__version__)
 
 
 def test_every_make_target_says_what_it_does():

@@ -21,7 +21,7 @@ const STYLE = `
 @media print { .linfkit-figure .controls { display: none; } }`;
 
 // What the copies of this module on one page share: views and widget models by their key, and plotly.
-const page = (globalThis.linfkitPage ??= { views: new Map(), models: new Map() });
+export const page = (globalThis.linfkitPage ??= { views: new Map(), models: new Map() });
 
 /** Draw a figure into an element, under a slider for each of its own.
  *

@@ -44,9 +44,11 @@ from linfkit.kernels.vectors import (
     Floats,
     Truths,
     constant,
+    everywhere,
     exp2,
     fold,
     lane_numbers,
+    llvm_function,
     load,
     log2,
     splat,
@@ -323,13 +325,8 @@ def _collect(typing, x, b, w, o, start, low, k, places, values, n, lanes):
             top = size.larger(top)
             near = size > bound
             mask = near.mask()
-            first = builder.insert_element(
-                ir.Constant(INTS, ir.Undefined), builder.trunc(at, INT), INT(0)
-            )
-            ids = builder.add(
-                builder.shuffle_vector(first, first, ir.Constant(INTS, [0] * LANES)),
-                ir.Constant(INTS, list(range(LANES))),
-            )
+            (numbers,) = lane_numbers(builder).values
+            ids = builder.add(everywhere(builder, builder.trunc(at, INT)), numbers)
             store(Floats(builder, (_compressed(builder, t.values[0], near),)), n, values.data)
             packed = builder.trunc(_compressed(builder, ids, near), shorts)
             builder.store(
@@ -344,14 +341,13 @@ def _collect(typing, x, b, w, o, start, low, k, places, values, n, lanes):
     return signature, generate
 
 
-INTS = ir.VectorType(INT, LANES)
-
-
 def _compressed(builder, vector, near: Truths):
     kind = "f32" if vector.type == Floats.type else "i32"
-    name = f"llvm.experimental.vector.compress.v{LANES}{kind}"
-    signature = ir.FunctionType(vector.type, [vector.type, Truths.type, vector.type])
-    function = builder.module.globals.get(name) or ir.Function(builder.module, signature, name)
+    function = llvm_function(
+        builder,
+        f"experimental.vector.compress.v{LANES}{kind}",
+        *(vector.type, vector.type, Truths.type, vector.type),
+    )
     (mask,) = near.values
     return builder.call(function, [vector, mask, ir.Constant(vector.type, ir.Undefined)])
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from linfkit.kernels.compiling import compiled
 from linfkit.kernels.threads import run
 from linfkit.kernels.tiles import Matrix, operands
-from linfkit.kernels.vectors import BOOL, INT, LANES, WORD
+from linfkit.kernels.vectors import BOOL, INT, LANES, WORD, everywhere, llvm_function
 
 NEURONS = 64  # side by side
 CHUNK = 32  # coordinates with one maximum
@@ -155,7 +155,7 @@ def chunk_peaks(typing, x, b, panel, peaks, tops):
                 i = builder.add(first, step.index)
                 w = _load(panel, i)
                 for row, slot in zip(x_rows, of_chunk, strict=True):
-                    number = _everywhere(builder, builder.load(builder.gep(row, [i])))
+                    number = everywhere(builder, builder.load(builder.gep(row, [i])), NEURONS)
                     size = _call(builder, "abs", builder.sub(number, w), BOOL(1))
                     builder.store(_call(builder, "umax", builder.load(slot), size), slot)
             for r, (chunk_slot, slot) in enumerate(zip(of_chunk, of_all, strict=True)):
@@ -212,17 +212,8 @@ def _store(value: ir.Value, matrix: Matrix, row: ir.Value) -> None:
     matrix.builder.store(value, address, align=2)
 
 
-def _everywhere(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
-    undefined = ir.Constant(SHORTS, ir.Undefined)
-    first = builder.insert_element(undefined, number, INT(0))
-    return builder.shuffle_vector(
-        first, undefined, ir.Constant(ir.VectorType(INT, NEURONS), [0] * NEURONS)
-    )
-
-
 def _call(builder: ir.IRBuilder, name: str, *values: ir.Value) -> ir.Value:
     """One of LLVM's functions of short integers."""
-    name = f"llvm.{name}.v{NEURONS}i16"
-    signature = ir.FunctionType(SHORTS, [value.type for value in values])
-    function = builder.module.globals.get(name) or ir.Function(builder.module, signature, name)
+    types = [value.type for value in values]
+    function = llvm_function(builder, f"{name}.v{NEURONS}i16", SHORTS, *types)
     return builder.call(function, values)

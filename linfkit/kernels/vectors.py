@@ -166,10 +166,8 @@ class Floats(Vectors):
         )
 
     def _call(self, name: str, *others: Floats | float) -> Floats:
-        name = f"llvm.{name}.v{LANES}f32"
-        module = self.builder.module
-        signature = ir.FunctionType(self.type, [self.type] * (1 + len(others)))
-        function = module.globals.get(name) or ir.Function(module, signature, name)
+        types = [self.type] * (1 + len(others))
+        function = llvm_function(self.builder, f"{name}.v{LANES}f32", self.type, *types)
         return self._each(Floats, lambda *values: self.builder.call(function, values), *others)
 
 
@@ -253,12 +251,24 @@ def lane_numbers(builder: ir.IRBuilder) -> Ints:
 
 def splat(builder: ir.IRBuilder, *scalars: ir.Value) -> Floats:
     """Vectors with a scalar in every lane each."""
-    undefined = ir.Constant(Floats.type, ir.Undefined)
-    firsts = [builder.insert_element(undefined, scalar, INT(0)) for scalar in scalars]
-    everywhere = ir.Constant(Ints.type, [0] * LANES)
-    return Floats(
-        builder, tuple(builder.shuffle_vector(first, undefined, everywhere) for first in firsts)
-    )
+    return Floats(builder, tuple(everywhere(builder, scalar) for scalar in scalars))
+
+
+def everywhere(builder: ir.IRBuilder, scalar: ir.Value, count: int = LANES) -> ir.Value:
+    """A vector of LLVM's with a scalar, of any type, in every lane."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, count), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, INT(0))
+    lanes = ir.Constant(ir.VectorType(INT, count), [0] * count)
+    return builder.shuffle_vector(first, undefined, lanes)
+
+
+def llvm_function(
+    builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Type
+) -> ir.Function:
+    """A function that LLVM itself has, declared once a module."""
+    name, module = f"llvm.{name}", builder.module
+    signature = ir.FunctionType(result, arguments)
+    return module.globals.get(name) or ir.Function(module, signature, name)
 
 
 def gather(builder: ir.IRBuilder, scalars: Sequence[ir.Value]) -> Floats:

@@ -4,12 +4,11 @@
 {
   const MIME = "application/vnd.plotly.v1+json", WIDGET = "application/vnd.jupyter.widget-view+json";
   const explorer = import(new URL("explorer.js", document.currentScript.src));
-  const page = (globalThis.linfkitPage ??= { views: new Map(), models: new Map() });
 
   let shared;
   const module_of_lab = async (name) => (await Object.values(shared[name])[0].get())();
 
-  const extension = ({ PanelLayout, Widget }, { IRenderMimeRegistry }, { mount }) => {
+  const extension = ({ PanelLayout, Widget }, { IRenderMimeRegistry }, { mount, page }) => {
     /** Draws what is linfkit's: it has a description, or room for sliders. */
     class Renderer extends Widget {
       constructor(plotlys, options) {
