@@ -15,8 +15,8 @@ def prose_html(markdown: str) -> str:
     Raises:
         ValueError: MathML has no words for a formula in it.
 
-    >>> prose_html("[Notebook 03](03_hinge_vs_mixed.ipynb)")
-    '<p><a href="03_hinge_vs_mixed.html">Notebook 03</a></p>\n'
+    >>> prose_html("[Notebook 04](04_hinge_vs_mixed.ipynb)")
+    '<p><a href="04_hinge_vs_mixed.html">Notebook 04</a></p>\n'
     >>> "<math" in prose_html(r"at most $d^{1/p}$")
     True
     """

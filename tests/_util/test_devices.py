@@ -298,14 +298,24 @@ FIRST_CELLS = {
         "train_points": 200,
         "net_exponents": [8],
     },
-    "02_lipschitz_blowup": {"overrides": LITTLE, "images": 40, "measured_images": 4},
-    "03_hinge_vs_mixed": {
+    "02_attacks_and_certificates": {
+        "overrides": LITTLE | {"epochs": 20, "eps": 0.01},
+        "tiny_overrides": {"width": 6, "epochs": 8, "train_images": 500},
+        "images": 40,
+        "slider_images": 4,
+        "steps": 5,
+        "tiny_images": 4,
+        "one_pixel_images": 3,
+        "noise_images": 30,
+    },
+    "03_lipschitz_blowup": {"overrides": LITTLE, "images": 40, "measured_images": 4},
+    "04_hinge_vs_mixed": {
         "overrides": LITTLE | {"epochs": 10, "eps": 0.01, "eps_train": 0.01},
         "margins": [1.0, 3.0],
         "clean_margins": [1.0],
     },
-    "04_ema": {"overrides": LITTLE | {"seeds": [0]}, "few_seeds": 1},
-    "05_ensembles": {
+    "05_ema": {"overrides": LITTLE | {"seeds": [0]}, "few_seeds": 1},
+    "06_ensembles": {
         "overrides": LITTLE | {"epochs": 2, "seeds": [0, 1]},
         "repetitions": 1,
         "widths": [8, 16],
@@ -316,17 +326,6 @@ FIRST_CELLS = {
         "images": 20,
         "shown_images": 4,
     },
-    "06_certificates_and_attacks": {
-        "overrides": LITTLE | {"epochs": 20, "eps": 0.01},
-        "tiny_overrides": {"width": 6, "epochs": 8, "train_images": 500},
-        "images": 40,
-        "slider_images": 4,
-        "steps": 5,
-        "tiny_images": 4,
-        "one_pixel_images": 3,
-        "noise_images": 30,
-    },
-    "09_ablations": {"overrides": LITTLE | {"epochs": 2}, "thetas": [3.0], "theta_seeds": [0]},
     "07_paper_tables": {
         "overrides": LITTLE | {"epochs": 2},
         "widths": [8, 16],
@@ -340,6 +339,7 @@ FIRST_CELLS = {
         "batch": 32,
         "slider_images": 2,
     },
+    "09_ablations": {"overrides": LITTLE | {"epochs": 2}, "thetas": [3.0], "theta_seeds": [0]},
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -71,180 +71,7 @@ def gradient(answer: Callable[..., Any]) -> str | None:
     return "a step of h in the coordinate that decides changes u by h: how large is the slope?"
 
 
-# --- 02_lipschitz_blowup
-
-
-def attained(answer: Any) -> str | None:
-    """Ask for a point x of 16 coordinates where ‖x‖_8 climbs as steeply as the bound allows."""
-    x = torch.as_tensor(answer, dtype=torch.float64, device="cpu").detach().flatten()
-    if len(x) != 16:
-        raise ValueError(f"16 coordinates are wanted; {len(x)} came")
-    if not x.isfinite().all() or not x.any():
-        return "x must be finite, and not w itself, where the distance has a kink"
-    x = x[None].clone().requires_grad_()
-    (slopes,) = torch.autograd.grad(lp_dist(x, torch.zeros_like(x), 8).sum(), x)
-    constant = slopes.abs().sum().item()  # the steepest change for ‖v‖_∞ = 1
-    if within(constant, neuron_bound(16, 8), 1e-3):
-        return None
-    if within(constant, 1.0, 1e-3):
-        return "there the constant is 1, the least it can be: one coordinate does all the work"
-    return (
-        f"there the constant is {constant:.3f}, less than the bound: which coordinates take part?"
-    )
-
-
-def exponent(answer: Callable[..., Any]) -> str | None:
-    """Ask for a function (inputs, wanted): the p at which the bound of a net is `wanted`."""
-    generator = Random(0)
-    for _ in range(5):
-        pixels, width = generator.choices(range(10, 60), k=2)
-        depth, wanted = generator.randint(2, 4), generator.uniform(1, 1.5)
-        inputs = [pixels, *[width] * (depth - 1)]
-        p = one_number(answer(inputs, wanted))
-        if p < 1:
-            return "p below 1 is no norm: which way round does your quotient go?"
-        net = LpDistNet(pixels, width, depth, classes=2)
-        net.p = p
-        reached = lipschitz_bound(net)
-        if not within(reached, wanted, 1e-3):
-            side = "above" if reached > wanted else "below"
-            return (
-                f"for inputs {inputs} and a wanted bound of {wanted:.3f}, the bound at your p is "
-                f"{reached:.3f}, {side} it; take the logarithm of the product"
-            )
-    return None
-
-
-# --- 03_hinge_vs_mixed
-
-
-def pull(answer: Any) -> str | None:
-    """Ask which of three losses pull at a sample of negative margin."""
-    if not isinstance(answer, Iterable):
-        raise TypeError('a set of names is wanted, such as {"hinge"}')
-    given = {answer} if isinstance(answer, str) else set(answer)
-    if not given <= {"hinge", "clipped hinge", "cross-entropy"}:
-        raise ValueError("the names are hinge, clipped hinge, cross-entropy")
-    if "clipped hinge" in given:
-        return "at least one of yours is flat there: look at the lower panel, left of 0"
-    if given != {"hinge", "cross-entropy"}:
-        return "none of yours is flat there, but they are not all: look left of 0 once more"
-    return None
-
-
-def mixed(answer: Callable[..., Any]) -> str | None:
-    """Ask for the mixed loss, as a function (logits, labels, theta, lam, logit_scale)."""
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(40, 5, generator=generator)
-    labels = torch.randint(5, (40,), generator=generator)
-    theta, lam, scale = 0.7, 0.3, 2.0
-
-    def differs(lam: float, right: Tensor) -> bool:
-        given = one_number(answer(logits, labels, theta, lam, scale))
-        return not within(given, right.item(), 1e-4)
-
-    if differs(0.0, mixed_loss(logits, labels, theta, 0.0, scale)):
-        if not differs(0.0, hinge_loss(logits, labels, theta, kappa=0.0)):
-            return "with λ=0 your hinge grows beyond 1 where a sample is wrong: clip it"
-        return "with λ=0 the mean of the clipped hinge should be left, and yours differs"
-    if differs(lam, mixed_loss(logits, labels, theta, lam, scale)):
-        if not differs(lam, mixed_loss(logits, labels, theta, lam, 1.0)):
-            return "the cross-entropy sees s · f, not f"
-        return "the hinge is right; the cross-entropy is not: mean over the batch, times λ?"
-    return None
-
-
-def starved(answer: Callable[..., Any]) -> str | None:
-    """Ask which samples starve: a function (margin_now, margin_at_infinity, theta, eps)."""
-    grid = 0.05 + 0.1 * torch.arange(12.0)
-    now, later = (margins.flatten() for margins in torch.meshgrid(grid, grid, indexing="ij"))
-    theta, eps = 0.6, 0.2
-    given = torch.as_tensor(answer(now, later, theta, eps))
-    if given.shape != now.shape or given.dtype != torch.bool:
-        raise ValueError("for tensors of margins, a tensor of as many bools is wanted")
-    done = now >= theta
-    for found, hint in (
-        (done & (later <= 2 * eps), None),
-        (done & (later <= eps), "a margin of m certifies a radius of m/2, not of m"),
-        (done & (later < theta), "whether it is certified is asked at ε, not at ε_train"),
-        (done, "some of yours are certified: those have learnt enough, and are not starved"),
-    ):
-        if given.equal(found):
-            return hint
-    if (given & ~done).any():
-        return "some of yours still have a hinge above zero: they learn"
-    return "you leave out some whose hinge is zero and that are not certified, or take others in"
-
-
-# --- 04_ema
-
-
-def warm_up(answer: Callable[..., Any]) -> str | None:
-    """Ask for a function (epoch, largest): the warmed-up decay of an epoch, counted from 0."""
-    tried = [(epoch, largest) for largest in (0.9, 0.99) for epoch in (0, 1, 2, 5, 50, 1000)]
-    try:
-        given = [one_number(answer(epoch, largest)) for epoch, largest in tried]
-    except ZeroDivisionError:
-        return "it divides by zero at one epoch: they are counted from 0"
-    wanted = [min(1 - 1 / (epoch + 1), largest) for epoch, largest in tried]
-    if np.allclose(given, wanted, rtol=0, atol=1e-9):
-        return None
-    if any(g > largest + 1e-9 for g, (_, largest) in zip(given, tried, strict=True)):
-        return "late in a run it goes above `largest`"
-    if abs(given[0]) > 1e-9:
-        return "look at epoch 0: the average should forget the initial weights at once"
-    return "early epochs are right at 0; compare epochs 1 and 2 with the formula, then a late one"
-
-
-# --- 05_ensembles
-
-
-def radius_of_mean(answer: Callable[..., Any]) -> str | None:
-    """Ask for a function (logits, labels): the certified radius of the mean of K members."""
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(5, 40, 4, generator=generator)
-    labels = torch.randint(4, (40,), generator=generator)
-    given = answer(logits.clone(), labels.clone())
-    if not isinstance(given, Tensor) or given.shape != labels.shape:
-        raise TypeError("it should return a tensor with one radius for each image, (B,)")
-    right = certified_radius(logits.mean(dim=0), labels)
-    alone = torch.stack([certified_radius(each, labels) for each in logits])
-    one_alone = "one member alone decides there: the ensemble has logits of its own"
-    for found, hint in (
-        (right, None),
-        (2 * right, "that is the margin: how much of it can a perturbation of size r take away?"),
-        (
-            alone.mean(dim=0),
-            "that is the mean of the members' radii: true, but it proves less than can be proved, "
-            "as members may fear different classes; average something else first",
-        ),
-        (alone.amin(dim=0), one_alone),
-        (alone.amax(dim=0), one_alone),
-    ):
-        if torch.allclose(given.to(found.dtype), found, atol=1e-5):
-            return hint
-    return "first the ensemble's logits, a mean over K; then the certificate of any such logits"
-
-
-def together(answer: Any) -> str | None:
-    """Ask for logits of two members that certify class 0 at ε=0.1 together, neither alone."""
-    try:
-        logits = torch.as_tensor(answer, dtype=torch.float64, device="cpu")
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError("numbers are wanted, two rows of three") from None
-    if logits.shape != (2, 3):
-        raise ValueError(f"two rows of three logits are wanted; the shape is {tuple(logits.shape)}")
-    *alone, mean = certified_radius(
-        torch.stack([*logits, logits.mean(dim=0)]), torch.zeros(3).long()
-    )
-    if max(alone) > 0.1:
-        return "a member alone certifies class 0 at ε=0.1 there"
-    if mean <= 0.1:
-        return "the mean does not certify it: let the members fear different classes"
-    return None
-
-
-# --- 06_certificates_and_attacks
+# --- 02_attacks_and_certificates
 
 
 def accuracy(answer: Callable[..., Any]) -> str | None:
@@ -305,6 +132,179 @@ def possible(answer: Any) -> str | None:
     return None
 
 
+# --- 03_lipschitz_blowup
+
+
+def attained(answer: Any) -> str | None:
+    """Ask for a point x of 16 coordinates where ‖x‖_8 climbs as steeply as the bound allows."""
+    x = torch.as_tensor(answer, dtype=torch.float64, device="cpu").detach().flatten()
+    if len(x) != 16:
+        raise ValueError(f"16 coordinates are wanted; {len(x)} came")
+    if not x.isfinite().all() or not x.any():
+        return "x must be finite, and not w itself, where the distance has a kink"
+    x = x[None].clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(lp_dist(x, torch.zeros_like(x), 8).sum(), x)
+    constant = slopes.abs().sum().item()  # the steepest change for ‖v‖_∞ = 1
+    if within(constant, neuron_bound(16, 8), 1e-3):
+        return None
+    if within(constant, 1.0, 1e-3):
+        return "there the constant is 1, the least it can be: one coordinate does all the work"
+    return (
+        f"there the constant is {constant:.3f}, less than the bound: which coordinates take part?"
+    )
+
+
+def exponent(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (inputs, wanted): the p at which the bound of a net is `wanted`."""
+    generator = Random(0)
+    for _ in range(5):
+        pixels, width = generator.choices(range(10, 60), k=2)
+        depth, wanted = generator.randint(2, 4), generator.uniform(1, 1.5)
+        inputs = [pixels, *[width] * (depth - 1)]
+        p = one_number(answer(inputs, wanted))
+        if p < 1:
+            return "p below 1 is no norm: which way round does your quotient go?"
+        net = LpDistNet(pixels, width, depth, classes=2)
+        net.p = p
+        reached = lipschitz_bound(net)
+        if not within(reached, wanted, 1e-3):
+            side = "above" if reached > wanted else "below"
+            return (
+                f"for inputs {inputs} and a wanted bound of {wanted:.3f}, the bound at your p is "
+                f"{reached:.3f}, {side} it; take the logarithm of the product"
+            )
+    return None
+
+
+# --- 04_hinge_vs_mixed
+
+
+def pull(answer: Any) -> str | None:
+    """Ask which of three losses pull at a sample of negative margin."""
+    if not isinstance(answer, Iterable):
+        raise TypeError('a set of names is wanted, such as {"hinge"}')
+    given = {answer} if isinstance(answer, str) else set(answer)
+    if not given <= {"hinge", "clipped hinge", "cross-entropy"}:
+        raise ValueError("the names are hinge, clipped hinge, cross-entropy")
+    if "clipped hinge" in given:
+        return "at least one of yours is flat there: look at the lower panel, left of 0"
+    if given != {"hinge", "cross-entropy"}:
+        return "none of yours is flat there, but they are not all: look left of 0 once more"
+    return None
+
+
+def mixed(answer: Callable[..., Any]) -> str | None:
+    """Ask for the mixed loss, as a function (logits, labels, theta, lam, logit_scale)."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 5, generator=generator)
+    labels = torch.randint(5, (40,), generator=generator)
+    theta, lam, scale = 0.7, 0.3, 2.0
+
+    def differs(lam: float, right: Tensor) -> bool:
+        given = one_number(answer(logits, labels, theta, lam, scale))
+        return not within(given, right.item(), 1e-4)
+
+    if differs(0.0, mixed_loss(logits, labels, theta, 0.0, scale)):
+        if not differs(0.0, hinge_loss(logits, labels, theta, kappa=0.0)):
+            return "with λ=0 your hinge grows beyond 1 where a sample is wrong: clip it"
+        return "with λ=0 the mean of the clipped hinge should be left, and yours differs"
+    if differs(lam, mixed_loss(logits, labels, theta, lam, scale)):
+        if not differs(lam, mixed_loss(logits, labels, theta, lam, 1.0)):
+            return "the cross-entropy sees s · f, not f"
+        return "the hinge is right; the cross-entropy is not: mean over the batch, times λ?"
+    return None
+
+
+def starved(answer: Callable[..., Any]) -> str | None:
+    """Ask which samples starve: a function (margin_now, margin_at_infinity, theta, eps)."""
+    grid = 0.05 + 0.1 * torch.arange(12.0)
+    now, later = (margins.flatten() for margins in torch.meshgrid(grid, grid, indexing="ij"))
+    theta, eps = 0.6, 0.2
+    given = torch.as_tensor(answer(now, later, theta, eps))
+    if given.shape != now.shape or given.dtype != torch.bool:
+        raise ValueError("for tensors of margins, a tensor of as many bools is wanted")
+    done = now >= theta
+    for found, hint in (
+        (done & (later <= 2 * eps), None),
+        (done & (later <= eps), "a margin of m certifies a radius of m/2, not of m"),
+        (done & (later < theta), "whether it is certified is asked at ε, not at ε_train"),
+        (done, "some of yours are certified: those have learnt enough, and are not starved"),
+    ):
+        if given.equal(found):
+            return hint
+    if (given & ~done).any():
+        return "some of yours still have a hinge above zero: they learn"
+    return "you leave out some whose hinge is zero and that are not certified, or take others in"
+
+
+# --- 05_ema
+
+
+def warm_up(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (epoch, largest): the warmed-up decay of an epoch, counted from 0."""
+    tried = [(epoch, largest) for largest in (0.9, 0.99) for epoch in (0, 1, 2, 5, 50, 1000)]
+    try:
+        given = [one_number(answer(epoch, largest)) for epoch, largest in tried]
+    except ZeroDivisionError:
+        return "it divides by zero at one epoch: they are counted from 0"
+    wanted = [min(1 - 1 / (epoch + 1), largest) for epoch, largest in tried]
+    if np.allclose(given, wanted, rtol=0, atol=1e-9):
+        return None
+    if any(g > largest + 1e-9 for g, (_, largest) in zip(given, tried, strict=True)):
+        return "late in a run it goes above `largest`"
+    if abs(given[0]) > 1e-9:
+        return "look at epoch 0: the average should forget the initial weights at once"
+    return "early epochs are right at 0; compare epochs 1 and 2 with the formula, then a late one"
+
+
+# --- 06_ensembles
+
+
+def radius_of_mean(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (logits, labels): the certified radius of the mean of K members."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 40, 4, generator=generator)
+    labels = torch.randint(4, (40,), generator=generator)
+    given = answer(logits.clone(), labels.clone())
+    if not isinstance(given, Tensor) or given.shape != labels.shape:
+        raise TypeError("it should return a tensor with one radius for each image, (B,)")
+    right = certified_radius(logits.mean(dim=0), labels)
+    alone = torch.stack([certified_radius(each, labels) for each in logits])
+    one_alone = "one member alone decides there: the ensemble has logits of its own"
+    for found, hint in (
+        (right, None),
+        (2 * right, "that is the margin: how much of it can a perturbation of size r take away?"),
+        (
+            alone.mean(dim=0),
+            "that is the mean of the members' radii: true, but it proves less than can be proved, "
+            "as members may fear different classes; average something else first",
+        ),
+        (alone.amin(dim=0), one_alone),
+        (alone.amax(dim=0), one_alone),
+    ):
+        if torch.allclose(given.to(found.dtype), found, atol=1e-5):
+            return hint
+    return "first the ensemble's logits, a mean over K; then the certificate of any such logits"
+
+
+def together(answer: Any) -> str | None:
+    """Ask for logits of two members that certify class 0 at ε=0.1 together, neither alone."""
+    try:
+        logits = torch.as_tensor(answer, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError("numbers are wanted, two rows of three") from None
+    if logits.shape != (2, 3):
+        raise ValueError(f"two rows of three logits are wanted; the shape is {tuple(logits.shape)}")
+    *alone, mean = certified_radius(
+        torch.stack([*logits, logits.mean(dim=0)]), torch.zeros(3).long()
+    )
+    if max(alone) > 0.1:
+        return "a member alone certifies class 0 at ε=0.1 there"
+    if mean <= 0.1:
+        return "the mean does not certify it: let the members fear different classes"
+    return None
+
+
 # --- 07_paper_tables
 
 
@@ -360,17 +360,17 @@ def logits_of_built_net(answer: Callable[..., Any]) -> str | None:
 EXERCISES = {
     "00-function": Exercise(radius_of_one, of_function=True),
     "01-gradient": Exercise(gradient, of_function=True),
-    "02-attained": Exercise(attained),
-    "02-exponent": Exercise(exponent, of_function=True),
-    "03-pull": Exercise(pull),
-    "03-mixed": Exercise(mixed, of_function=True),
-    "03-starved": Exercise(starved, of_function=True),
-    "04-warm-up": Exercise(warm_up, of_function=True),
-    "05-radius": Exercise(radius_of_mean, of_function=True),
-    "05-together": Exercise(together),
-    "06-accuracy": Exercise(accuracy, of_function=True),
-    "06-interval": Exercise(interval, of_function=True),
-    "06-possible": Exercise(possible),
+    "02-accuracy": Exercise(accuracy, of_function=True),
+    "02-interval": Exercise(interval, of_function=True),
+    "02-possible": Exercise(possible),
+    "03-attained": Exercise(attained),
+    "03-exponent": Exercise(exponent, of_function=True),
+    "04-pull": Exercise(pull),
+    "04-mixed": Exercise(mixed, of_function=True),
+    "04-starved": Exercise(starved, of_function=True),
+    "05-warm-up": Exercise(warm_up, of_function=True),
+    "06-radius": Exercise(radius_of_mean, of_function=True),
+    "06-together": Exercise(together),
     "07-half": Exercise(half, of_function=True),
     "08-logits": Exercise(logits_of_built_net, of_function=True),
 }

@@ -114,28 +114,28 @@ COMPUTED = {
         + 0.1
     ).item(),
     "01-constant": lambda: neuron_bound(81, 4) * 0.05,
-    "02-bound": lambda: neuron_bound(3072, 16) * neuron_bound(5120, 16) ** 5,
-    "02-wider": lambda: (neuron_bound(512, 8) / neuron_bound(256, 8)) ** 3,
-    "03-hinge": lambda: lk.hinge_loss(
+    "02-radius": lambda: radius(0.62, 0.11, 0.38, label=0),
+    "03-bound": lambda: neuron_bound(3072, 16) * neuron_bound(5120, 16) ** 5,
+    "03-wider": lambda: (neuron_bound(512, 8) / neuron_bound(256, 8)) ** 3,
+    "04-hinge": lambda: lk.hinge_loss(
         torch.tensor([[0.5, 0.4, -0.1]]), torch.tensor([0]), theta=0.2
     ).item(),
-    "04-lipschitz": lambda: lk.lipschitz_bound(lk.LpDistNet(64, width=32, depth=3, classes=10)),
-    "05-voting": lambda: lk.lipschitz_bound(
+    "05-lipschitz": lambda: lk.lipschitz_bound(lk.LpDistNet(64, width=32, depth=3, classes=10)),
+    "06-voting": lambda: lk.lipschitz_bound(
         lk.VotingEnsemble([lk.LpDistNet(4, 8, 2, 3) for _ in range(2)], logit_scale=8.0)
     ),
-    "05-cost": lambda: weights(128) / (4 * weights(32)),
-    "06-radius": lambda: radius(0.62, 0.11, 0.38, label=0),
+    "06-cost": lambda: weights(128) / (4 * weights(32)),
     "07-gain": lambda: (
         iclr2022("MNIST", "0.3") - certified("Linf-dist net (ICML 2021)", "MNIST", "0.3")
     ),
     "07-noise": standard_error_in_points,
-    "09-clipped": samples_that_the_clipped_hinge_pulls_at,
-    "09-gap": published_gap_in_points,
-    "09-margin": lambda: lk.load_recipe("laptop-cifar10-8-255").theta / 2 / (8 / 255),
     "07-weights": weights_of_the_papers_net,
     "08-radius": lambda: radius_of_the_net_that_is_built(0.2, 0.5),
     "08-box": lambda: half_of_a_box(0.5, -1.5, 2.0),
     "08-carry": lambda: difference_that_carries(0.01, p=20),
+    "09-clipped": samples_that_the_clipped_hinge_pulls_at,
+    "09-gap": published_gap_in_points,
+    "09-margin": lambda: lk.load_recipe("laptop-cifar10-8-255").theta / 2 / (8 / 255),
 }
 
 

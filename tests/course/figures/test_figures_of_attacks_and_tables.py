@@ -1,4 +1,4 @@
-"""Figures and studies of notebooks 06 and 07: their data, names and descriptions, and the table.
+"""Figures and studies of notebooks 02 and 07: their data, names and descriptions, and the table.
 
 Not here: how they look.
 """
@@ -93,7 +93,7 @@ def test_every_figure_says_what_it_is(name):
     assert figure.data
 
 
-# --- 06
+# --- 02
 
 
 @pytest.mark.parametrize(
