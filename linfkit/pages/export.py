@@ -118,10 +118,19 @@ def _body(page: Page) -> Markup:
             except ValueError as error:
                 raise ValueError(f"{page.name}: {error}") from None
         elif cell.cell_type == "code":
-            if cell.source:
-                parts.append(Highlight2HTML(pygments_lexer="ipython3")(cell.source))
-            parts += [_output(output, number) for output in cell.outputs]
+            parts.append(_code(cell, number))
     return Markup("\n".join(parts))
+
+
+def _code(cell: NotebookNode, number: count[int]) -> str:
+    """A code cell and its outputs; what JupyterLab shows collapsed is folded here too."""
+    source = Highlight2HTML(pygments_lexer="ipython3")(cell.source) if cell.source else ""
+    outputs = "\n".join(_output(output, number) for output in cell.outputs)
+    collapsed = cell.metadata.get("jupyter", {})
+    if not collapsed.get("source_hidden"):
+        return f"{source}\n{outputs}"
+    folded, shown = (source + outputs, "") if collapsed.get("outputs_hidden") else (source, outputs)
+    return f'<details class="code"><summary>Code of a check</summary>\n{folded}</details>\n{shown}'
 
 
 def _output(output: NotebookNode, number: count[int]) -> str:

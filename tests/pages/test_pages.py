@@ -117,6 +117,28 @@ def test_outputs_are_shown(first):
     assert '<span class="k">for</span>' in first
 
 
+def test_code_that_jupyterlab_collapses_is_folded(notebooks, tmp_path):
+    hidden = {"source_hidden": True}
+    cells = [
+        new_code_cell("1", outputs=[new_output("stream", text="seen")]),
+        new_code_cell("22", metadata={"jupyter": hidden}, outputs=[new_output("stream", text="b")]),
+        new_code_cell(
+            "333",
+            metadata={"jupyter": hidden | {"outputs_hidden": True}},
+            outputs=[new_output("stream", text="c")],
+        ),
+    ]
+    write(notebooks / "03_third.ipynb", cells)
+    export(notebooks, tmp_path / "site")
+    page = (tmp_path / "site" / "03_third.html").read_text()
+    folds = re.findall(r"<details.*?</details>", page, re.DOTALL)
+    assert ["22" in fold for fold in folds] == [True, False]
+    assert ["333" in fold for fold in folds] == [False, True]
+    outputs = ['<pre class="output">b</pre>', '<pre class="output">c</pre>']
+    assert [output in "".join(folds) for output in outputs] == [False, True]
+    assert all(output in page for output in outputs)
+
+
 def test_figures_have_words_and_their_frames(first):
     assert first.count("<noscript>Bars of p.</noscript>") == 2
     assert first.count('"frames"') == 1
