@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from linfkit.training.fit import fit, fit_all
     from linfkit.training.losses import hinge_loss, mixed_loss, zero_hinge
     from linfkit.training.optimizers import LpAdamW, Madam
-    from linfkit.training.pretrained import load_pretrained
+    from linfkit.training.pretrained import load_pretrained, load_samples
     from linfkit.training.runs import Run
 
 __version__ = "0.1.0"
@@ -95,6 +95,7 @@ __all__ = [
     "load_original",
     "load_pretrained",
     "load_recipe",
+    "load_samples",
     "lp_dist",
     "mixed_loss",
     "recentre",
@@ -135,7 +136,7 @@ _NAMES = {
     "training.fit": "fit fit_all",
     "training.losses": "hinge_loss mixed_loss zero_hinge",
     "training.optimizers": "LpAdamW Madam",
-    "training.pretrained": "load_pretrained",
+    "training.pretrained": "load_pretrained load_samples",
     "training.runs": "Run",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -376,6 +376,7 @@ ARGUMENTS = [
     Case(
         "load_original", lambda: lk.load_original("no"), FileNotFoundError, "^no checkpoint at no"
     ),
+    Case("load_samples", lambda: lk.load_samples("digits"), ValueError, "^name must .*'digits'"),
     Case(
         "load_pretrained", lambda: lk.load_pretrained("mnist"), ValueError, "^name must .*'mnist'"
     ),

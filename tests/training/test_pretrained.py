@@ -59,15 +59,31 @@ def test_the_ordinary_net_is_as_accurate_as_its_pair_and_falls():
 
 
 def test_they_take_little_room():
-    sizes = [pretrained.pretrained_file(name).stat().st_size for name in pretrained.NAMES]
+    files = map(pretrained.pretrained_file, pretrained.NAMES + pretrained.SAMPLES)
+    sizes = [file.stat().st_size for file in files]
     assert sum(sizes) < 1_000_000
     weights = lk.load_pretrained("mnist-tiny").state_dict().items()
     assert sum(tensor.numel() for name, tensor in weights if name.endswith("weight")) == 26_432
 
 
+def test_samples_are_the_first_test_images_that_both_nets_read_right():
+    images, labels = lk.load_samples("mnist")
+    assert labels.tolist() == sorted([*range(10)] * 2)
+    nets = [lk.load_pretrained(name) for name in pretrained.NAMES if name.startswith("mnist")]
+    data = at_hand("mnist")
+    for label in range(10):
+        ours, x = images[labels == label], data.test_x[data.test_y == label] / 255
+        right = torch.stack([net(x).argmax(dim=1) == label for net in nets]).all(dim=0)
+        torch.testing.assert_close(x[right][:2], ours)
+
+
 def test_an_unknown_name_is_told_the_nearest():
     with pytest.raises(ValueError, match="got 'mnist-tini': did you mean 'mnist-tiny'"):
         lk.load_pretrained("mnist-tini")
+    with pytest.raises(ValueError, match="got 'mnist-samples'"):
+        lk.load_pretrained("mnist-samples")
+    with pytest.raises(ValueError, match="name must be one of mnist; got 'digits'"):
+        lk.load_samples("digits")
 
 
 def test_an_ordinary_net_has_no_relu_behind_its_logits():

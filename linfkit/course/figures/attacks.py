@@ -35,6 +35,7 @@ __all__ = [
     "image_and_perturbation",
     "image_at_radius",
     "logits_under_perturbation",
+    "nearest_misread",
     "proved_true_found",
     "radius_against_attack",
     "turned_image",
@@ -211,6 +212,25 @@ def turned_image(
 
 
 # --- what a radius means, on one image
+
+
+def nearest_misread(
+    image: Tensor, label: int, found: Mapping[str, tuple[Tensor, int]]
+) -> go.Figure:
+    """An image beside the nearest images that an attack has nets misread.
+
+    Args:
+        image: grey, (1, H, W), in [0, 1].
+        label: of the image.
+        found: by the name of each net, the image found, (1, H, W), and the class it is read as.
+    """
+    panels, sizes = {f"the image, a {label}": image[0]}, {}
+    for net, (point, read_as) in found.items():
+        sizes[net] = f"{(point - image).abs().max().item():.3f}"
+        panels[f"{net}: a {read_as},<br>by changes of {sizes[net]}"] = point[0]
+    told = ", ".join(f"{size} for {net}" for net, size in sizes.items())
+    figure = new_figure("nearest-misread", dict(label=label, told=told), **BESIDE)
+    return add_panels(figure, panels).update_layout(height=340, margin_b=80)
 
 
 def image_at_radius(image: Tensor, radius: float) -> go.Figure:

@@ -1,14 +1,17 @@
-// JupyterLab's part: plotly's outputs are drawn by explorer.js if they are linfkit's, else by plotly.
+// JupyterLab's part: plotly's outputs are drawn by explorer.js if they are linfkit's, else by plotly;
+// playgrounds by playground.js, from the data in their HTML.
 // A module of the kind that JupyterLab loads, written by hand, so that nothing has to be built.
 "use strict";
 {
   const MIME = "application/vnd.plotly.v1+json", WIDGET = "application/vnd.jupyter.widget-view+json";
-  const explorer = import(new URL("explorer.js", document.currentScript.src));
+  const PLAYGROUND = "application/vnd.linfkit.playground+json";
+  const [explorer, playground] = ["explorer.js", "playground.js"].map((name) => (
+    import(new URL(name, document.currentScript.src))));
 
   let shared;
   const module_of_lab = async (name) => (await Object.values(shared[name])[0].get())();
 
-  const extension = ({ PanelLayout, Widget }, { IRenderMimeRegistry }, { mount, page }) => {
+  const extension = ({ PanelLayout, Widget }, { IRenderMimeRegistry }, { mount, page }, { play }) => {
     /** Draws what is linfkit's: it has a description, or room for sliders. */
     class Renderer extends Widget {
       constructor(plotlys, options) {
@@ -33,6 +36,14 @@
       }
     }
 
+    class PlaygroundRenderer extends Widget {
+      async renderModel(model) {
+        const html = [model.data["text/html"]].flat().join("");
+        const given = new DOMParser().parseFromString(html, "text/html").querySelector("script[type='application/json']");
+        play(this.node, JSON.parse(given.textContent));
+      }
+    }
+
     /** Plotly's module, which its renderer's class has once it has drawn something. */
     const plotly = (plotlys) => (page.plotly ??= (async () => {
       const renderer = plotlys.createRenderer({ mimeType: MIME });
@@ -45,6 +56,8 @@
       autoStart: true,
       requires: [IRenderMimeRegistry],
       activate: (app, registry) => {
+        const playgrounds = () => new PlaygroundRenderer();
+        registry.addFactory({ safe: true, mimeTypes: [PLAYGROUND], createRenderer: playgrounds }, -20);
         app.started.then(() => { // when plotly's renderer is there, and no notebook yet
           const plotlys = registry.getFactory(MIME);
           if (!plotlys) return;
@@ -60,7 +73,7 @@
     init: (scope) => { shared = scope; },
     get: async () => {
       const names = ["@lumino/widgets", "@jupyterlab/rendermime"];
-      const parts = await Promise.all([...names.map(module_of_lab), explorer]);
+      const parts = await Promise.all([...names.map(module_of_lab), explorer, playground]);
       return () => ({ __esModule: true, default: extension(...parts) });
     },
   };

@@ -1,6 +1,6 @@
-"""Trained nets that come with linfkit: small ones, to certify and to play with at once.
+"""Trained nets and a few images that come with linfkit, to certify and to play with at once.
 
-`python -m linfkit.training.pretrained` trains them anew.
+`python -m linfkit.training.pretrained` makes them anew.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from linfkit._util.checks import check_choice
 from linfkit.nn.checkpoints import load_model, read_tensors
 
 #: The nets by name: `mnist-tiny-ordinary` has linear layers and ReLU, the others are linfkit's.
 NAMES = ("digits-small", "mnist-tiny", "mnist-tiny-ordinary")
+
+#: Images by name.
+SAMPLES = ("mnist-samples",)
 
 
 def load_pretrained(name: str) -> nn.Module:
@@ -44,6 +47,7 @@ def load_pretrained(name: str) -> nn.Module:
     >>> certificates.accuracy(eps=0.1) > 0.7
     True
     """
+    check_choice("name", name, NAMES)
     file = pretrained_file(name)
     if name != "mnist-tiny-ordinary":
         return load_model(file)
@@ -54,16 +58,41 @@ def load_pretrained(name: str) -> nn.Module:
 
 
 def pretrained_file(name: str) -> Path:
-    """File of a net that comes with linfkit.
+    """File of a net, or of images (`"mnist-samples"`), that comes with linfkit.
 
     Raises:
-        ValueError: there is no such net.
+        ValueError: there is no such file.
 
     >>> pretrained_file("digits-small").name
     'digits-small.safetensors'
     """
-    check_choice("name", name, NAMES)
+    check_choice("name", name, NAMES + SAMPLES)
     return Path(__file__).with_name(f"{name}.safetensors")
+
+
+def load_samples(name: str) -> tuple[Tensor, Tensor]:
+    """Load a few test images that come with linfkit, and their labels.
+
+    Of MNIST, the first two of each class that both `mnist-tiny` and `mnist-tiny-ordinary` classify
+    correctly, so chosen images: for looking at, not for measuring. MNIST is by Yann LeCun and
+    Corinna Cortes, under CC BY-SA 3.0.
+
+    Args:
+        name: of the data set, "mnist".
+
+    Returns:
+        Images with pixels in [0, 1], (20, 1, 28, 28), float32, and labels, (20,).
+
+    Raises:
+        ValueError: there are no samples of this name.
+
+    >>> images, labels = load_samples("mnist")
+    >>> bool((load_pretrained("mnist-tiny")(images).argmax(dim=1) == labels).all())
+    True
+    """
+    check_choice("name", name, ("mnist",))
+    tensors, _ = read_tensors(pretrained_file(f"{name}-samples"))
+    return tensors["images"] / 255, tensors["labels"]
 
 
 def ordinary_net(sizes: Sequence[int]) -> nn.Sequential:

@@ -1,6 +1,8 @@
-"""`python -m linfkit.training.pretrained`: train the nets that come with linfkit anew."""
+"""`python -m linfkit.training.pretrained`: make the nets and images that come with linfkit anew."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -11,7 +13,12 @@ from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import load_model, save_model, write_tensors
 from linfkit.recipes.recipe import load_recipe
 from linfkit.training.fit import apply_recipe, fit
-from linfkit.training.pretrained import NAMES, ordinary_net, pretrained_file
+from linfkit.training.pretrained import (
+    NAMES,
+    load_pretrained,
+    ordinary_net,
+    pretrained_file,
+)
 from linfkit.training.runs import provenance
 
 
@@ -27,6 +34,7 @@ def main() -> None:
         save_model(pretrained_file(name), run.ema_model, header)
         say(f"{name}: {averaged}")
     train_ordinary("mnist-tiny")
+    write_samples("mnist", NAMES[1:])
 
 
 def train_ordinary(pair: str) -> None:
@@ -54,6 +62,19 @@ def train_ordinary(pair: str) -> None:
     header = {"sizes": sizes, "data": of_data, "results": results}
     write_tensors(pretrained_file(f"{pair}-ordinary"), net.state_dict(), header)
     say(f"{pair}-ordinary: {results}")
+
+
+def write_samples(name: str, nets: Sequence[str], of_each_class: int = 2) -> None:
+    """Write the first test images of each class that all those nets classify correctly."""
+    data = load_dataset(name)
+    right = torch.ones(len(data.test_y), dtype=torch.bool)
+    for net in map(load_pretrained, nets):
+        right &= net(data.test_x / 255).argmax(dim=1) == data.test_y
+    of_class = [(right & (data.test_y == label)).nonzero()[:of_each_class] for label in range(10)]
+    rows = torch.cat(of_class).flatten()
+    tensors = {"images": data.test_x[rows], "labels": data.test_y[rows]}
+    header = {"data": {"name": data.name, "fingerprint": data.fingerprint}, "rows": rows.tolist()}
+    write_tensors(pretrained_file(f"{name}-samples"), tensors, header)
 
 
 @torch.no_grad()

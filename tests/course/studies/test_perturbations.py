@@ -18,6 +18,9 @@ PUSHED = perturbations.Pushed(
 #: every figure of a perturbed image, for test_figures
 FIGURES = {
     "image-at-radius": lambda: figures.image_at_radius(torch.zeros(1, 4, 4), 0.1),
+    "nearest-misread": lambda: figures.nearest_misread(
+        torch.zeros(1, 4, 4), 3, {"ours": (torch.full((1, 4, 4), 0.25), 8)}
+    ),
     "logits-under-perturbation": lambda: figures.logits_under_perturbation(PUSHED),
 }
 
@@ -79,6 +82,15 @@ class TestFigures:
         assert picture.z.shape == (4, 4 * 4 + 3)
         assert picture.z[:, 5:9] == pytest.approx(images[0, 0].numpy(), abs=1e-3)
         assert picture.z[:, :4] == pytest.approx(images[0, 0].numpy() - 0.1, abs=1e-3)
+
+    def test_each_net_s_nearest_image_stands_beside_its_size(self):
+        figure = FIGURES["nearest-misread"]()
+        assert list(figure.layout.xaxis.ticktext) == [
+            "the image, a 3",
+            "ours: a 8,<br>by changes of 0.250",
+        ]
+        assert figure.data[0].z[:, 5:] == pytest.approx(0.25)
+        assert "0.250 for ours" in figure.layout.meta["description"]
 
     @pytest.mark.parametrize(
         ("eps", "moved", "said"),
