@@ -300,11 +300,9 @@ FIRST_CELLS = {
     },
     "02_attacks_and_certificates": {
         "overrides": LITTLE | {"epochs": 20, "eps": 0.01},
-        "tiny_overrides": {"width": 6, "epochs": 8, "train_images": 500},
         "images": 40,
         "slider_images": 4,
         "steps": 5,
-        "tiny_images": 4,
         "one_pixel_images": 3,
         "noise_images": 30,
     },
@@ -338,6 +336,9 @@ FIRST_CELLS = {
         "images": 20,
         "batch": 32,
         "slider_images": 2,
+        "tiny_overrides": {"width": 6, "epochs": 8, "train_images": 500},
+        "tiny_images": 4,
+        "steps": 5,
     },
     "09_ablations": {"overrides": LITTLE | {"epochs": 2}, "thetas": [3.0], "theta_seeds": [0]},
 }

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from linfkit.certification.lipschitz import lipschitz_bound, neuron_bound
-from linfkit.certification.margins import Certificates, certified_radius
+from linfkit.certification.margins import certified_radius
 from linfkit.course.exercises.exercise import Exercise, one_number, within
+from linfkit.course.studies.gradient_attacks import fgsm, loss_gradient
 from linfkit.course.studies.theory import separating_net
 from linfkit.functional import linf_interval, lp_dist
 from linfkit.nn.nets import LpDistNet
@@ -74,24 +75,100 @@ def gradient(answer: Callable[..., Any]) -> str | None:
 # --- 02_attacks_and_certificates
 
 
-def accuracy(answer: Callable[..., Any]) -> str | None:
-    """Ask for a function (radius, eps) that gives certified accuracy."""
+def one_step(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (net, x, labels, eps): the images after a step of FGSM."""
+    net, x, labels = _small_task()
+    eps = 0.1
+    given = _images_of(answer(net, x.clone(), labels.clone(), eps), x)
+    up = fgsm(net, x, labels, eps) - x
+    slope = loss_gradient(net, x, labels)
+    for found, hint in (
+        (x + up, None),
+        (x, "nothing moves: add the step to x"),
+        (
+            (x - eps * slope.sign()).clamp(0, 1),
+            "the loss falls that way: which sign makes it rise?",
+        ),
+        (x + eps * slope.sign(), "some pixels leave [0, 1]: such an image there is not"),
+        (
+            (x + eps * slope).clamp(0, 1),
+            "a step along the gradient moves most pixels by less than eps",
+        ),
+        ((x + slope.sign()).clamp(0, 1), "how far does a pixel move? At most by eps"),
+        (eps * slope.sign(), "that is the perturbation alone: which image comes of it?"),
+    ):
+        if torch.allclose(given, found):
+            return hint
+    if (given - x).abs().max() > eps + 1e-9:
+        return "some pixels move further than eps"
+    return "compare the change of one pixel with eps, and its sign with that of the gradient"
+
+
+def many_steps(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (net, x, labels, eps, steps): the images after `steps` steps of PGD."""
+    net, x, labels = _small_task()
+    eps, steps = 0.3, 10
+    given = _images_of(answer(net, x.clone(), labels.clone(), eps, steps), x)
+    length = 2.5 * eps / steps
+    beyond = (
+        "some pixels end further than eps from the image that was given: the box is around that"
+    )
+
+    def walk(length: float, back: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        moved = x
+        for _ in range(steps):
+            moved = back(moved, moved + length * loss_gradient(net, moved, labels).sign())
+        return moved
+
+    def boxed(before: Tensor, after: Tensor) -> Tensor:
+        return after.clamp(x - eps, x + eps).clamp(0, 1)
+
+    for found, hint in (
+        (walk(length, boxed), None),
+        (walk(-length, boxed), "the loss falls that way: which sign makes it rise?"),
+        (
+            walk(length, lambda before, after: after.clamp(0, 1)),
+            beyond,
+        ),
+        (
+            walk(length, lambda before, after: after.clamp(x - eps, x + eps)),
+            "some pixels leave [0, 1]: such an image there is not",
+        ),
+        (fgsm(net, x, labels, eps), "that is one step of FGSM: where are the others?"),
+        (walk(eps, boxed), "a step of eps is too long: 2.5 eps / steps is asked for"),
+        (walk(eps / steps, boxed), "the steps are too short: 2.5 eps / steps is asked for"),
+        (x, "nothing moves: is each step taken from where the last one ended?"),
+    ):
+        if torch.allclose(given, found):
+            return hint
+    if (given - x).abs().max() > eps + 1e-9:
+        return beyond
+    if torch.allclose(given, boxed(x, x + length * loss_gradient(net, x, labels).sign())):
+        return "that is the first step: is each step taken from where the last one ended?"
+    return "try it with steps=1: one step of 2.5 eps, clipped to the box, is what FGSM does"
+
+
+def _small_task() -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """A small smooth net, images with some pixels at 0 and at 1, and labels."""
     generator = torch.Generator().manual_seed(0)
-    for eps in (0.0, 0.05, 0.1):
-        # among them images on the very edge, and misclassified ones
-        radius = torch.cat([torch.randn(50, generator=generator) / 5, torch.tensor([eps])])
-        share, right = one_number(answer(radius, eps)), Certificates(radius).accuracy(eps)
-        if abs(share - right) < 1e-6:
-            continue
-        if abs(share - (radius >= eps).double().mean().item()) < 1e-6:
-            return "a radius of exactly eps proves nothing at eps: it must be above"
-        if abs(share - (radius > eps).sum().item()) < 1e-6:
-            return "a share is wanted, not a number of images"
-        correct = radius[radius > 0]
-        if abs(share - (correct > eps).double().mean().item()) < 1e-6:
-            return "the share is of all images, the misclassified ones too"
-        return f"it differs from certified accuracy on random radii at eps={eps:g}"
-    return None
+    images, first, second = (
+        torch.randn(size, generator=generator, dtype=torch.float64)
+        for size in [(6, 9), (9, 8), (8, 3)]
+    )
+
+    def net(x: Tensor) -> Tensor:
+        return torch.tanh(3 * x @ first) @ second
+
+    return net, (images + 0.5).clamp(0, 1), torch.arange(6) % 3
+
+
+def _images_of(given: Any, x: Tensor) -> Tensor:
+    """What an attack returned, as images like x."""
+    if not isinstance(given, Tensor):
+        raise TypeError(f"it should return images; a {type(given).__name__} came")
+    if given.shape != x.shape:
+        raise ValueError(f"images of shape {tuple(x.shape)} are wanted; got {tuple(given.shape)}")
+    return given.detach().to(x)
 
 
 def interval(answer: Callable[..., Any]) -> str | None:
@@ -360,7 +437,8 @@ def logits_of_built_net(answer: Callable[..., Any]) -> str | None:
 EXERCISES = {
     "00-function": Exercise(radius_of_one, of_function=True),
     "01-gradient": Exercise(gradient, of_function=True),
-    "02-accuracy": Exercise(accuracy, of_function=True),
+    "02-fgsm": Exercise(one_step, of_function=True),
+    "02-pgd": Exercise(many_steps, of_function=True),
     "02-interval": Exercise(interval, of_function=True),
     "02-possible": Exercise(possible),
     "03-attained": Exercise(attained),

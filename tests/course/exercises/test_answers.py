@@ -45,7 +45,6 @@ GIVEN_AWAY = {
     "01-constant": "0.15",
     "01-nearest": "0.12",
     "01-uneven": "0.2",
-    "02-radius": "0.12",
     "02-l2": "0.12",
     "03-bound": "23.",
     "03-wider": "1.3",

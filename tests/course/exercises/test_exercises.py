@@ -23,6 +23,16 @@ def test_an_exercise_is_checked_by_its_name(capsys):
     assert right != none_yet
 
 
+def test_a_right_answer_is_used_and_any_other_stood_in_for(capsys):
+    assert exercises.yours("00-grey-steps", 1.6, otherwise=0) == 1.6
+    assert exercises.yours("00-grey-steps", ..., otherwise=0) == 0
+    assert exercises.yours("00-grey-steps", 25.5, otherwise=0) == 0
+    right, none_yet, wrong = capsys.readouterr().out.splitlines()
+    assert right == "00-grey-steps: right; yours is used"
+    assert none_yet == "00-grey-steps: no answer yet; linfkit's own stands in"
+    assert wrong.startswith("00-grey-steps: not yet: ")
+
+
 def test_a_name_that_is_nearly_right_is_guessed():
     with pytest.raises(ValueError, match=r"got '00-gray-steps': did you mean '00-grey-steps'\?$"):
         exercises.check("00-gray-steps", 1.6)
@@ -114,7 +124,6 @@ COMPUTED = {
         + 0.1
     ).item(),
     "01-constant": lambda: neuron_bound(81, 4) * 0.05,
-    "02-radius": lambda: radius(0.62, 0.11, 0.38, label=0),
     "03-bound": lambda: neuron_bound(3072, 16) * neuron_bound(5120, 16) ** 5,
     "03-wider": lambda: (neuron_bound(512, 8) / neuron_bound(256, 8)) ** 3,
     "04-hinge": lambda: lk.hinge_loss(

@@ -3,8 +3,31 @@
 import torch
 
 
-def accuracy(radius, eps):
-    return (radius > eps).double().mean().item()
+def slope(net, x, labels):
+    x = x.detach().requires_grad_(True)
+    loss = torch.nn.functional.cross_entropy(net(x), labels, reduction="sum")
+    return torch.autograd.grad(loss, x)[0]
+
+
+def fgsm(net, x, labels, eps):
+    return (x + eps * slope(net, x, labels).sign()).clamp(0, 1)
+
+
+def pgd(net, x, labels, eps, steps, length=2.5, inside=True, around_start=True):
+    moved = x
+    for _ in range(steps):
+        before = moved
+        moved = moved + length * eps / steps * slope(net, moved, labels).sign()
+        middle = x if around_start else before
+        moved = moved.clamp(middle - eps, middle + eps)
+        moved = moved.clamp(0, 1) if inside else moved
+    return moved
+
+
+def pgd_without_projection(net, x, labels, eps, steps):
+    for _ in range(steps):
+        x = (x + 2.5 * eps / steps * slope(net, x, labels).sign()).clamp(0, 1)
+    return x
 
 
 def interval(lower, upper, w):
@@ -13,9 +36,8 @@ def interval(lower, upper, w):
 
 
 RIGHT = [
-    ("02-radius", 0.12),
-    ("02-radius", torch.tensor(0.12)),
-    ("02-accuracy", accuracy),
+    ("02-fgsm", fgsm),
+    ("02-pgd", pgd),
     ("02-interval", interval),
     ("02-l2", 0.12),
     ("02-possible", {"b", "d"}),
@@ -24,19 +46,33 @@ RIGHT = [
 
 
 WRONG = [
-    ("02-radius", 0.24, "that is the margin"),
-    ("02-radius", 0.255, "highest of the other"),
-    ("02-radius", 7, "take the margin"),
-    ("02-radius", "half", "one number"),
-    ("02-accuracy", lambda radius, eps: (radius >= eps).double().mean().item(), "above"),
-    ("02-accuracy", lambda radius, eps: (radius > eps).sum(), "a share"),
+    ("02-fgsm", lambda net, x, y, eps: fgsm(net, x, y, -eps), "loss falls"),
+    ("02-fgsm", lambda net, x, y, eps: x + eps * slope(net, x, y).sign(), "leave [0, 1]"),
     (
-        "02-accuracy",
-        lambda radius, eps: (radius[radius > 0] > eps).double().mean(),
-        "misclassified ones",
+        "02-fgsm",
+        lambda net, x, y, eps: (x + eps * slope(net, x, y)).clamp(0, 1),
+        "by less than eps",
     ),
-    ("02-accuracy", lambda radius, eps: 0.5, "differs"),
-    ("02-accuracy", 0.5, "a function"),
+    ("02-fgsm", lambda net, x, y, eps: fgsm(net, x, y, 1.0), "At most by eps"),
+    ("02-fgsm", lambda net, x, y, eps: eps * slope(net, x, y).sign(), "perturbation alone"),
+    ("02-fgsm", lambda net, x, y, eps: x, "nothing moves"),
+    ("02-fgsm", lambda net, x, y, eps: fgsm(net, x, y, 2 * eps), "further than eps"),
+    ("02-fgsm", lambda net, x, y, eps: fgsm(net, x, y, eps / 2), "one pixel with eps"),
+    ("02-fgsm", lambda net, x, y, eps: x.sum(), "shape"),
+    ("02-fgsm", lambda net, x, y, eps: ..., "should return images"),
+    ("02-fgsm", 0.1, "a function"),
+    ("02-pgd", lambda net, x, y, eps, steps: pgd(net, x, y, eps, steps, length=-2.5), "loss falls"),
+    ("02-pgd", pgd_without_projection, "further than eps"),
+    ("02-pgd", lambda *given: pgd(*given, inside=False), "leave [0, 1]"),
+    ("02-pgd", lambda *given: pgd(*given, around_start=False), "further than eps"),
+    ("02-pgd", lambda net, x, y, eps, steps: fgsm(net, x, y, eps), "one step of FGSM"),
+    ("02-pgd", lambda *given: pgd(*given, length=given[-1]), "too long"),
+    ("02-pgd", lambda *given: pgd(*given, length=1.0), "too short"),
+    ("02-pgd", lambda net, x, y, eps, steps: x, "nothing moves"),
+    ("02-pgd", lambda net, x, y, eps, steps: fgsm(net, x, y, 2.5 * eps / steps), "first step"),
+    ("02-pgd", lambda net, x, y, eps, steps: fgsm(net, x, y, 2 * eps), "further than eps"),
+    ("02-pgd", lambda *given: pgd(*given, length=1.7), "steps=1"),
+    ("02-pgd", 0.1, "a function"),
     ("02-interval", lambda lower, upper, w: (0.0, (upper - w).abs().max()), "both ends"),
     (
         "02-interval",

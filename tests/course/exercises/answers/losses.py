@@ -34,7 +34,7 @@ WRONG = [
     ("04-hinge", 0.375 + 0.25 * 0.25, "y included"),
     ("04-hinge", 0.75 * 0.5 + 0.25 * (0.5 - 2) / 3, "negative"),
     ("04-hinge", 0.5 * 0.75 + 0.25 * 0.5, "maximum alone"),
-    ("04-hinge", 0.0, "write down r"),
+    ("04-hinge", 0.0, "write down g"),
     ("04-hinge", "nothing", "one number is wanted"),
     ("04-pull", "hinge", "not all"),
     ("04-pull", {"clipped hinge", "hinge", "cross-entropy"}, "flat"),
