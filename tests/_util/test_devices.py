@@ -292,7 +292,7 @@ def test_the_commands_run_where_auto_is_a_gpu(tmp_path):
 
 LITTLE = {"width": 24, "epochs": 8, "train_images": 500, "batch_size": 64}
 FIRST_CELLS = {
-    "00_start_here": {"overrides": LITTLE | {"epochs": 20, "eps": 0.01}},
+    "00_start_here": {"sizes": [0.1]},
     "01_linf_distance_neurons": {
         "overrides": {"dataset": "spirals", "eps": 0.01, "eps_train": 0.02, "epochs": 8},
         "train_points": 200,

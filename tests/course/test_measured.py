@@ -1,12 +1,18 @@
-"""Tested: the table of longer ablations is read and computed as it says. Not here: its figures."""
+"""Tested: tables of longer runs are read and computed as they say. Not here: ablations' figures."""
 
 import csv
+import math
 
 import pytest
+from PIL import Image
 
 import linfkit as lk
 from linfkit.course import measured
+from linfkit.course.figures import observatory as observatory_figure
+from linfkit.course.measured import observatory
 from linfkit.course.studies import ablations
+from linfkit.course.studies.observatory import watch
+from tests.helpers import ROOT
 
 
 @pytest.fixture
@@ -71,3 +77,45 @@ def test_measuring_again_replaces_a_data_set_s_rows_alone(tiny_table):
 def test_a_variant_that_nobody_measured_is_no_row(tiny_table):
     with pytest.raises(KeyError):
         measured.measured("digits", {"mixed": {}})
+
+
+class TestObservatory:
+    def test_the_file_holds_every_moment_of_every_run(self):
+        runs, eps = observatory.observations(), observatory.base().eps
+        thetas = [multiple * eps for multiple in observatory.THETAS]
+        assert list(runs) == [
+            (loss, pytest.approx(theta)) for loss in ("hinge", "mixed") for theta in thetas
+        ]
+        for moments in runs.values():
+            assert [moment.p for moment in moments] == [m.p for m in runs["hinge", 2 * eps]]
+            assert len(moments) == len(observatory.EPOCHS)
+            assert moments[0].p == 8
+            assert math.isinf(moments[-1].p)
+            for moment in moments:
+                assert sum(moment.counts) == 360
+                assert moment.measured <= moment.bound * 1.001
+
+    def test_measuring_writes_what_is_read(self, tmp_path, monkeypatch):
+        tiny = lk.load_recipe("digits-noisy").replace(epochs=2, width=8, train_images=100)
+        monkeypatch.setattr(observatory, "FILE", tmp_path / "observatory.csv")
+        monkeypatch.setattr(observatory, "base", lambda: tiny)
+        monkeypatch.setattr(observatory, "THETAS", (2,))
+        monkeypatch.setattr(observatory, "EPOCHS", (1, 2))
+        observatory.measure()
+        runs = observatory.observations()
+        assert list(runs) == [("hinge", 0.2), ("mixed", 0.2)]
+        direct = watch(tiny.replace(eps_train=0.1), lk.load_dataset("digits"), (1, 2))
+        assert [moment.counts for moment in runs["mixed", 0.2]] == [m.counts for m in direct]
+
+    def test_the_figure_shows_the_moment(self):
+        runs = observatory.observations()
+        now = runs["mixed", 0.2][3]
+        figure = observatory_figure(runs, now.p, 0.2, "mixed", 0.1)
+        bars, *_, dot = figure.data
+        assert tuple(bars.y) == now.counts
+        assert (dot.x, dot.y) == ((0.2,), (now.certified,))
+        assert figure.layout.title.text.startswith("mixed loss, θ = 0.2, p = 18: 61%")
+
+    def test_the_readme_s_picture_has_a_frame_for_each_moment(self):
+        with Image.open(ROOT / "figures" / "observatory.gif") as moving:
+            assert moving.n_frames == 2 * len(observatory.EPOCHS)

@@ -279,7 +279,7 @@ def nearest_misread(
     panels, sizes = {f"the image, a {label}": image[0]}, {}
     for net, (point, read_as) in found.items():
         sizes[net] = f"{(point - image).abs().max().item():.3f}"
-        panels[f"{net}: a {read_as},<br>by changes of {sizes[net]}"] = point[0]
+        panels[f"{net} reads {read_as},<br>changed by {sizes[net]}"] = point[0]
     told = ", ".join(f"{size} for {net}" for net, size in sizes.items())
     figure = new_figure("nearest-misread", dict(label=label, told=told), **BESIDE)
     return add_panels(figure, panels).update_layout(height=340, margin_b=80)
@@ -322,7 +322,6 @@ def logits_under_perturbation(pushed: Pushed) -> go.Figure:
         yaxis2=dict(title_text="logit (pixels)", anchor="x2"),
     )
     add_picture(figure, pushed.image[0], "pixel", across=[0, 0.34], hovertemplate=None)
-    figure.update_layout(xaxis_constrain="range")
     classes = list(range(len(pushed.logits)))
     colours = [COLOURS[0] if label == pushed.label else "#666" for label in classes]
     within = dict(array=[pushed.eps] * len(classes), thickness=6, width=0, color="#bbb")

@@ -222,7 +222,7 @@ def add_panels(
     add_picture(figure, pixels[:, :-1], "pixel", hovertemplate=hovertemplate, **scale)
     middles = [(width - 1) / 2 + k * (width + 1) for k in range(len(panels))]
     labels = dict(showticklabels=True, tickvals=middles, ticktext=list(panels))
-    return figure.update_xaxes(constrain="range", **labels)
+    return figure.update_xaxes(**labels)
 
 
 def _listed(values: Values) -> Sequence[Any]:

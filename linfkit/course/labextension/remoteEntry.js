@@ -1,17 +1,17 @@
 // JupyterLab's part: plotly's outputs are drawn by explorer.js if they are linfkit's, else by plotly;
-// playgrounds by playground.js, from the data in their HTML.
+// playgrounds by the script of their kind, from the data in their HTML.
 // A module of the kind that JupyterLab loads, written by hand, so that nothing has to be built.
 "use strict";
 {
   const MIME = "application/vnd.plotly.v1+json", WIDGET = "application/vnd.jupyter.widget-view+json";
   const PLAYGROUND = "application/vnd.linfkit.playground+json";
-  const [explorer, playground] = ["explorer.js", "playground.js"].map((name) => (
-    import(new URL(name, document.currentScript.src))));
+  const here = document.currentScript.src;
+  const explorer = import(new URL("explorer.js", here));
 
   let shared;
   const module_of_lab = async (name) => (await Object.values(shared[name])[0].get())();
 
-  const extension = ({ PanelLayout, Widget }, { IRenderMimeRegistry }, { mount, page }, { play }) => {
+  const extension = ({ PanelLayout, Widget }, { IRenderMimeRegistry }, { mount, page }) => {
     /** Draws what is linfkit's: it has a description, or room for sliders. */
     class Renderer extends Widget {
       constructor(plotlys, options) {
@@ -40,6 +40,7 @@
       async renderModel(model) {
         const html = [model.data["text/html"]].flat().join("");
         const given = new DOMParser().parseFromString(html, "text/html").querySelector("script[type='application/json']");
+        const { play } = await import(new URL(`${model.data[PLAYGROUND].kind}.js`, here));
         play(this.node, JSON.parse(given.textContent));
       }
     }
@@ -73,7 +74,7 @@
     init: (scope) => { shared = scope; },
     get: async () => {
       const names = ["@lumino/widgets", "@jupyterlab/rendermime"];
-      const parts = await Promise.all([...names.map(module_of_lab), explorer, playground]);
+      const parts = await Promise.all([...names.map(module_of_lab), explorer]);
       return () => ({ __esModule: true, default: extension(...parts) });
     },
   };

@@ -15,7 +15,8 @@ export function tensors_of(base64) {
 
 /** Distances with shifts between them: u = ‖x − w‖_p + b, and logits −scale · u. */
 export class DistanceNet {
-  constructor({ mean, scale, ...tensors }) {
+  constructor({ mean, scale, ...tensors } = {}) {
+    if (!mean) return;
     [this.mean, [this.scale]] = [mean.values[0], scale.values];
     this.layers = layers_of(tensors, "layers.").map((layer) => ({
       ...layer,
@@ -39,6 +40,18 @@ export class DistanceNet {
       values.push(after);
     }
     return values;
+  }
+
+  /** The same net at another p, its shifts taken anew from images: means of one p centre nothing at another. */
+  centred(p, images) {
+    const moved = Object.assign(new DistanceNet(), this, { p, layers: [] });
+    for (const layer of this.layers) {
+      moved.layers.push({ ...layer, shift: undefined });
+      if (!layer.shift) continue;
+      const outputs = images.map((image) => moved.run(image, p).at(-1));
+      moved.layers.at(-1).shift = layer.shift.map((_, o) => outputs.reduce((sum, u) => sum + u[o], 0) / outputs.length);
+    }
+    return moved;
   }
 
   /** Gradient of f_up − f_down in the pixels; at p=∞ it is that of one coordinate a neuron. */

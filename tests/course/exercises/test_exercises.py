@@ -114,11 +114,18 @@ def difference_that_carries(share, p):
     return low
 
 
+def fooled_of_the_samples():
+    images, labels = lk.load_samples("mnist")
+    ordinary = lk.load_pretrained("mnist-tiny-ordinary")
+    return int((~lk.survives_pgd(ordinary, images, labels, eps=0.05)).sum())
+
+
 COMPUTED = {
     "00-radius": lambda: radius(-1.9, -1.4, -1.62, -2.3, label=1),
     "00-certified-accuracy": lambda: lk.Certificates(
         torch.tensor([0.14, 0.1, 0.09, -0.02, 0.31], dtype=torch.float64)
     ).accuracy(0.1),
+    "00-fooled": fooled_of_the_samples,
     "01-neuron": lambda: (
         lk.lp_dist(torch.tensor([[0.2, 0.9, 0.5]]), torch.tensor([[0.6, 0.4, 0.45]]), math.inf)
         + 0.1

@@ -15,6 +15,7 @@ import linfkit as lk
 from linfkit.bench import Case, Results, Row, Timing
 from linfkit.certification.lipschitz import LayerConstant
 from linfkit.course import figures
+from linfkit.course.measured.observatory import observations
 from linfkit.course.studies.blowup import AtExponent
 from linfkit.course.studies.losses import AtMargin
 from linfkit.training.runs import Run
@@ -109,6 +110,7 @@ ALL = {
     "pairs-per-second": lambda: figures.pairs_per_second(BENCH),
     "sweep": lambda: figures.claims_against("p", [{"p": 8, "claim": "a", "value": 0.5}]),
     **test_ema.FIGURES,
+    "observatory": lambda: figures.observatory(observations(), 8, 0.2, "hinge", 0.1),
     **test_ablations.FIGURES,
     **test_ensembles.FIGURES,
     **test_perturbations.FIGURES,

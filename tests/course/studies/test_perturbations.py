@@ -87,7 +87,7 @@ class TestFigures:
         figure = FIGURES["nearest-misread"]()
         assert list(figure.layout.xaxis.ticktext) == [
             "the image, a 3",
-            "ours: a 8,<br>by changes of 0.250",
+            "ours reads 8,<br>changed by 0.250",
         ]
         assert figure.data[0].z[:, 5:] == pytest.approx(0.25)
         assert "0.250 for ours" in figure.layout.meta["description"]

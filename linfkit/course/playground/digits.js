@@ -1,41 +1,26 @@
 // A digit to change by hand, under two nets: an ordinary one, and one with certificates.
 import { DistanceNet, OrdinaryNet, attack, margin, strongest, tensors_of, within } from "./net.js";
+import { button, follow_keys, follow_pointer, furnish, make, number, slider } from "./parts.js";
 
 const SIDE = 28, SCALE = 9; // pixels of an image, and of the screen for each
 const BRUSH = 1.3; // radius in pixels of an image
 const EPS = { min: 0.02, max: 0.3, step: 0.01, start: 0.1 };
 
 const STYLE = `
-.linfkit-playground { max-width: 760px; margin: .5rem 0; color: inherit; font: 14px/1.5 Helvetica, Arial, sans-serif; }
-.linfkit-playground .images, .linfkit-playground .row { display: flex; flex-wrap: wrap; gap: .3rem .5rem; align-items: center; margin: .3rem 0; }
-.linfkit-playground button { border: 1px solid currentColor; border-radius: 4px; background: none; color: inherit; font: inherit; padding: .1rem .6rem; cursor: pointer; }
-.linfkit-playground .images button:has(canvas) { padding: 0; line-height: 0; }
-.linfkit-playground button[aria-pressed=true] { outline: 3px solid #0072b2; outline-offset: -1px; }
-.linfkit-playground .table { display: grid; grid-template-columns: ${SIDE * SCALE + 2}px 1fr 1fr; gap: .5rem 1.2rem; align-items: start; }
-.linfkit-playground .paper { cursor: crosshair; touch-action: none; width: ${SIDE * SCALE}px; height: ${SIDE * SCALE}px; image-rendering: pixelated; }
-.linfkit-playground canvas { border: 1px solid #888; image-rendering: pixelated; }
-.linfkit-playground p { margin: .2rem 0; }
-.linfkit-playground .verdict { font-weight: bold; }
-.linfkit-playground .bars { display: grid; grid-template-columns: 1.2em 1fr; gap: 2px .4rem; line-height: 1.25; }
-.linfkit-playground .bar { background: #999; min-width: 2px; height: .9em; align-self: center; }
-.linfkit-playground .bar.label { background: #0072b2; }
-.linfkit-playground .bar.wrong { background: #d55e00; }
-.linfkit-playground input[type=range] { flex: 1 1 8rem; max-width: 16rem; accent-color: #0072b2; }
-@media (max-width: 640px) { .linfkit-playground .table { grid-template-columns: 1fr 1fr; } .linfkit-playground .table > :first-child { grid-column: 1 / 3; } }
-@media print { .linfkit-playground .row { display: none; } }`;
+.linfkit-digits .images button:has(canvas) { padding: 0; line-height: 0; }
+.linfkit-digits .table { display: grid; grid-template-columns: ${SIDE * SCALE + 2}px 1fr 1fr; gap: .5rem 1.2rem; align-items: start; }
+.linfkit-digits .paper { width: ${SIDE * SCALE}px; height: ${SIDE * SCALE}px; }
+.linfkit-digits .verdict { font-weight: bold; }
+.linfkit-digits .bars { display: grid; grid-template-columns: 1.2em 1fr; gap: 2px .4rem; line-height: 1.25; }
+.linfkit-digits .bar { background: #999; min-width: 2px; height: .9em; align-self: center; }
+.linfkit-digits .bar.label { background: #0072b2; }
+.linfkit-digits .bar.wrong { background: #d55e00; }
+@media (max-width: 640px) { .linfkit-digits .table { grid-template-columns: 1fr 1fr; } .linfkit-digits .table > :first-child { grid-column: 1 / 3; } }`;
 
 /** Build the playground into an element, from its data: two nets and some images, as safetensors in base64. */
 export function play(element, { certified, ordinary, samples }) {
   return new Playground(element, new DistanceNet(tensors_of(certified)), new OrdinaryNet(tensors_of(ordinary)),
     tensors_of(samples));
-}
-
-/** Build every playground of the page that is still data. */
-export function play_all() {
-  for (const element of document.querySelectorAll(".linfkit-playground")) {
-    const data = element.querySelector(":scope > script");
-    if (data) play(element, JSON.parse(data.textContent));
-  }
 }
 
 class Playground {
@@ -56,10 +41,7 @@ class Playground {
   }
 
   build(element) {
-    if (!document.getElementById("linfkit-playground-style")) {
-      document.head.append(make("style", { id: "linfkit-playground-style", textContent: STYLE }));
-    }
-    element.classList.add("linfkit-playground");
+    furnish(element, "linfkit-digits", STYLE);
     this.choices = this.samples.map((sample) => {
       const picture = make("canvas", { width: SIDE, height: SIDE });
       paint(picture, sample.image);
@@ -68,20 +50,12 @@ class Playground {
       return choice;
     });
     this.draw_own = button("Draw your own", () => this.choose({ label: null, image: new Float64Array(SIDE * SIDE) }));
-    const label = make("label", { textContent: "ε, the most that a pixel may change" });
-    const slider = make("input", { type: "range", ...EPS, value: EPS.start });
-    const shown = make("output");
-    label.append(" ", shown);
-    label.htmlFor = slider.id = `linfkit-eps-${Math.random().toString(36).slice(2)}`;
-    const set_eps = () => {
-      this.eps = Number(slider.value);
-      shown.value = `ε = ${this.eps.toFixed(2)}`;
-      slider.setAttribute("aria-valuetext", shown.value);
-      this.image = this.image?.map((pixel, i) => within(pixel, this.start[i], this.eps));
+    this.only_change = slider("ε, the most that a pixel may change:", EPS, (eps) => {
+      this.eps = eps;
+      this.image = this.image?.map((pixel, i) => within(pixel, this.start[i], eps));
       if (this.image) this.show();
-    };
-    slider.addEventListener("input", set_eps);
-    set_eps();
+      return `ε = ${eps.toFixed(2)}`;
+    });
     this.brushes = [["Brighter", true], ["Darker", false]].map(([name, up]) => button(name, () => {
       this.up = up;
       this.show();
@@ -90,62 +64,42 @@ class Playground {
       this.image = attack(each.net, this.start, this.label, this.eps);
       this.show();
     }));
-    this.only_change = make("div", { className: "row" });
-    this.only_change.append(label, slider);
-    this.attack_row = make("div", { className: "row" });
-    this.attack_row.append(...this.attacks);
-    this.paper = make("canvas", { className: "paper", width: SIDE, height: SIDE, tabIndex: 0 });
-    this.paper.setAttribute("role", "application");
+    this.attack_row = make("div", { className: "row" }, ...this.attacks);
+    this.paper = make("canvas", { className: "paper", width: SIDE, height: SIDE });
     this.listen();
-    const brushes = make("div", { className: "row" });
-    brushes.append(...this.brushes, button("Start again", () => this.begin()));
-    const left = make("div");
+    const brushes = make("div", { className: "row" }, ...this.brushes, button("Start again", () => this.begin()));
     this.changed = make("p");
-    left.append(this.paper, brushes, this.changed);
-    const panels = this.nets.map((each) => this.panel(each));
-    const rows = [make("div", { className: "images" }), make("div", { className: "table" })];
-    rows[0].append(...this.choices, this.draw_own);
-    rows[1].append(left, ...panels);
-    element.replaceChildren(rows[0], this.only_change, this.attack_row, rows[1]);
+    element.replaceChildren(
+      make("div", { className: "row images" }, ...this.choices, this.draw_own), this.only_change, this.attack_row,
+      make("div", { className: "table" }, make("div", {}, this.paper, brushes, this.changed),
+        ...this.nets.map((each) => this.panel(each))));
   }
 
   panel(each) {
-    const panel = make("section", { className: "net" });
-    panel.setAttribute("aria-label", each.name);
     each.verdict = make("p", { className: "verdict" });
     each.verdict.setAttribute("role", "status");
     each.bars = Array.from({ length: 10 }, () => make("div", { className: "bar" }));
     each.note = make("p");
-    const bars = make("div", { className: "bars" });
+    const bars = make("div", { className: "bars" },
+      ...each.bars.flatMap((bar, j) => [make("span", { textContent: j }), bar]));
     bars.setAttribute("aria-hidden", "true"); // the words say it
-    bars.append(...each.bars.flatMap((bar, j) => [make("span", { textContent: j }), bar]));
-    panel.append(make("div", { textContent: each.name }), each.verdict, bars, each.note);
+    const panel = make("section", {}, make("div", { textContent: each.name }), each.verdict, bars, each.note);
+    panel.setAttribute("aria-label", each.name);
     return panel;
   }
 
   /** Paint with mouse, finger or pen; with arrow keys and the space bar as well. */
   listen() {
-    const { paper } = this;
-    const stroke = (event) => {
-      const box = paper.getBoundingClientRect();
-      this.cursor = [event.clientX - box.left, event.clientY - box.top].map((at) => at * SIDE / box.width - 0.5);
+    follow_pointer(this.paper, (place, event) => {
+      this.cursor = place.map((at) => at * SIDE - 0.5);
       this.by_keys = false;
       this.brush(event.shiftKey ? !this.up : this.up);
-    };
-    paper.addEventListener("pointerdown", (event) => {
-      paper.setPointerCapture(event.pointerId);
-      stroke(event);
     });
-    paper.addEventListener("pointermove", (event) => { if (event.buttons) stroke(event); });
-    paper.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-      if (!step && event.key !== " ") return;
-      event.preventDefault();
-      event.stopPropagation();
+    follow_keys(this.paper, (step) => {
       this.by_keys = true;
-      if (step) this.cursor = this.cursor.map((at, axis) => Math.min(Math.max(Math.round(at) + step[axis], 0), SIDE - 1));
+      this.cursor = this.cursor.map((at, axis) => Math.min(Math.max(Math.round(at) + step[axis], 0), SIDE - 1));
+      if (step.some(Boolean)) this.show();
       else this.brush(this.up);
-      this.show();
     });
   }
 
@@ -233,19 +187,4 @@ function paint(canvas, image, cursor = null) {
     context.fillStyle = "#d55e00";
     context.fillRect(Math.round(cursor[0]), Math.round(cursor[1]), 1, 1);
   }
-}
-
-function number(value) {
-  return value.toFixed(3).replace("-", "−");
-}
-
-function button(text, press, name = text) {
-  const made = make("button", { type: "button", textContent: text });
-  made.setAttribute("aria-label", name);
-  made.addEventListener("click", press);
-  return made;
-}
-
-function make(tag, properties = {}) {
-  return Object.assign(document.createElement(tag), properties);
 }
