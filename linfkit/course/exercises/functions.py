@@ -163,7 +163,7 @@ def _small_task() -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
 
 
 def _images_of(given: Any, x: Tensor) -> Tensor:
-    """What an attack returned, as images like x."""
+    """Images that an attack returned, of the shape of x."""
     if not isinstance(given, Tensor):
         raise TypeError(f"it should return images; a {type(given).__name__} came")
     if given.shape != x.shape:

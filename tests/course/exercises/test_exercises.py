@@ -33,6 +33,19 @@ def test_a_right_answer_is_used_and_any_other_stood_in_for(capsys):
     assert wrong.startswith("00-grey-steps: not yet: ")
 
 
+def test_an_error_in_a_students_function_is_their_line_and_its_message(capsys):
+    def answer(logits, label):
+        return logits[label] + torch.zeros(3)[7]
+
+    exercises.check("00-function", answer)
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "00-function: not yet: your line `return logits[label] + torch.zeros(3)[7]`"
+    )
+    assert "raised IndexError: index 7 is out of bounds" in said
+    assert said.count("\n") == 1
+
+
 def test_a_name_that_is_nearly_right_is_guessed():
     with pytest.raises(ValueError, match=r"got '00-gray-steps': did you mean '00-grey-steps'\?$"):
         exercises.check("00-gray-steps", 1.6)
