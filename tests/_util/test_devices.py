@@ -363,5 +363,5 @@ def test_every_cell_of_the_notebooks_runs_where_auto_is_a_gpu(path, monkeypatch)
         if "parameters" in cell.metadata.get("tags", []):
             assert FIRST_CELLS[path.stem].keys() <= names.keys()
             names |= FIRST_CELLS[path.stem]
-    assert DEVICE in trained
+    assert (DEVICE in trained) == (path.stem != "00_start_here")  # which trains nothing
     assert len(names["claims"])
