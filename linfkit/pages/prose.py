@@ -58,9 +58,11 @@ class _Pages(IPythonRenderer):
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if "://" in url or url.startswith("#"):
             return str(super().link(text, url, title))
-        page = re.fullmatch(r"([\w-]+)\.ipynb(#.*)?", url)
+        page = re.fullmatch(r"(?:\.\./notebooks/)?([\w-]+)\.ipynb(#.*)?", url)
         if page:
             return str(super().link(text, f"{page[1]}.html{page[2] or ''}", title))
+        if url == "../docs/glossary.md":
+            return str(super().link(text, "glossary.html", title))
         return text  # a file of the repository, which is not among the pages
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
