@@ -20,6 +20,7 @@ from tests.helpers import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 LARGEST = 1_000_000  # bytes
+LONGEST = 25  # lines of code in a cell
 SOMEBODYS_FOLDER = re.compile(r"(?<![\w.~])/(?:home|Users|root|tmp|work|private|var)/|\b[A-Z]:\\")
 
 
@@ -81,13 +82,18 @@ def its_parts_come_in_order(path):
     prose = "\n\n".join(cell.source for cell in markdown_cells(path))
     parts = [
         rf"^# {path.stem[:2]} · \w",
+        r"^\*\*So far\.\*\* ",
         r"^\*\*Question\.\*\* ",
-        r"^\*\*Takes\*\* ",
-        r"^\*\*Follows\*\* ",
-        r"^## Claims$",
+        r"^\*\*Goals\.\*\* ",
+        r"^\*\*Needs\*\* ",
+        r"^\*\*Takes\*\* .+ to study; to run, ",
         r"^## Exercises$",
         r"^## Summary$",
+        r"^## Further reading$",
+        r"^## Claims$",
     ]
+    if path.stem.startswith("00"):  # nothing comes before it
+        parts = [part for part in parts if re.search(r"# 00|Question|## (Exer|Summ)", part)]
     places = [re.search(part, prose, re.MULTILINE) for part in parts]
     for part, place in zip(parts, places, strict=True):
         if place is None:
@@ -106,6 +112,21 @@ def a_question_comes_before_each_explorer(path):
             if not question:
                 yield f"no question before {cell.source.splitlines()[0]}"
             question = False
+
+
+def its_checks_are_folded_and_nothing_else(path):
+    checks = re.compile(r"\bclaims\.\w+\(|\.visit\(\)")
+    for cell in code_cells(path):
+        folded = bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+        if folded != bool(checks.search(cell.source)):
+            yield f"{'folded' if folded else 'not folded'}: {cell.source.splitlines()[0]}"
+
+
+def no_cell_that_is_seen_is_long(path):
+    for cell in code_cells(path):
+        lines = len(cell.source.splitlines())
+        if lines > LONGEST and not cell.metadata.get("jupyter", {}).get("source_hidden"):
+            yield f"{lines} lines: {cell.source.splitlines()[0]}"
 
 
 def every_explorer_is_visited(path):
@@ -141,7 +162,7 @@ def every_figure_says_what_it_shows(path):
 
 def its_exercises_are_all_there(path):
     sources = "\n".join(cell.source for cell in code_cells(path))
-    asked = set(re.findall(r'exercises\.check\(\s*"([^"]+)"', sources))
+    asked = set(re.findall(r'exercises\.(?:check|yours)\(\s*"([^"]+)"', sources))
     ours = {name for name in all_exercises() if name.startswith(path.stem[:2])}
     for name in sorted(asked ^ ours):
         yield f"{name} is {'asked' if name in asked else 'checked'} only"
@@ -163,6 +184,8 @@ RULES = [
     its_parameters_are_literals_in_one_cell,
     its_parts_come_in_order,
     a_question_comes_before_each_explorer,
+    its_checks_are_folded_and_nothing_else,
+    no_cell_that_is_seen_is_long,
     every_explorer_is_visited,
     every_figure_has_its_picture,
     every_figure_says_what_it_shows,
@@ -171,15 +194,21 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        pytest.param(path, rule, id=f"{path.stem}-{rule.__name__}")
+        for path in NOTEBOOKS
+        for rule in RULES
+    ],
+)
 def test_ours_keep_the_rule(path, rule):
     assert list(rule(path)) == []
 
 
 @pytest.mark.parametrize(
     ("beginning", "claimed_on"),
-    [("02", "on=blowup.MARGINS_SHRINK_ON"), ("03", "on=HINGE_STARVES_MORE_ON")],
+    [("03", "on=blowup.MARGINS_SHRINK_ON"), ("04", "on=HINGE_STARVES_MORE_ON")],
 )
 def test_the_library_says_on_which_data_ours_make_a_claim(beginning, claimed_on):
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(beginning))
@@ -201,17 +230,19 @@ def good_notebook():
     picture = "![Two bars, side by side](../figures/99_good-bars.png)"
     cells = [
         new_markdown_cell(
-            "# 99 · Good\n\n**Question.** Is it?\n\n**Takes** no time.\n\n**Follows** nothing."
+            "# 99 · Good\n\n**So far.** All was well.\n\n**Question.** Is it?\n\n"
+            "**Goals.** To see.\n\n**Needs** nothing.\n\n**Takes** no time to study; to run, none."
         ),
         new_code_cell("eps = 0.1", metadata={"tags": ["parameters"]}),
         new_code_cell("bars()", outputs=[display({PLOTLY_MIME: {"layout": layout, "data": []}})]),
         new_markdown_cell(f"<details><summary>…</summary>\n\n{picture}\n\n</details>"),
         new_markdown_cell("**Before you move the slider:** what will you see?"),
         new_code_cell("explorer = Explorer(bars)", outputs=[display({PLOTLY_MIME: still})]),
-        new_code_cell("explorer.visit()"),
-        new_markdown_cell("## Claims"),
+        new_code_cell("explorer.visit()", metadata={"jupyter": {"source_hidden": True}}),
         new_markdown_cell("## Exercises"),
         new_markdown_cell("## Summary\n\n[This](99_good.ipynb) is all."),
+        new_markdown_cell("## Further reading"),
+        new_markdown_cell("## Claims"),
     ]
     for cell in cells:
         if cell.cell_type == "code":
@@ -303,15 +334,26 @@ def source_of(place, source):
             lambda cells: cells[1].metadata.pop("tags"),
             "0 cells",
         ),
-        (its_parts_come_in_order, source_of(7, "## Exercises"), "lacks ^## Claims"),
+        (its_parts_come_in_order, source_of(10, "## Exercises"), "lacks ^## Claims"),
         (
             its_parts_come_in_order,
             lambda cells: (
-                cells[8].update(source="## Summary"),
-                cells[9].update(source="## Exercises"),
+                cells[7].update(source="## Summary"),
+                cells[8].update(source="## Exercises"),
             ),
             "another order",
         ),
+        (
+            its_checks_are_folded_and_nothing_else,
+            lambda cells: cells[6].metadata.clear(),
+            "not folded: explorer.visit()",
+        ),
+        (
+            its_checks_are_folded_and_nothing_else,
+            lambda cells: cells[2].update(metadata={"jupyter": {"source_hidden": True}}),
+            "folded: bars()",
+        ),
+        (no_cell_that_is_seen_is_long, source_of(2, "x\n" * (LONGEST + 1)), "26 lines: x"),
         (a_question_comes_before_each_explorer, source_of(4, "Look."), "no question before expl"),
         (every_explorer_is_visited, source_of(6, "explorer"), "explorer is not visited"),
         (every_figure_has_its_picture, source_of(3, "none"), "99_good-bars.png is made only"),
@@ -328,7 +370,7 @@ def source_of(place, source):
             "no description",
         ),
         (its_exercises_are_all_there, source_of(6, 'exercises.check("99-no", ...)'), "asked only"),
-        (its_links_lead_somewhere, source_of(9, "[there](98_no.ipynb)"), "there is no 98_no.ipynb"),
+        (its_links_lead_somewhere, source_of(8, "[there](98_no.ipynb)"), "there is no 98_no.ipynb"),
     ],
 )
 def test_a_rule_that_is_broken_is_told(rule, spoil, said, write):

@@ -125,7 +125,7 @@ def shown_in(bar: tqdm, step: str) -> ProgressCallback:
     """Shows, beside a bar, which step each task is in; of its name, what is before a `_`.
 
     >>> with tqdm(total=8, disable=True) as bar:
-    ...     shown_in(bar, "cell")("03_hinge_vs_mixed", 4, 20)
+    ...     shown_in(bar, "cell")("04_hinge_vs_mixed", 4, 20)
     """
     running: dict[str, str] = {}
 

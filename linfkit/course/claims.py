@@ -67,7 +67,7 @@ class Claims:
         notebook: the notebook's name.
         dataset: the name of the data set that it measures on, for claims made on some only.
 
-    >>> claims = Claims("02_lipschitz_blowup")
+    >>> claims = Claims("03_lipschitz_blowup")
     >>> claims.check("blowup-measured", "at p=8 the net measures at least 2", 2.4, at_least=2)
     True
     >>> claims.verdicts()
@@ -120,7 +120,7 @@ class Claims:
                 that is NaN; `on` is given, and these Claims have no data set.
             TypeError: the value is not one number.
 
-        >>> claims = Claims("02_lipschitz_blowup", dataset="cifar10")
+        >>> claims = Claims("03_lipschitz_blowup", dataset="cifar10")
         >>> claims.check("margins-shrink", "p=∞ over p=8", 0.77, below=0.75, on=("digits", "mnist"))
         >>> claims.verdicts()
         margins-shrink: found

@@ -70,10 +70,10 @@ class Page:
 
 
 def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> list[Path]:
-    """Write a page for each notebook of a folder, and an index; the answer is their files.
+    """Write a page for each notebook, an index and a glossary; the answer is their files.
 
     Args:
-        notebooks: the folder of the notebooks, executed.
+        notebooks: the folder of the notebooks, executed; beside it may be `docs/glossary.md`.
         site: the folder to write into; earlier pages in it are removed.
 
     Raises:
@@ -85,10 +85,20 @@ def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> l
     pages = [Page.read(path) for path in sorted(notebooks.glob("*.ipynb"))]
     if not pages:
         raise FileNotFoundError(f"there is no .ipynb file in {notebooks}")
-    texts = {"index.html": render("index.html.j2", pages=pages)}
+    glossary = notebooks.parent / "docs" / "glossary.md"
+    texts = {"index.html": render("index.html.j2", pages=pages, glossary=glossary.is_file())}
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         texts[f"{page.name}.html"] = render(
             "page.html.j2", page=page, body=_body(page), before=before, after=after, script=script()
+        )
+    if glossary.is_file():
+        texts["glossary.html"] = render(
+            "page.html.j2",
+            page={"title": "Glossary"},
+            body=Markup(prose_html(glossary.read_text("utf-8"))),
+            before=None,
+            after=None,
+            script="",
         )
     if site.exists() and any(site.iterdir()) and not (site / "plotly.min.js").is_file():
         raise ValueError(f"site must be a folder of earlier pages, or an empty one; got {site}")
@@ -118,10 +128,19 @@ def _body(page: Page) -> Markup:
             except ValueError as error:
                 raise ValueError(f"{page.name}: {error}") from None
         elif cell.cell_type == "code":
-            if cell.source:
-                parts.append(Highlight2HTML(pygments_lexer="ipython3")(cell.source))
-            parts += [_output(output, number) for output in cell.outputs]
+            parts.append(_code(cell, number))
     return Markup("\n".join(parts))
+
+
+def _code(cell: NotebookNode, number: count[int]) -> str:
+    """A code cell and its outputs; what JupyterLab shows collapsed is folded here too."""
+    source = Highlight2HTML(pygments_lexer="ipython3")(cell.source) if cell.source else ""
+    outputs = "\n".join(_output(output, number) for output in cell.outputs)
+    collapsed = cell.metadata.get("jupyter", {})
+    if not collapsed.get("source_hidden"):
+        return f"{source}\n{outputs}"
+    folded, shown = (source + outputs, "") if collapsed.get("outputs_hidden") else (source, outputs)
+    return f'<details class="code"><summary>Code of a check</summary>\n{folded}</details>\n{shown}'
 
 
 def _output(output: NotebookNode, number: count[int]) -> str:

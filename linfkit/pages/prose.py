@@ -15,8 +15,8 @@ def prose_html(markdown: str) -> str:
     Raises:
         ValueError: MathML has no words for a formula in it.
 
-    >>> prose_html("[Notebook 03](03_hinge_vs_mixed.ipynb)")
-    '<p><a href="03_hinge_vs_mixed.html">Notebook 03</a></p>\n'
+    >>> prose_html("[Notebook 04](04_hinge_vs_mixed.ipynb)")
+    '<p><a href="04_hinge_vs_mixed.html">Notebook 04</a></p>\n'
     >>> "<math" in prose_html(r"at most $d^{1/p}$")
     True
     """
@@ -58,9 +58,11 @@ class _Pages(IPythonRenderer):
     def link(self, text: str, url: str, title: str | None = None) -> str:
         if "://" in url or url.startswith("#"):
             return str(super().link(text, url, title))
-        page = re.fullmatch(r"([\w-]+)\.ipynb(#.*)?", url)
+        page = re.fullmatch(r"(?:\.\./notebooks/)?([\w-]+)\.ipynb(#.*)?", url)
         if page:
             return str(super().link(text, f"{page[1]}.html{page[2] or ''}", title))
+        if url == "../docs/glossary.md":
+            return str(super().link(text, "glossary.html", title))
         return text  # a file of the repository, which is not among the pages
 
     def image(self, text: str, url: str, title: str | None = None) -> str:

@@ -15,7 +15,7 @@ _SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>.*?</details>\s*
 
 
 def copy_course(folder: str | Path, solutions: bool = True) -> list[Path]:
-    """Copy the notebooks into ``folder/notebooks``, and their pictures beside that.
+    """Copy the notebooks into ``folder/notebooks``, and pictures and glossary beside that.
 
     A notebook that is there already stays as it is, with what was written into it.
 
@@ -34,6 +34,8 @@ def copy_course(folder: str | Path, solutions: bool = True) -> list[Path]:
     """
     source, folder = notebook_folder(), expand_user(folder)
     shutil.copytree(source.parent / "figures", folder / "figures", dirs_exist_ok=True)
+    (folder / "docs").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source.parent / "docs" / "glossary.md", folder / "docs" / "glossary.md")
     copied = []
     for path in sorted(source.glob("*.ipynb")):
         target = folder / "notebooks" / path.name

@@ -41,9 +41,9 @@ def check_parameters(notebook: str, known: Mapping[str, Any], given: Mapping[str
     Raises:
         ValueError: a name that the notebook does not know, a value of another type, or NaN.
 
-    >>> check_parameters("02_lipschitz_blowup", {"epochs": 40}, {"epoch": 3})
+    >>> check_parameters("03_lipschitz_blowup", {"epochs": 40}, {"epoch": 3})
     Traceback (most recent call last):
-    ValueError: 02_lipschitz_blowup has no parameter 'epoch'; did you mean 'epochs'?
+    ValueError: 03_lipschitz_blowup has no parameter 'epoch'; did you mean 'epochs'?
     """
     for name, value in given.items():
         if not known:

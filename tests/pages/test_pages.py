@@ -111,10 +111,51 @@ def test_prose_is_html_and_mathematics_mathml(first):
     assert "layers.py" not in first
 
 
+def test_the_glossary_is_a_page_where_there_is_one(notebooks, tmp_path):
+    site = tmp_path / "site"
+    export(notebooks, site)
+    assert "glossary.html" not in (site / "index.html").read_text()
+    (notebooks.parent / "docs").mkdir()
+    (notebooks.parent / "docs" / "glossary.md").write_text(
+        "# Glossary\n\n## [01 · First](../notebooks/01_first.ipynb)\n\n*margin*: $m$"
+    )
+    cells = [new_markdown_cell("See the [glossary](../docs/glossary.md)."), new_code_cell("1")]
+    cells[1].outputs = outputs()
+    write(notebooks / "01_first.ipynb", cells)
+    assert site / "glossary.html" in export(notebooks, site)
+    glossary = (site / "glossary.html").read_text()
+    assert '<a href="01_first.html">01 &#183; First</a>' in glossary
+    assert "<math" in glossary
+    assert '<a href="glossary.html">' in (site / "index.html").read_text()
+    assert '<a href="glossary.html">glossary</a>' in (site / "01_first.html").read_text()
+
+
 def test_outputs_are_shown(first):
     assert "&lt;printed&gt;" in first
     assert "<td>claim</td>" in first
     assert '<span class="k">for</span>' in first
+
+
+def test_code_that_jupyterlab_collapses_is_folded(notebooks, tmp_path):
+    hidden = {"source_hidden": True}
+    cells = [
+        new_code_cell("1", outputs=[new_output("stream", text="seen")]),
+        new_code_cell("22", metadata={"jupyter": hidden}, outputs=[new_output("stream", text="b")]),
+        new_code_cell(
+            "333",
+            metadata={"jupyter": hidden | {"outputs_hidden": True}},
+            outputs=[new_output("stream", text="c")],
+        ),
+    ]
+    write(notebooks / "03_third.ipynb", cells)
+    export(notebooks, tmp_path / "site")
+    page = (tmp_path / "site" / "03_third.html").read_text()
+    folds = re.findall(r"<details.*?</details>", page, re.DOTALL)
+    assert ["22" in fold for fold in folds] == [True, False]
+    assert ["333" in fold for fold in folds] == [False, True]
+    outputs = ['<pre class="output">b</pre>', '<pre class="output">c</pre>']
+    assert [output in "".join(folds) for output in outputs] == [False, True]
+    assert all(output in page for output in outputs)
 
 
 def test_figures_have_words_and_their_frames(first):

@@ -12,7 +12,7 @@ from tests.helpers import ROOT
 from tests.helpers.small_notebooks import write_good_notebook
 
 
-def test_notebooks_come_with_their_pictures_and_links(tmp_path):
+def test_notebooks_come_with_their_pictures_glossary_and_links(tmp_path):
     copied = copy_course(tmp_path / "mine")
     assert [path.name for path in copied] == sorted(
         path.name for path in (ROOT / "notebooks").glob("*.ipynb")
@@ -21,6 +21,8 @@ def test_notebooks_come_with_their_pictures_and_links(tmp_path):
         for cell in nbformat.read(path, 4).cells:
             for target in cell.source.split("](../figures/")[1:]:
                 assert (tmp_path / "mine" / "figures" / target.split(")")[0]).is_file()
+    glossary = (tmp_path / "mine" / "docs" / "glossary.md").read_text("utf-8")
+    assert glossary.count("](../notebooks/") == len(copied)
 
 
 def test_what_a_student_wrote_stays(tmp_path):

@@ -29,7 +29,7 @@ GROWTH, DRIFT = 1.05, 1.20
 WARM_UP, MOVES, A_READING = 500, 10_000, 100
 FITS, FITS_TO_WARM_UP = 200, 20
 
-#: The explorers of notebook 03 that train nothing, and how the kernel tells of itself.
+#: The explorers of notebook 04 that train nothing, and how the kernel tells of itself.
 EXPLORERS = """
 import time
 import psutil  # comes with ipykernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -37,8 +38,8 @@ class Exercise:
             if self.of_function and not callable(answer):
                 raise TypeError(f"a function is wanted; a {type(answer).__name__} came")
             hint = self.look_again(answer)
-        except (TypeError, ValueError) as error:
-            hint = str(error)
+        except Exception as error:
+            hint = _raised_by(answer, error)
         return "right" if hint is None else f"not yet: {hint}"
 
 
@@ -78,6 +79,17 @@ def one_number(answer: Any) -> float:
     if not math.isfinite(number):
         raise ValueError("a finite number is wanted")
     return number
+
+
+def _raised_by(answer: Any, error: Exception) -> str:
+    """Words for an error: its own, or the student's line and what it raised there."""
+    file = getattr(getattr(answer, "__code__", None), "co_filename", None)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if own:
+        return f"your line `{own[-1].line}` raised {type(error).__name__}: {error}"
+    if isinstance(error, TypeError | ValueError):
+        return str(error)
+    raise error
 
 
 def within(answer: float, right: float, tolerance: float = 0.01) -> bool:

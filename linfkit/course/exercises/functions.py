@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from linfkit.certification.lipschitz import lipschitz_bound, neuron_bound
-from linfkit.certification.margins import Certificates, certified_radius
+from linfkit.certification.margins import certified_radius
 from linfkit.course.exercises.exercise import Exercise, one_number, within
+from linfkit.course.studies.gradient_attacks import fgsm, loss_gradient
 from linfkit.course.studies.theory import separating_net
 from linfkit.functional import linf_interval, lp_dist
 from linfkit.nn.nets import LpDistNet
@@ -71,7 +72,144 @@ def gradient(answer: Callable[..., Any]) -> str | None:
     return "a step of h in the coordinate that decides changes u by h: how large is the slope?"
 
 
-# --- 02_lipschitz_blowup
+# --- 02_attacks_and_certificates
+
+
+def one_step(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (net, x, labels, eps): the images after a step of FGSM."""
+    net, x, labels = _small_task()
+    eps = 0.1
+    given = _images_of(answer(net, x.clone(), labels.clone(), eps), x)
+    up = fgsm(net, x, labels, eps) - x
+    slope = loss_gradient(net, x, labels)
+    for found, hint in (
+        (x + up, None),
+        (x, "nothing moves: add the step to x"),
+        (
+            (x - eps * slope.sign()).clamp(0, 1),
+            "the loss falls that way: which sign makes it rise?",
+        ),
+        (x + eps * slope.sign(), "some pixels leave [0, 1]: such an image there is not"),
+        (
+            (x + eps * slope).clamp(0, 1),
+            "a step along the gradient moves most pixels by less than eps",
+        ),
+        ((x + slope.sign()).clamp(0, 1), "how far does a pixel move? At most by eps"),
+        (eps * slope.sign(), "that is the perturbation alone: which image comes of it?"),
+    ):
+        if torch.allclose(given, found):
+            return hint
+    if (given - x).abs().max() > eps + 1e-9:
+        return "some pixels move further than eps"
+    return "compare the change of one pixel with eps, and its sign with that of the gradient"
+
+
+def many_steps(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (net, x, labels, eps, steps): the images after `steps` steps of PGD."""
+    net, x, labels = _small_task()
+    eps, steps = 0.3, 10
+    given = _images_of(answer(net, x.clone(), labels.clone(), eps, steps), x)
+    length = 2.5 * eps / steps
+    beyond = (
+        "some pixels end further than eps from the image that was given: the box is around that"
+    )
+
+    def walk(length: float, back: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        moved = x
+        for _ in range(steps):
+            moved = back(moved, moved + length * loss_gradient(net, moved, labels).sign())
+        return moved
+
+    def boxed(before: Tensor, after: Tensor) -> Tensor:
+        return after.clamp(x - eps, x + eps).clamp(0, 1)
+
+    for found, hint in (
+        (walk(length, boxed), None),
+        (walk(-length, boxed), "the loss falls that way: which sign makes it rise?"),
+        (
+            walk(length, lambda before, after: after.clamp(0, 1)),
+            beyond,
+        ),
+        (
+            walk(length, lambda before, after: after.clamp(x - eps, x + eps)),
+            "some pixels leave [0, 1]: such an image there is not",
+        ),
+        (fgsm(net, x, labels, eps), "that is one step of FGSM: where are the others?"),
+        (walk(eps, boxed), "a step of eps is too long: 2.5 eps / steps is asked for"),
+        (walk(eps / steps, boxed), "the steps are too short: 2.5 eps / steps is asked for"),
+        (x, "nothing moves: is each step taken from where the last one ended?"),
+    ):
+        if torch.allclose(given, found):
+            return hint
+    if (given - x).abs().max() > eps + 1e-9:
+        return beyond
+    if torch.allclose(given, boxed(x, x + length * loss_gradient(net, x, labels).sign())):
+        return "that is the first step: is each step taken from where the last one ended?"
+    return "try it with steps=1: one step of 2.5 eps, clipped to the box, is what FGSM does"
+
+
+def _small_task() -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """A small smooth net, images with some pixels at 0 and at 1, and labels."""
+    generator = torch.Generator().manual_seed(0)
+    images, first, second = (
+        torch.randn(size, generator=generator, dtype=torch.float64)
+        for size in [(6, 9), (9, 8), (8, 3)]
+    )
+
+    def net(x: Tensor) -> Tensor:
+        return torch.tanh(3 * x @ first) @ second
+
+    return net, (images + 0.5).clamp(0, 1), torch.arange(6) % 3
+
+
+def _images_of(given: Any, x: Tensor) -> Tensor:
+    """Images that an attack returned, of the shape of x."""
+    if not isinstance(given, Tensor):
+        raise TypeError(f"it should return images; a {type(given).__name__} came")
+    if given.shape != x.shape:
+        raise ValueError(f"images of shape {tuple(x.shape)} are wanted; got {tuple(given.shape)}")
+    return given.detach().to(x)
+
+
+def interval(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (lower, upper, w) that gives a neuron's range."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        # at times the weight lies inside the box, where the distance can be 0
+        w, middle = torch.rand(2, 1, 3, generator=generator)
+        reach = torch.rand(1, 3, generator=generator)
+        lower, upper = middle - reach, middle + reach
+        low, high = (bound.item() for bound in linf_interval(lower, upper, w))
+        given = answer(lower[0], upper[0], w[0])
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise TypeError("two numbers are wanted: the least and the largest distance")
+        least, largest = map(one_number, given)
+        if abs(largest - high) > 1e-5:
+            return "the largest distance is at a corner of the box: look at both ends of each side"
+        if least < low - 1e-5 and least < -1e-5:
+            return "a distance is never negative: what if the weight lies within the box?"
+        if abs(least - low) > 1e-5:
+            return "the least distance is not at a corner: within a side, x can come up to w itself"
+    return None
+
+
+def possible(answer: Any) -> str | None:
+    """Ask which of four findings would show a mistake."""
+    if not isinstance(answer, set | list | tuple):
+        raise TypeError('a set of letters is wanted, such as {"a", "d"}')
+    given = {str(letter).strip().lower() for letter in answer}
+    if unknown := given - set("abcd"):
+        raise ValueError(f"the letters are a to d; {', '.join(sorted(unknown))} came too")
+    if "a" in given:
+        return "an attack that fails proves nothing: it may only be weak"
+    if given - {"b", "d"}:
+        return "a certificate is about changes of one image, not about what its label should be"
+    if given != {"b", "d"}:
+        return "there is one more: which numbers bound the true size from below, which from above?"
+    return None
+
+
+# --- 03_lipschitz_blowup
 
 
 def attained(answer: Any) -> str | None:
@@ -115,7 +253,7 @@ def exponent(answer: Callable[..., Any]) -> str | None:
     return None
 
 
-# --- 03_hinge_vs_mixed
+# --- 04_hinge_vs_mixed
 
 
 def pull(answer: Any) -> str | None:
@@ -176,7 +314,7 @@ def starved(answer: Callable[..., Any]) -> str | None:
     return "you leave out some whose hinge is zero and that are not certified, or take others in"
 
 
-# --- 04_ema
+# --- 05_ema
 
 
 def warm_up(answer: Callable[..., Any]) -> str | None:
@@ -196,7 +334,7 @@ def warm_up(answer: Callable[..., Any]) -> str | None:
     return "early epochs are right at 0; compare epochs 1 and 2 with the formula, then a late one"
 
 
-# --- 05_ensembles
+# --- 06_ensembles
 
 
 def radius_of_mean(answer: Callable[..., Any]) -> str | None:
@@ -241,67 +379,6 @@ def together(answer: Any) -> str | None:
         return "a member alone certifies class 0 at ε=0.1 there"
     if mean <= 0.1:
         return "the mean does not certify it: let the members fear different classes"
-    return None
-
-
-# --- 06_certificates_and_attacks
-
-
-def accuracy(answer: Callable[..., Any]) -> str | None:
-    """Ask for a function (radius, eps) that gives certified accuracy."""
-    generator = torch.Generator().manual_seed(0)
-    for eps in (0.0, 0.05, 0.1):
-        # among them images on the very edge, and misclassified ones
-        radius = torch.cat([torch.randn(50, generator=generator) / 5, torch.tensor([eps])])
-        share, right = one_number(answer(radius, eps)), Certificates(radius).accuracy(eps)
-        if abs(share - right) < 1e-6:
-            continue
-        if abs(share - (radius >= eps).double().mean().item()) < 1e-6:
-            return "a radius of exactly eps proves nothing at eps: it must be above"
-        if abs(share - (radius > eps).sum().item()) < 1e-6:
-            return "a share is wanted, not a number of images"
-        correct = radius[radius > 0]
-        if abs(share - (correct > eps).double().mean().item()) < 1e-6:
-            return "the share is of all images, the misclassified ones too"
-        return f"it differs from certified accuracy on random radii at eps={eps:g}"
-    return None
-
-
-def interval(answer: Callable[..., Any]) -> str | None:
-    """Ask for a function (lower, upper, w) that gives a neuron's range."""
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        # at times the weight lies inside the box, where the distance can be 0
-        w, middle = torch.rand(2, 1, 3, generator=generator)
-        reach = torch.rand(1, 3, generator=generator)
-        lower, upper = middle - reach, middle + reach
-        low, high = (bound.item() for bound in linf_interval(lower, upper, w))
-        given = answer(lower[0], upper[0], w[0])
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise TypeError("two numbers are wanted: the least and the largest distance")
-        least, largest = map(one_number, given)
-        if abs(largest - high) > 1e-5:
-            return "the largest distance is at a corner of the box: look at both ends of each side"
-        if least < low - 1e-5 and least < -1e-5:
-            return "a distance is never negative: what if the weight lies within the box?"
-        if abs(least - low) > 1e-5:
-            return "the least distance is not at a corner: within a side, x can come up to w itself"
-    return None
-
-
-def possible(answer: Any) -> str | None:
-    """Ask which of four findings would show a mistake."""
-    if not isinstance(answer, set | list | tuple):
-        raise TypeError('a set of letters is wanted, such as {"a", "d"}')
-    given = {str(letter).strip().lower() for letter in answer}
-    if unknown := given - set("abcd"):
-        raise ValueError(f"the letters are a to d; {', '.join(sorted(unknown))} came too")
-    if "a" in given:
-        return "an attack that fails proves nothing: it may only be weak"
-    if given - {"b", "d"}:
-        return "a certificate is about changes of one image, not about what its label should be"
-    if given != {"b", "d"}:
-        return "there is one more: which numbers bound the true size from below, which from above?"
     return None
 
 
@@ -360,17 +437,18 @@ def logits_of_built_net(answer: Callable[..., Any]) -> str | None:
 EXERCISES = {
     "00-function": Exercise(radius_of_one, of_function=True),
     "01-gradient": Exercise(gradient, of_function=True),
-    "02-attained": Exercise(attained),
-    "02-exponent": Exercise(exponent, of_function=True),
-    "03-pull": Exercise(pull),
-    "03-mixed": Exercise(mixed, of_function=True),
-    "03-starved": Exercise(starved, of_function=True),
-    "04-warm-up": Exercise(warm_up, of_function=True),
-    "05-radius": Exercise(radius_of_mean, of_function=True),
-    "05-together": Exercise(together),
-    "06-accuracy": Exercise(accuracy, of_function=True),
-    "06-interval": Exercise(interval, of_function=True),
-    "06-possible": Exercise(possible),
+    "02-fgsm": Exercise(one_step, of_function=True),
+    "02-pgd": Exercise(many_steps, of_function=True),
+    "02-interval": Exercise(interval, of_function=True),
+    "02-possible": Exercise(possible),
+    "03-attained": Exercise(attained),
+    "03-exponent": Exercise(exponent, of_function=True),
+    "04-pull": Exercise(pull),
+    "04-mixed": Exercise(mixed, of_function=True),
+    "04-starved": Exercise(starved, of_function=True),
+    "05-warm-up": Exercise(warm_up, of_function=True),
+    "06-radius": Exercise(radius_of_mean, of_function=True),
+    "06-together": Exercise(together),
     "07-half": Exercise(half, of_function=True),
     "08-logits": Exercise(logits_of_built_net, of_function=True),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
+from linfkit.certification.margins import Certificates
 from linfkit.course.figures.template import (
     BESIDE,
     CHANGE,
@@ -31,6 +32,7 @@ from linfkit.course.studies.perturbations import Pushed, random_signs
 
 __all__ = [
     "accuracy_after_changes",
+    "accuracy_under_attacks",
     "certified_and_attacked",
     "image_and_perturbation",
     "image_at_radius",
@@ -39,6 +41,7 @@ __all__ = [
     "proved_true_found",
     "radius_against_attack",
     "turned_image",
+    "two_readings",
 ]
 
 #: Proved, unknown and attacked, the same in every figure.
@@ -50,6 +53,55 @@ MARKS = {
     "true": Style(symbol="circle-open", size=12, colour=COLOURS[0], marker_line_width=2.5),
     "found": Style(symbol="x-thin", size=7, marker_line=dict(color=ATTACKED, width=2.5)),
 }
+
+
+def two_readings(
+    image: Tensor, moved: Tensor, label: int, readings: Mapping[str, tuple[int, int]]
+) -> go.Figure:
+    """An image, its perturbation and the two together; what each net reads before and after.
+
+    Args:
+        image: grey, (1, H, W), in [0, 1].
+        moved: the image with the perturbation.
+        label: the image's.
+        readings: of each net, by its name, the class before and after.
+    """
+    change = moved - image
+    eps = change.abs().max().item()
+    words = "; ".join(f"{net}: {before} → {after}" for net, (before, after) in readings.items())
+    figure = new_figure(
+        "two-readings",
+        dict(label=label, eps=eps, readings=words),
+        hovermode="closest",
+        height=330,
+        margin=dict(l=20, r=20, t=60, b=50),
+        title_font_size=15,
+        xaxis2=dict(title_text=f"v, magnified {1 / max(eps, 1e-9):.0f} times"),
+        xaxis3=dict(title_text="x + v"),
+    )
+    add_picture(figure, image[0], "x", across=[0, 0.31])
+    magnified = change[0] / max(eps, 1e-9)
+    add_picture(figure, magnified, "v", "2", across=[0.345, 0.655], **CHANGE)
+    return add_picture(figure, moved[0], "x + v", "3", across=[0.69, 1])
+
+
+def accuracy_under_attacks(
+    sizes: Sequence[float], shares: Mapping[tuple[str, str], Sequence[float]], proved: Certificates
+) -> go.Figure:
+    """Accuracy of nets under attacks against the size of the perturbation, and what is proved.
+
+    Args:
+        sizes: of the perturbations, in pixels.
+        shares: of images still classified correctly at each of them, by net and attack.
+        proved: of the net that is certified.
+    """
+    figure = new_figure("accuracy-under-attacks", yaxis_range=[-0.02, 1.02])
+    colours = dict(zip({net: None for net, _ in shares}, (ATTACKED, COLOURS[0]), strict=False))
+    dashes = dict(zip({attack: None for _, attack in shares}, ("dot", None), strict=False))
+    for (net, attack), share in shares.items():
+        add_line(figure, sizes, share, f"{net}, {attack}", colours[net], dashes[attack])
+    certified = [proved.accuracy(size) for size in sizes]
+    return add_line(figure, sizes, certified, "proved", PROVED, "dash")
 
 
 def image_and_perturbation(study: Attacked, index: int) -> go.Figure:

@@ -81,7 +81,7 @@ def certified_at_half_r(
     figure.update_layout(
         yaxis_range=[-0.02, 1.02], legend=dict(y=-0.24, yanchor="top"), margin=dict(t=56, b=130)
     )
-    return figure.add_vline(x=r / 2, line_dash="dash", annotation=dict(text="r/2", y=0.12))
+    return figure.add_vline(x=r / 2, line_dash="dash", annotation=dict(text="R/2", y=0.12))
 
 
 def box_by_layer(shares: Mapping[str, Mapping[float, Sequence[float]]], eps: float) -> go.Figure:

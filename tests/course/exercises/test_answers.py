@@ -23,11 +23,11 @@ from tests.course.exercises.answers import (
 ANSWERS = (
     start_here,
     neurons,
+    certificates,
     blowup,
     losses,
     ema,
     ensembles,
-    certificates,
     tables,
     theory,
     ablations,
@@ -45,15 +45,14 @@ GIVEN_AWAY = {
     "01-constant": "0.15",
     "01-nearest": "0.12",
     "01-uneven": "0.2",
-    "02-bound": "23.",
-    "02-wider": "1.3",
-    "03-hinge": "0.41",
-    "04-lag": "99 ",
-    "04-noise": "0.07",
-    "05-voting": "4",
-    "05-cost": "1.9",
-    "06-radius": "0.12",
-    "06-l2": "0.12",
+    "02-l2": "0.12",
+    "03-bound": "23.",
+    "03-wider": "1.3",
+    "04-hinge": "0.41",
+    "05-lag": "99 ",
+    "05-noise": "0.07",
+    "06-voting": "4",
+    "06-cost": "1.9",
     "07-gain": "0.11",
     "07-weights": "82",
     "07-noise": "0.49",
@@ -75,7 +74,7 @@ def test_a_wrong_answer_gets_the_hint_that_fits_and_not_the_right_one(name, answ
     assert verdict.startswith("not yet: ")
     assert any(part in verdict for part in hint.split("|"))
     assert GIVEN_AWAY.get(name, verdict + "…") not in f"{verdict} "
-    if name == "03-pull":  # names all three, or none
+    if name == "04-pull":  # names all three, or none
         assert ("hinge" in verdict) == ("clipped hinge" in verdict) or "a set" in verdict
 
 

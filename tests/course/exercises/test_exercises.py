@@ -23,6 +23,29 @@ def test_an_exercise_is_checked_by_its_name(capsys):
     assert right != none_yet
 
 
+def test_a_right_answer_is_used_and_any_other_stood_in_for(capsys):
+    assert exercises.yours("00-grey-steps", 1.6, otherwise=0) == 1.6
+    assert exercises.yours("00-grey-steps", ..., otherwise=0) == 0
+    assert exercises.yours("00-grey-steps", 25.5, otherwise=0) == 0
+    right, none_yet, wrong = capsys.readouterr().out.splitlines()
+    assert right == "00-grey-steps: right; yours is used"
+    assert none_yet == "00-grey-steps: no answer yet; linfkit's own stands in"
+    assert wrong.startswith("00-grey-steps: not yet: ")
+
+
+def test_an_error_in_a_students_function_is_their_line_and_its_message(capsys):
+    def answer(logits, label):
+        return logits[label] + torch.zeros(3)[7]
+
+    exercises.check("00-function", answer)
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "00-function: not yet: your line `return logits[label] + torch.zeros(3)[7]`"
+    )
+    assert "raised IndexError: index 7 is out of bounds" in said
+    assert said.count("\n") == 1
+
+
 def test_a_name_that_is_nearly_right_is_guessed():
     with pytest.raises(ValueError, match=r"got '00-gray-steps': did you mean '00-grey-steps'\?$"):
         exercises.check("00-gray-steps", 1.6)
@@ -121,28 +144,27 @@ COMPUTED = {
         + 0.1
     ).item(),
     "01-constant": lambda: neuron_bound(81, 4) * 0.05,
-    "02-bound": lambda: neuron_bound(3072, 16) * neuron_bound(5120, 16) ** 5,
-    "02-wider": lambda: (neuron_bound(512, 8) / neuron_bound(256, 8)) ** 3,
-    "03-hinge": lambda: lk.hinge_loss(
+    "03-bound": lambda: neuron_bound(3072, 16) * neuron_bound(5120, 16) ** 5,
+    "03-wider": lambda: (neuron_bound(512, 8) / neuron_bound(256, 8)) ** 3,
+    "04-hinge": lambda: lk.hinge_loss(
         torch.tensor([[0.5, 0.4, -0.1]]), torch.tensor([0]), theta=0.2
     ).item(),
-    "04-lipschitz": lambda: lk.lipschitz_bound(lk.LpDistNet(64, width=32, depth=3, classes=10)),
-    "05-voting": lambda: lk.lipschitz_bound(
+    "05-lipschitz": lambda: lk.lipschitz_bound(lk.LpDistNet(64, width=32, depth=3, classes=10)),
+    "06-voting": lambda: lk.lipschitz_bound(
         lk.VotingEnsemble([lk.LpDistNet(4, 8, 2, 3) for _ in range(2)], logit_scale=8.0)
     ),
-    "05-cost": lambda: weights(128) / (4 * weights(32)),
-    "06-radius": lambda: radius(0.62, 0.11, 0.38, label=0),
+    "06-cost": lambda: weights(128) / (4 * weights(32)),
     "07-gain": lambda: (
         iclr2022("MNIST", "0.3") - certified("Linf-dist net (ICML 2021)", "MNIST", "0.3")
     ),
     "07-noise": standard_error_in_points,
-    "09-clipped": samples_that_the_clipped_hinge_pulls_at,
-    "09-gap": published_gap_in_points,
-    "09-margin": lambda: lk.load_recipe("laptop-cifar10-8-255").theta / 2 / (8 / 255),
     "07-weights": weights_of_the_papers_net,
     "08-radius": lambda: radius_of_the_net_that_is_built(0.2, 0.5),
     "08-box": lambda: half_of_a_box(0.5, -1.5, 2.0),
     "08-carry": lambda: difference_that_carries(0.01, p=20),
+    "09-clipped": samples_that_the_clipped_hinge_pulls_at,
+    "09-gap": published_gap_in_points,
+    "09-margin": lambda: lk.load_recipe("laptop-cifar10-8-255").theta / 2 / (8 / 255),
 }
 
 

@@ -1,4 +1,4 @@
-"""Figures and studies of notebooks 06 and 07: their data, names and descriptions, and the table.
+"""Figures and studies of notebooks 02 and 07: their data, names and descriptions, and the table.
 
 Not here: how they look.
 """
@@ -66,6 +66,12 @@ PAPER = [
 ]
 
 ALL = {
+    "two-readings": lambda: figures.two_readings(
+        torch.zeros(1, 2, 2), torch.full((1, 2, 2), 0.1), 3, {"ordinary": (3, 8), "ours": (3, 3)}
+    ),
+    "accuracy-under-attacks": lambda: figures.accuracy_under_attacks(
+        [0.0, 0.2], {("ordinary", "FGSM"): [1.0, 0.0]}, lk.Certificates(torch.tensor([0.1, 0.3]))
+    ),
     "image-and-perturbation": lambda: figures.image_and_perturbation(STUDY, 0),
     "radius-against-attack": lambda: figures.radius_against_attack(STUDY),
     "certified-and-attacked": lambda: figures.certified_and_attacked(STUDY, 0.1),
@@ -93,7 +99,21 @@ def test_every_figure_says_what_it_is(name):
     assert figure.data
 
 
-# --- 06
+# --- 02
+
+
+def test_a_perturbation_is_magnified_and_every_reading_told():
+    figure = ALL["two-readings"]()
+    assert figure.layout.title.text == "A 3, moved by at most 0.1; ordinary: 3 → 8; ours: 3 → 3"
+    assert [trace.z.max() for trace in figure.data] == pytest.approx([0, 1, 0.1], abs=1e-3)
+
+
+def test_each_net_under_attack_has_a_colour_and_the_proof_is_a_line():
+    shares = {(net, attack): [1.0, 0.5] for net in ("a", "b") for attack in ("FGSM", "PGD")}
+    proved = lk.Certificates(torch.tensor([0.1, 0.3]))
+    *lines, certified = figures.accuracy_under_attacks([0.0, 0.2], shares, proved).data
+    assert len({line.line.color for line in lines}) == len({line.line.dash for line in lines}) == 2
+    assert list(certified.y) == [1.0, 0.5]
 
 
 @pytest.mark.parametrize(

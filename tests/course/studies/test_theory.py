@@ -269,7 +269,7 @@ class TestFigures:
 
     def test_the_table_names_r_and_shows_no_class_beside_itself(self):
         figure = FIGURES["distance-between-classes"]()
-        assert figure.layout.title.text.endswith("r = 0.250")
+        assert figure.layout.title.text.endswith("R = 0.250")
         (table,) = figure.data
         assert table.z[0] == pytest.approx([math.nan, 0.25, 0.875], nan_ok=True)
 

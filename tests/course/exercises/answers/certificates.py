@@ -1,10 +1,33 @@
-"""Answers to the exercises of notebook 06."""
+"""Answers to the exercises of notebook 02."""
 
 import torch
 
 
-def accuracy(radius, eps):
-    return (radius > eps).double().mean().item()
+def slope(net, x, labels):
+    x = x.detach().requires_grad_(True)
+    loss = torch.nn.functional.cross_entropy(net(x), labels, reduction="sum")
+    return torch.autograd.grad(loss, x)[0]
+
+
+def fgsm(net, x, labels, eps):
+    return (x + eps * slope(net, x, labels).sign()).clamp(0, 1)
+
+
+def pgd(net, x, labels, eps, steps, length=2.5, inside=True, around_start=True):
+    moved = x
+    for _ in range(steps):
+        before = moved
+        moved = moved + length * eps / steps * slope(net, moved, labels).sign()
+        middle = x if around_start else before
+        moved = moved.clamp(middle - eps, middle + eps)
+        moved = moved.clamp(0, 1) if inside else moved
+    return moved
+
+
+def pgd_without_projection(net, x, labels, eps, steps):
+    for _ in range(steps):
+        x = (x + 2.5 * eps / steps * slope(net, x, labels).sign()).clamp(0, 1)
+    return x
 
 
 def interval(lower, upper, w):
@@ -13,33 +36,46 @@ def interval(lower, upper, w):
 
 
 RIGHT = [
-    ("06-radius", 0.12),
-    ("06-radius", torch.tensor(0.12)),
-    ("06-accuracy", accuracy),
-    ("06-interval", interval),
-    ("06-l2", 0.12),
-    ("06-possible", {"b", "d"}),
-    ("06-possible", ["D", "B"]),
+    ("02-fgsm", fgsm),
+    ("02-pgd", pgd),
+    ("02-interval", interval),
+    ("02-l2", 0.12),
+    ("02-possible", {"b", "d"}),
+    ("02-possible", ["D", "B"]),
 ]
 
 
 WRONG = [
-    ("06-radius", 0.24, "that is the margin"),
-    ("06-radius", 0.255, "highest of the other"),
-    ("06-radius", 7, "take the margin"),
-    ("06-radius", "half", "one number"),
-    ("06-accuracy", lambda radius, eps: (radius >= eps).double().mean().item(), "above"),
-    ("06-accuracy", lambda radius, eps: (radius > eps).sum(), "a share"),
+    ("02-fgsm", lambda net, x, y, eps: fgsm(net, x, y, -eps), "loss falls"),
+    ("02-fgsm", lambda net, x, y, eps: x + eps * slope(net, x, y).sign(), "leave [0, 1]"),
     (
-        "06-accuracy",
-        lambda radius, eps: (radius[radius > 0] > eps).double().mean(),
-        "misclassified ones",
+        "02-fgsm",
+        lambda net, x, y, eps: (x + eps * slope(net, x, y)).clamp(0, 1),
+        "by less than eps",
     ),
-    ("06-accuracy", lambda radius, eps: 0.5, "differs"),
-    ("06-accuracy", 0.5, "a function"),
-    ("06-interval", lambda lower, upper, w: (0.0, (upper - w).abs().max()), "both ends"),
+    ("02-fgsm", lambda net, x, y, eps: fgsm(net, x, y, 1.0), "At most by eps"),
+    ("02-fgsm", lambda net, x, y, eps: eps * slope(net, x, y).sign(), "perturbation alone"),
+    ("02-fgsm", lambda net, x, y, eps: x, "nothing moves"),
+    ("02-fgsm", lambda net, x, y, eps: fgsm(net, x, y, 2 * eps), "further than eps"),
+    ("02-fgsm", lambda net, x, y, eps: fgsm(net, x, y, eps / 2), "one pixel with eps"),
+    ("02-fgsm", lambda net, x, y, eps: x.sum(), "shape"),
+    ("02-fgsm", lambda net, x, y, eps: ..., "should return images"),
+    ("02-fgsm", 0.1, "a function"),
+    ("02-pgd", lambda net, x, y, eps, steps: pgd(net, x, y, eps, steps, length=-2.5), "loss falls"),
+    ("02-pgd", pgd_without_projection, "further than eps"),
+    ("02-pgd", lambda *given: pgd(*given, inside=False), "leave [0, 1]"),
+    ("02-pgd", lambda *given: pgd(*given, around_start=False), "further than eps"),
+    ("02-pgd", lambda net, x, y, eps, steps: fgsm(net, x, y, eps), "one step of FGSM"),
+    ("02-pgd", lambda *given: pgd(*given, length=given[-1]), "too long"),
+    ("02-pgd", lambda *given: pgd(*given, length=1.0), "too short"),
+    ("02-pgd", lambda net, x, y, eps, steps: x, "nothing moves"),
+    ("02-pgd", lambda net, x, y, eps, steps: fgsm(net, x, y, 2.5 * eps / steps), "first step"),
+    ("02-pgd", lambda net, x, y, eps, steps: fgsm(net, x, y, 2 * eps), "further than eps"),
+    ("02-pgd", lambda *given: pgd(*given, length=1.7), "steps=1"),
+    ("02-pgd", 0.1, "a function"),
+    ("02-interval", lambda lower, upper, w: (0.0, (upper - w).abs().max()), "both ends"),
     (
-        "06-interval",
+        "02-interval",
         lambda lower, upper, w: (
             torch.maximum(lower - w, w - upper).max(),
             interval(lower, upper, w)[1],
@@ -47,21 +83,21 @@ WRONG = [
         "never negative",
     ),
     (
-        "06-interval",
+        "02-interval",
         lambda lower, upper, w: (
             torch.minimum((lower - w).abs(), (upper - w).abs()).max(),
             interval(lower, upper, w)[1],
         ),
         "not at a corner",
     ),
-    ("06-interval", lambda lower, upper, w: 1.0, "two numbers"),
-    ("06-interval", 3, "a function"),
-    ("06-l2", 0.12 * 8, "longest change"),
-    ("06-l2", 0.12 / 8, "too careful"),
-    ("06-l2", 1.0, "shortest change"),
-    ("06-possible", {"a", "b", "d"}, "fails proves nothing"),
-    ("06-possible", {"b"}, "one more"),
-    ("06-possible", {"b", "c"}, "one image"),
-    ("06-possible", {"e"}, "a to d"),
-    ("06-possible", "b", "a set"),
+    ("02-interval", lambda lower, upper, w: 1.0, "two numbers"),
+    ("02-interval", 3, "a function"),
+    ("02-l2", 0.12 * 8, "longest change"),
+    ("02-l2", 0.12 / 8, "too careful"),
+    ("02-l2", 1.0, "shortest change"),
+    ("02-possible", {"a", "b", "d"}, "fails proves nothing"),
+    ("02-possible", {"b"}, "one more"),
+    ("02-possible", {"b", "c"}, "one image"),
+    ("02-possible", {"e"}, "a to d"),
+    ("02-possible", "b", "a set"),
 ]

@@ -1,4 +1,4 @@
-"""Answers to the exercises of notebook 03."""
+"""Answers to the exercises of notebook 04."""
 
 import torch
 from torch.nn import functional as F
@@ -19,39 +19,39 @@ def starved(now, later, theta, eps):
 
 
 RIGHT = [
-    ("03-hinge", HINGE),
-    ("03-hinge", torch.tensor(0.417)),
-    ("03-pull", {"hinge", "cross-entropy"}),
-    ("03-pull", ["cross-entropy", "hinge"]),
-    ("03-mixed", mixed),
-    ("03-starved", starved),
+    ("04-hinge", HINGE),
+    ("04-hinge", torch.tensor(0.417)),
+    ("04-pull", {"hinge", "cross-entropy"}),
+    ("04-pull", ["cross-entropy", "hinge"]),
+    ("04-mixed", mixed),
+    ("04-starved", starved),
 ]
 
 
 WRONG = [
-    ("03-hinge", 0.5, "maximum alone"),
-    ("03-hinge", 0.375, "κ is missing"),
-    ("03-hinge", 0.375 + 0.25 * 0.25, "y included"),
-    ("03-hinge", 0.75 * 0.5 + 0.25 * (0.5 - 2) / 3, "negative"),
-    ("03-hinge", 0.5 * 0.75 + 0.25 * 0.5, "maximum alone"),
-    ("03-hinge", 0.0, "write down r"),
-    ("03-hinge", "nothing", "one number is wanted"),
-    ("03-pull", "hinge", "not all"),
-    ("03-pull", {"clipped hinge", "hinge", "cross-entropy"}, "flat"),
-    ("03-pull", set(), "not all"),
-    ("03-pull", {"mixed"}, "the names are"),
-    ("03-pull", 3, "a set of names"),
-    ("03-mixed", lambda *given: mixed(*given, highest=100.0), "clip it"),
-    ("03-mixed", lambda *given: 2 * mixed(*given), "clipped hinge should be left"),
-    ("03-mixed", lambda f, y, theta, lam, s: mixed(f, y, theta, lam, 1.0), "s · f"),
-    ("03-mixed", lambda *given: mixed(*given, weight=2.0), "the cross-entropy is not"),
-    ("03-mixed", 0.5, "a function"),
-    ("03-mixed", lambda *given: given[0], "one number"),
-    ("03-starved", lambda now, later, theta, eps: now >= theta, "certified"),
-    ("03-starved", lambda now, later, theta, eps: (now >= theta) & (later <= eps), "m/2"),
-    ("03-starved", lambda now, later, theta, eps: (now >= theta) & (later < theta), "ε_train"),
-    ("03-starved", lambda now, later, theta, eps: later <= 2 * eps, "above zero"),
-    ("03-starved", lambda now, later, theta, eps: now > 2 * theta, "leave out"),
-    ("03-starved", lambda now, later, theta, eps: now, "bools"),
-    ("03-starved", True, "a function"),
+    ("04-hinge", 0.5, "maximum alone"),
+    ("04-hinge", 0.375, "κ is missing"),
+    ("04-hinge", 0.375 + 0.25 * 0.25, "y included"),
+    ("04-hinge", 0.75 * 0.5 + 0.25 * (0.5 - 2) / 3, "negative"),
+    ("04-hinge", 0.5 * 0.75 + 0.25 * 0.5, "maximum alone"),
+    ("04-hinge", 0.0, "write down g"),
+    ("04-hinge", "nothing", "one number is wanted"),
+    ("04-pull", "hinge", "not all"),
+    ("04-pull", {"clipped hinge", "hinge", "cross-entropy"}, "flat"),
+    ("04-pull", set(), "not all"),
+    ("04-pull", {"mixed"}, "the names are"),
+    ("04-pull", 3, "a set of names"),
+    ("04-mixed", lambda *given: mixed(*given, highest=100.0), "clip it"),
+    ("04-mixed", lambda *given: 2 * mixed(*given), "clipped hinge should be left"),
+    ("04-mixed", lambda f, y, theta, lam, s: mixed(f, y, theta, lam, 1.0), "s · f"),
+    ("04-mixed", lambda *given: mixed(*given, weight=2.0), "the cross-entropy is not"),
+    ("04-mixed", 0.5, "a function"),
+    ("04-mixed", lambda *given: given[0], "one number"),
+    ("04-starved", lambda now, later, theta, eps: now >= theta, "certified"),
+    ("04-starved", lambda now, later, theta, eps: (now >= theta) & (later <= eps), "m/2"),
+    ("04-starved", lambda now, later, theta, eps: (now >= theta) & (later < theta), "ε_train"),
+    ("04-starved", lambda now, later, theta, eps: later <= 2 * eps, "above zero"),
+    ("04-starved", lambda now, later, theta, eps: now > 2 * theta, "leave out"),
+    ("04-starved", lambda now, later, theta, eps: now, "bools"),
+    ("04-starved", True, "a function"),
 ]
