@@ -37,6 +37,10 @@ def name_of(path):
     return path.relative_to(ROOT).as_posix()
 
 
+#: With examples, of which nothing is asked but that they run.
+OTHER_PAGES = [path for path in PAGES if examples_in(path) and path not in (README, DATA)]
+
+
 @pytest.fixture
 def run_page(tmp_path, monkeypatch):
     """Run the examples of a page one after the other, in a folder where the user has photos."""
@@ -54,11 +58,6 @@ def run_page(tmp_path, monkeypatch):
         return names
 
     return run
-
-
-@pytest.mark.parametrize("path", [path for path in PAGES if examples_in(path)], ids=name_of)
-def test_examples_run_as_they_stand(path, run_page):
-    run_page(path)
 
 
 def test_a_net_that_comes_with_linfkit_certifies(run_page, capsys):
@@ -81,6 +80,11 @@ def test_your_own_data_are_trained_on_certified_and_read_back(run_page, capsys):
     assert len(names["photos"].test_x) == 4
 
 
+@pytest.mark.parametrize("path", OTHER_PAGES, ids=name_of)
+def test_the_other_examples_run_as_they_stand(path, run_page):
+    run_page(path)
+
+
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_no_example_of_linfkit_goes_without_a_run(path):
     assert [block for block in blocks_in(path, "") if "lk." in block] == []
@@ -95,21 +99,20 @@ def test_the_readme_is_short_and_begins_with_how_to_set_everything_up():
 
 def test_every_target_that_a_page_names_is_in_the_makefile():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {
-        target
-        for path in MARKDOWN
-        for target in re.findall(r"(?:^|`)make ([a-z-]+)", path.read_text("utf-8"), re.MULTILINE)
-    }
-    assert {"reproduce", "test", "lab"} <= named <= targets
+    assert {"reproduce", "test", "lab"} <= words_after("make", MARKDOWN) <= targets
 
 
 def test_every_command_that_a_page_names_is_linfkits():
-    named = {
-        command
-        for path in PAGES
-        for command in re.findall(r"(?:^|`)linfkit ([a-z]+)", path.read_text("utf-8"), re.MULTILINE)
-    }
-    assert {"train", "certify", "reproduce"} <= named <= set(get_command(app).commands)
+    commands = set(get_command(app).commands)
+    assert {"train", "certify", "reproduce"} <= words_after("linfkit", PAGES) <= commands
+
+
+def words_after(program, paths):
+    """The first words that follow a program's name where code of the pages begins with it."""
+    inline = {code for path in paths for code in re.findall(r"`([^`]+)`", path.read_text("utf-8"))}
+    lines = {line for path in paths for block in blocks_in(path, "") for line in block.splitlines()}
+    found = (re.match(rf"{program} ([a-z][a-z-]*)", code) for code in inline | lines)
+    return {match[1] for match in found if match}
 
 
 def test_without_make_the_tests_are_those_of_make():
