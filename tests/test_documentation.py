@@ -17,10 +17,8 @@ from tests.helpers.links import anchors, broken_links, markdown_of
 README, INSTALL, DATA = ROOT / "README.md", ROOT / "docs/install.md", ROOT / "docs/data.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 FOLDERS = ("docs", "notebooks", "linfkit", "tests")
-MARKDOWN = [
-    *ROOT.glob("*.md"),
-    *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")),
-]
+BELOW = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")]
+MARKDOWN = sorted([*ROOT.glob("*.md"), *BELOW])
 
 
 def blocks_in(path, language):
