@@ -16,6 +16,7 @@ from linfkit.reproduce.parameters import read_parameters
 from linfkit.reproduce.publish_notebooks import is_current
 from linfkit.reproduce.tasks import notebook_hash
 from tests.helpers import ROOT
+from tests.helpers.links import broken_links, markdown_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -169,10 +170,8 @@ def its_exercises_are_all_there(path):
 
 
 def its_links_lead_somewhere(path):
-    prose = "\n".join(cell.source for cell in markdown_cells(path))
-    for target in re.findall(r"(?<!!)\[[^\]]*\]\((?!https?:|#)([^)#]+)", prose):
-        if not (path.parent / target).exists():
-            yield f"there is no {target}"
+    for link in broken_links(path, markdown_of(path)):
+        yield f"there is no {link}"
 
 
 RULES = [
@@ -240,7 +239,7 @@ def good_notebook():
         new_code_cell("explorer = Explorer(bars)", outputs=[display({PLOTLY_MIME: still})]),
         new_code_cell("explorer.visit()", metadata={"jupyter": {"source_hidden": True}}),
         new_markdown_cell("## Exercises"),
-        new_markdown_cell("## Summary\n\n[This](99_good.ipynb) is all."),
+        new_markdown_cell("## Summary\n\n[This](99_good.ipynb#Claims) is all."),
         new_markdown_cell("## Further reading"),
         new_markdown_cell("## Claims"),
     ]
@@ -371,6 +370,7 @@ def source_of(place, source):
         ),
         (its_exercises_are_all_there, source_of(6, 'exercises.check("99-no", ...)'), "asked only"),
         (its_links_lead_somewhere, source_of(8, "[there](98_no.ipynb)"), "there is no 98_no.ipynb"),
+        (its_links_lead_somewhere, source_of(8, "[there](#No-claims)"), "there is no #No-claims"),
     ],
 )
 def test_a_rule_that_is_broken_is_told(rule, spoil, said, write):

@@ -3,9 +3,11 @@
 import ast
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
+import types
 
 import nbformat
 import pytest
@@ -84,6 +86,47 @@ def test_the_citation_is_of_this_version():
         "2110.06850",
         "2107.00230",
     }
+
+
+def test_bibtex_cites_what_the_citation_file_does():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    bibtex = (ROOT / "CITATION.bib").read_text()
+    assert re.findall(r"version *= *\{(.*)\}", bibtex) == [linfkit.__version__]
+    assert re.findall(r"url *= *\{(.*)\}", bibtex) == [
+        reference["url"] for reference in citation["references"]
+    ]
+
+
+def repository():
+    """The one place that states the repository's address."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return settings["tool"]["hatch"]["metadata"]["hooks"]["custom"]["repository"]
+
+
+@pytest.mark.parametrize("address", ["", "https://example.org/linfkit"])
+def test_the_package_states_addresses_if_the_repository_has_one(address, monkeypatch):
+    interface = types.ModuleType("hatchling.metadata.plugin.interface")
+    interface.MetadataHookInterface = object  # hatchling is there only while the package is built
+    monkeypatch.setitem(sys.modules, interface.__name__, interface)
+    hook = runpy.run_path(str(ROOT / "hatch_build.py"))["ProjectUrls"]()
+    hook.config = {"repository": address}
+    metadata = {}
+    hook.update(metadata)
+    assert ("Repository" in metadata["urls"]) == bool(address)
+    assert all(url.startswith(address) for url in metadata["urls"].values())
+
+
+def test_the_citation_gives_the_repositorys_address():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation.get("repository-code", "") == repository()
+
+
+def test_the_workflow_calls_targets_of_make():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert {"make lint", "make test"} <= set(commands) <= {f"make {target}" for target in targets}
 
 
 def test_the_labextension_is_of_this_version():

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linfkit._util.checks import as_tensor, as_whole_numbers, check_count, check_real
+from linfkit._util.checks import as_whole_numbers, check_count, check_real
 from linfkit._util.devices import moved
-
-Array = Tensor | NDArray[np.generic]
+from linfkit.data.image_folders import read_image_folder
+from linfkit.data.pixels import Array, as_images
+from linfkit.data.torch_data import TorchData, class_names, collect
 
 #: How many channels an image of bytes can have: grey, or three or four colours.
 CHANNELS = (1, 3, 4)
@@ -120,8 +122,96 @@ class Dataset:
             raise TypeError(f"classes must be a name for each label; got {classes!r}")
         if classes is None:
             classes = _count_classes(train_labels, test_labels)
-        train_images, test_images = _as_images("train_x", train_x), _as_images("test_x", test_x)
+        train_images, test_images = as_images("train_x", train_x), as_images("test_x", test_x)
         return cls(name, train_images, train_labels, test_images, test_labels, tuple(classes))
+
+    @classmethod
+    def from_folder(
+        cls,
+        root: str | Path,
+        *,
+        size: tuple[int, int] | None = None,
+        test_share: float = 0.2,
+        seed: int = 0,
+        name: str = "own-data",
+    ) -> Dataset:
+        """Read a folder of images, a folder for each class, into memory.
+
+        Either `root/CLASS/*.png` for all, of which a share of each class is held out as the test;
+        or `root/train/CLASS/*.png` and `root/test/CLASS/*.png`. Classes are numbered in the order
+        of their names, images are shuffled. BMP, JPEG, PNG, PPM and WebP files are read, with 8
+        bits a channel; other files are ignored, and so is transparency. Images have one channel if
+        all of them are grey, otherwise three.
+
+        Args:
+            root: The folder.
+            size: (H, W) to which every image is resized, whatever its proportions; None where all
+                are of one size.
+            test_share: How many of each class test, above 0 and below 1; where there is no `test`.
+            seed: Of the shuffling, and of the choice of the test images.
+            name: What to call it.
+
+        Raises:
+            TypeError: A root that is no path, or an argument of another type.
+            FileNotFoundError: No such folder.
+            ValueError: Fewer than two classes, a class without images, or with fewer than two where
+                some are held out, other classes in `test` than in `train`, an image of another
+                size, or a file that is no sound image.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> from PIL import Image
+            >>> with TemporaryDirectory() as root:
+            ...     for label, animal in enumerate(["cat", "dog"]):
+            ...         Path(root, animal).mkdir()
+            ...         for number in range(5):
+            ...             image = Image.new("RGB", (40, 30), (100 * label, number, 0))
+            ...             image.save(Path(root, animal, f"{number}.png"))
+            ...     pets = Dataset.from_folder(root, size=(16, 16), name="pets")
+            >>> pets
+            Dataset('pets', train=8, test=2, image_shape=(3, 16, 16), classes=2)
+            >>> assert pets.classes == ("cat", "dog")
+        """
+        train_x, train_y, test_x, test_y, classes = read_image_folder(root, size, test_share, seed)
+        return cls(name, train_x, train_y, test_x, test_y, classes)
+
+    @classmethod
+    def from_torch(
+        cls,
+        train: TorchData,
+        test: TorchData,
+        *,
+        classes: Sequence[str] | None = None,
+        name: str = "own-data",
+    ) -> Dataset:
+        """Read PyTorch data sets or loaders into memory, each in one pass.
+
+        What a transform draws at random is drawn once: leave augmentation to the recipe, and
+        normalisation to the net.
+
+        Args:
+            train: `torch.utils.data.Dataset` of pairs (image, label), or `DataLoader` of batches of
+                them. An image is Pillow's, or an array or tensor as in `from_arrays`.
+            test: As `train`.
+            classes: One name a label; those in `train.classes`, as torchvision's data sets have
+                them, or "0", "1", … if not given.
+            name: What to call it.
+
+        Raises:
+            TypeError: Neither of the two, samples that are no pairs, or as `from_arrays`.
+            ValueError: No samples, images of several shapes, or as `from_arrays`.
+
+        Example:
+            >>> from torch.utils.data import DataLoader, TensorDataset
+            >>> images, labels = torch.rand(6, 1, 5, 5).mul(255).byte(), torch.arange(6) % 3
+            >>> theirs = TensorDataset(images / 255, labels)
+            >>> mine = Dataset.from_torch(theirs, DataLoader(theirs, batch_size=4))
+            >>> assert mine.train_x.equal(images) and mine.test_y.equal(labels)
+        """
+        if classes is None:
+            classes = class_names(train)
+        arrays = (*collect("train", train), *collect("test", test))
+        return cls.from_arrays(*arrays, classes=classes, name=name)
 
     def __repr__(self) -> str:
         return (
@@ -259,57 +349,6 @@ _LEVELS = np.arange(256) / 255  # what a uint8 pixel is in [0, 1]
 def _free_memory(device: torch.device) -> float:
     """Bytes that a GPU has free; the processor's own memory holds the data set already."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
-
-
-def _as_images(argument: str, images: Array) -> Tensor:
-    """A copy, (N, C, H, W), uint8, where that is plainly what the images are."""
-    array = isinstance(images, np.ndarray) and images.dtype.kind in "biuf"
-    if not (array or isinstance(images, Tensor)):
-        got = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"{argument} must be numbers, in a numpy array or torch tensor; got {got}")
-    tensor = as_tensor(images).detach().to("cpu", copy=True).contiguous()
-    if tensor.is_floating_point() and tensor.numel():
-        tensor = _as_levels(argument, tensor)
-    elif tensor.dtype != torch.uint8:
-        raise TypeError(
-            f"{argument} must be uint8 pixels, or floating-point ones in [0, 1]; got {tensor.dtype}"
-            ": write images.astype('uint8') where they are from 0 to 255"
-        )
-    if tensor.ndim == 2:
-        side = math.isqrt(tensor.shape[1])
-        if side**2 != tensor.shape[1]:
-            raise ValueError(
-                f"{argument} must be images, (N, C, H, W); got rows of pixels, "
-                f"{tuple(tensor.shape)}: write images.reshape(-1, C, H, W), or where the channels "
-                "of each pixel are together images.reshape(-1, H, W, C).transpose(0, 3, 1, 2)"
-            )
-        tensor = tensor.reshape(-1, side, side)
-    return tensor.unsqueeze(1) if tensor.ndim == 3 else tensor
-
-
-def _as_levels(argument: str, pixels: Tensor) -> Tensor:
-    """The levels, uint8, of pixels in [0, 1] that are so many 255ths, to rounding."""
-    low, high = pixels.aminmax()
-    if not (low >= 0 and high <= 1):
-        likely = (
-            "a net normalises its images itself: give it pixels"
-            if low < 0
-            else "write images.astype('uint8') where they are levels from 0 to 255"
-        )
-        raise ValueError(
-            f"{argument} must be uint8 pixels, or floating-point ones in [0, 1]; "
-            f"got values from {low:g} to {high:g}: {likely}"
-        )
-    levels = pixels * 255
-    off = (levels - levels.round()).abs().max()
-    rounding = 2 * 255 * torch.finfo(pixels.dtype).eps  # of k / 255, and of that times 255
-    if off > rounding or rounding >= 0.5:
-        raise ValueError(
-            f"{argument} must be levels from 0 to 255, divided by 255 if at all; got {pixels.dtype}"
-            f" up to {off:.2g} levels away from one: write (images * 255).round().astype('uint8') "
-            "to take the nearest"
-        )
-    return levels.round().byte()
 
 
 def _count_classes(train_y: Tensor, test_y: Tensor) -> list[str]:

@@ -16,6 +16,7 @@ import re
 import struct
 import tarfile
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ import safetensors.torch
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 from torch import nn
+from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
 import linfkit as lk
@@ -170,6 +172,26 @@ ARGUMENTS = [
     ),
     Case("Dataset", lambda: data_set(classes=10), TypeError, "^classes must be .*; got 10"),
     Case("Dataset", lambda: data_set(train_y=10**6 * DIGITS), ValueError, "^classes must be given"),
+    Case("Dataset", lambda: lk.Dataset.from_folder(3), TypeError, "^root must be .*; got 3"),
+    Case(
+        "Dataset", lambda: lk.Dataset.from_folder("no"), FileNotFoundError, "^root must .* is no no"
+    ),
+    Case("Dataset", lambda: lk.Dataset.from_folder("."), ValueError, r"^\. must hold a folder of"),
+    Case("Dataset", lambda: lk.Dataset.from_folder(".", size=32), TypeError, "^size must be two"),
+    Case(
+        "Dataset", lambda: lk.Dataset.from_folder(".", size=(0, 8)), ValueError, "^size must be at"
+    ),
+    Case(
+        "Dataset", lambda: lk.Dataset.from_folder(".", test_share=1), ValueError, "^test_share must"
+    ),
+    Case("Dataset", lambda: lk.Dataset.from_folder(".", seed=-1), ValueError, "^seed must be at"),
+    Case("Dataset", lambda: lk.Dataset.from_torch(X, X), TypeError, "^train must be .* got Tensor"),
+    Case(
+        "Dataset",
+        lambda: lk.Dataset.from_torch(TensorDataset(X[:0]), TensorDataset(X)),
+        ValueError,
+        "^train must hold images; got none",
+    ),
     Case(
         "Dataset", lambda: digits().subset(0), ValueError, "^train_images must be at least 1; got 0"
     ),
@@ -541,6 +563,22 @@ def tiny_imagenet(wnids: str = "n1\nn2\n", annotated: str = "a.JPEG\tn1\n") -> d
     }
 
 
+def photos(content: bytes) -> dict[str, bytes]:
+    places = [f"{name}/{number}" for name in ("cat", "dog") for number in range(2)]
+    return {f"photos/{place}.png": content for place in places}
+
+
+def png(width: int, height: int) -> bytes:
+    """A sound grey file of so many pixels by its header, with none of them in it."""
+
+    def chunk(kind: bytes, content: bytes = b"") -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    header = chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT")
+
+
 def recipe(line: str) -> dict[str, bytes]:
     return {"mine.toml": line.encode()}
 
@@ -614,6 +652,15 @@ class FileCase(NamedTuple):
     written: Mapping[str, bytes] | Callable[[Path], None]
     call: Callable[[Path], object]
     message: str
+
+
+def read_photos(name: str, content: bytes, message: str) -> FileCase:
+    return FileCase(
+        f"photos {name}",
+        photos(content),
+        lambda folder: lk.Dataset.from_folder(folder / "photos"),
+        message,
+    )
 
 
 def read_mnist(name: str, message: str, **changed: bytes) -> FileCase:
@@ -700,6 +747,11 @@ FILES = [
         annotated="../a.JPEG\tn1\n",
     ),
     read_tiny_imagenet("no JPEG", "no sound JPEG file"),
+    read_photos("empty", b"", "no sound image file"),
+    read_photos("no image", b"GIF89a" + bytes(100), "no sound image file"),
+    read_photos("without pixels", png(4, 4), "no sound image file"),
+    read_photos("large", png(9000, 9000), "must have at most 67,108,864 pixels; got 9,000 × 9,000"),
+    read_photos("bomb", png(2**31 - 1, 2**31 - 1), "no sound image file"),
     FileCase("archive without the member", archive("../wanted.bin"), bring_archive, "'wanted.bin'"),
     FileCase(
         "archive with a link out of it",

@@ -27,9 +27,11 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import linfkit as lk
 from linfkit.data.formats import FREE, read_cifar, read_idx
+from linfkit.data.image_folders import FORMATS, read_image
 from linfkit.nn.checkpoints import read_tensors, save_model
 
 #: PyTorch has its doubts about some files, and says so, before it fails to read them.
@@ -106,6 +108,17 @@ FINE_BATCH = b"".join(bytes([label, 99 - label]) + bytes(3072) for label in rang
 RECIPES = [lk.load_recipe(name).to_toml().encode() for name in ("digits-small", "digits-hybrid")]
 
 
+def image_files(kind: str) -> list[bytes]:
+    """A grey image, a coloured one and one with a palette, in one of the formats of folders."""
+    modes = ("L", "RGB") if kind in ("JPEG", "PPM", "WEBP") else ("L", "RGB", "P")
+    files = []
+    for mode in modes:
+        file = io.BytesIO()
+        Image.radial_gradient("L").resize((9, 9)).convert(mode).save(file, kind)
+        files.append(file.getvalue())
+    return files
+
+
 class Reader(NamedTuple):
     file: str
     valid: Callable[[Path], list[bytes]]
@@ -121,6 +134,10 @@ READERS = {
     "cifar 100": Reader(
         "train.bin", lambda _: [FINE_BATCH], partial(read_cifar, classes=100, label_bytes=2)
     ),
+    **{
+        f"image {kind}": Reader("image", lambda _, kind=kind: image_files(kind), read_image)
+        for kind in FORMATS
+    },
     "recipe": Reader("mine.toml", lambda _: RECIPES, lk.load_recipe),
     "tensors": Reader(
         "net.safetensors", lambda at: [saved(net, at) for net in small_nets()], read_tensors

@@ -1,7 +1,7 @@
 """Tested: that members trained by workers are those trained here, bit for bit on one thread each;
 that a worker's death loses nothing; that a cluster needs no folder in common with who asks.
-Not tested: GPUs, other machines, clusters that are not Dask's own (README); the ensemble itself
-(test_objectives.py)."""
+Not tested: GPUs, other machines, clusters that are not Dask's own (docs/cluster.md); the ensemble
+itself (test_objective.py)."""
 
 import os
 import shutil
