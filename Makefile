@@ -61,7 +61,7 @@ notebooks: $(notebooks-stamp) ## run the quick profile and keep its outputs in n
 	$(bin)/python -m linfkit.reproduce.publish_notebooks runs/quick
 
 pages: $(notebooks-stamp) ## the notebooks as web pages that need no kernel and no network, in _site/
-	$(bin)/python -m linfkit.pages
+	$(bin)/linfkit pages
 
 clean: ## remove the environment, runs and caches
 	rm -rf .venv runs dist _site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,10 +19,10 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 from torch.utils.benchmark import Timer
-from tqdm.auto import tqdm
 
 from linfkit._util.devices import usable_device
 from linfkit._util.environment import Surroundings, now
+from linfkit._util.progress import progress_bar
 from linfkit.functional import linf_interval, lp_dist
 from linfkit.kernels import reference
 
@@ -178,7 +178,7 @@ def run(
     # 32 MiB: with this one, no contender's time depends on what ran before it.
     torch.empty(31 * 2**20, dtype=torch.uint8)
     results = Results(device=device)
-    bar = tqdm(measured or (QUICK if quick else FULL), desc="bench", leave=False)
+    bar = progress_bar(measured or (QUICK if quick else FULL), desc="bench", leave=False)
     for case in bar:
         bar.set_postfix_str(f"{case.name}, {case.shape}")
         inputs = make_inputs(case, device)

@@ -175,15 +175,25 @@ class TestCommand:
         monkeypatch.setattr(bench, "QUICK", (DISTANCE,))
 
     @pytest.mark.usefixtures("small")
-    def test_writes_what_it_prints(self, tmp_path):
-        record, page = tmp_path / "new" / "bench.json", tmp_path / "bench.html"
-        words = ["bench", "--quick", "--json", str(record), "--figure", str(page)]
-        ran = CliRunner().invoke(app, words)
+    def test_prints_and_draws(self, tmp_path):
+        page = tmp_path / "bench.html"
+        ran = CliRunner().invoke(app, ["bench", "--quick", "--figure", str(page)])
         assert ran.exit_code == 0, ran.output
         for word in ("p=8 forward", "3 × 64 × 5", "broadcast", "no C++ compiler"):
             assert word in ran.output
-        assert json.loads(record.read_text())["rows"][0]["case"]["p"] == 8
         assert "plotly" in page.read_text()
+
+    @pytest.mark.usefixtures("small")
+    def test_prints_json(self):
+        ran = CliRunner().invoke(app, ["bench", "--quick", "--json"])
+        assert json.loads(ran.stdout)["rows"][0]["case"]["p"] == 8
+
+    @pytest.mark.usefixtures("small")
+    def test_a_piped_line_has_its_case_with_it(self):
+        ran = CliRunner().invoke(app, ["bench", "--quick"])
+        lines = [line.split("\t") for line in ran.stdout.splitlines() if "\t" in line]
+        assert lines[0][:3] == ["case", "shape", "contender"]
+        assert {tuple(line[:2]) for line in lines[1:]} == {("p=8 forward", "3 × 64 × 5")}
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
     def test_no_cuda_device_is_2_and_one_line(self):

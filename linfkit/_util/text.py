@@ -6,6 +6,7 @@ import difflib
 import io
 import sys
 from collections.abc import Iterable
+from typing import TextIO
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
@@ -53,13 +54,14 @@ def replace_unprintable() -> None:
             stream.reconfigure(errors="replace")
 
 
-def say(text: str) -> None:
-    """Print a line of any characters, above progress bars if there are some.
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a line of any characters, above progress bars if there are some; by default on stdout.
 
     >>> say("ε")
     ε
     """
     from tqdm.auto import tqdm
 
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    tqdm.write(text.encode(encoding, "replace").decode(encoding))
+    stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    tqdm.write(text.encode(encoding, "replace").decode(encoding), file=stream)

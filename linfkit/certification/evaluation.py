@@ -10,9 +10,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count, check_eps
+from linfkit._util.progress import progress_bar
 from linfkit.certification.attacks import survives_pgd
 from linfkit.certification.certify import CheckedModel, certify_checked, check_for_proofs
 from linfkit.certification.intervals import interval_proof, widest_intervals
@@ -167,7 +167,7 @@ def _proofs(
 ) -> dict[str, Certificates]:
     """Certificates by each proof that fits the model, the strongest last."""
     batches = list(zip(x.split(BATCH), labels.split(BATCH), strict=True))
-    bar = partial(tqdm, batches, leave=False, disable=not progress)
+    bar = partial(progress_bar, batches, leave=False, progress=progress)
     parts = [certify_checked(checked, *batch) for batch in bar(desc="certifying")]
     certified, holds = join(parts), interval_proof(checked)
     if holds is None:
@@ -199,7 +199,7 @@ def _survivors(
     certified = (radius > eps + ROUNDING).nonzero().squeeze(1)
     probes = certified[radius[certified].argsort()[:PROBES]]
     rows = torch.cat([undecided, probes])
-    with tqdm(total=len(rows), desc="attacking", unit="image", disable=not progress) as bar:
+    with progress_bar(total=len(rows), desc="attacking", unit="image", progress=progress) as bar:
         for part in rows.split(BATCH):
             for seed in range(attack.seed, attack.seed + attack.restarts):
                 left = part[survives[part]]

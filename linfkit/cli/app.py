@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,8 @@ class _PlainErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # of a reader that has read enough, such as head; Typer ends without a word
         except (ValueError, TypeError, OSError, FloatingPointError, ImportError) as error:
             if ctx.params["debug"]:
                 raise
@@ -46,6 +49,7 @@ app = typer.Typer(
     cls=_PlainErrors,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help as plain text, wrapped at words
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -66,7 +70,14 @@ def commands(
     """ℓ∞-distance nets: reproduce the papers' analyses, train, certify."""
 
 
-app.command("reproduce", cls=_PapermillStyle)(reproduce.reproduce)
+def _first_line(command: Callable[..., None]) -> str:
+    """Of its help, for the list of commands, where Typer would cut it."""
+    return (command.__doc__ or "").partition("\n")[0]
+
+
+app.command("reproduce", cls=_PapermillStyle, short_help=_first_line(reproduce.reproduce))(
+    reproduce.reproduce
+)
 for command in (
     train.train,
     train.ensemble,
@@ -79,7 +90,7 @@ for command in (
     course.lab,
     course.pages,
 ):
-    app.command()(command)
+    app.command(short_help=_first_line(command))(command)
 
 
 def _as_a_shell(word: str) -> str:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from linfkit.cli.common import PLAIN, JsonFile, Picture, check_picture, hand_over, interruptible
+from linfkit.cli.common import (
+    PLAIN,
+    Json,
+    Picture,
+    Quiet,
+    check_picture,
+    show,
+    show_json,
+    show_table,
+    working,
+    write_figure,
+)
 
 if TYPE_CHECKING:
-    from linfkit.bench import Results
+    from linfkit.bench import Results, Row
 
 EXPLANATION = (
     "Gpair/s: 10⁹ pairs of an x-coordinate and a weight a second; forward + backward counts each "
@@ -26,18 +39,25 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="The main rows alone, in less than a minute.")
     ] = False,
-    json: JsonFile = None,
     figure: Picture = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the distance operators beside torch.cdist and the broadcast formula."""
     from linfkit import bench
 
     check_picture(figure)
-    with interruptible("nothing was written"):
+    with working(quiet, "nothing was written"):
         results = bench.run(device, quick)
-    explanation = "\n".join([EXPLANATION, *results.notes])
-    shown = (heading(results), timings_table(results), explanation)
-    hand_over(results, json, figure, lambda figures: figures.pairs_per_second(results), shown)
+    if as_json:
+        show_json(results)
+    else:
+        show(heading(results))
+        records = chain.from_iterable(map(timing_records, results.rows))
+        show_table(timings_table(results), records)
+        show(EXPLANATION, *results.notes)
+    if figure:
+        write_figure(figure, lambda figures: figures.pairs_per_second(results))
 
 
 def heading(results: Results) -> str:
@@ -57,18 +77,26 @@ def timings_table(results: Results) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for row in results.rows:
         labels = [f"[bold]{row.case.name}[/]", row.case.shape] + [""] * len(row.timings)
-        ours = row.timings[0]
-        for label, timing in zip(labels, row.timings, strict=False):
-            table.add_row(
-                label,
-                timing.contender,
-                _short(timing.seconds * 1e3),
-                _short(row.rate(timing) / 1e9),
-                "" if timing is ours else _short(timing.seconds / ours.seconds),
-                str(timing.turns),
-            )
+        for label, record in zip(labels, timing_records(row), strict=False):
+            _, _, *fields = record.values()
+            table.add_row(label, *fields)
         table.add_section()
     return table
+
+
+def timing_records(row: Row) -> Iterator[dict[str, str]]:
+    """Fields of each of a case's timings, in words."""
+    ours = row.timings[0]
+    for timing in row.timings:
+        yield {
+            "case": row.case.name,
+            "shape": row.case.shape,
+            "contender": timing.contender,
+            "ms": _short(timing.seconds * 1e3),
+            "Gpair/s": _short(row.rate(timing) / 1e9),
+            "time, ×": "" if timing is ours else _short(timing.seconds / ours.seconds),
+            "turns": str(timing.turns),
+        }
 
 
 def _short(number: float) -> str:

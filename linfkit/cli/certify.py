@@ -10,7 +10,18 @@ from rich.table import Table
 
 from linfkit._util.literals import parse_value
 from linfkit._util.text import format_eps
-from linfkit.cli.common import PLAIN, JsonFile, Picture, check_picture, hand_over, interruptible
+from linfkit.cli.common import (
+    PLAIN,
+    Json,
+    Picture,
+    Quiet,
+    check_picture,
+    show,
+    show_json,
+    show_table,
+    working,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from linfkit.cli.record import Record
@@ -41,8 +52,9 @@ def certify(
         int | None, typer.Option(min=1, help="The first so many images.", show_default="all")
     ] = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
-    json: JsonFile = None,
     figure: Picture = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Certify a trained net on its data's test images, as the papers' tables do."""
     from linfkit import PGD, evaluate, load_dataset
@@ -55,8 +67,8 @@ def certify(
     where = usable_device(device)
     trained = SavedNet.read(checkpoint)
     size = trained.eps if eps is None else check_eps(parse_value(eps))
-    data = trained.load_data() if dataset is None else load_dataset(dataset)
-    with interruptible("nothing was written"):
+    with working(quiet, "nothing was written"):
+        data = trained.load_data() if dataset is None else load_dataset(dataset)
         found = evaluate(
             trained.model.to(where),
             data,
@@ -65,8 +77,14 @@ def certify(
             images=images,
         )
     record = Record.of(trained, data, found)
-    shown = (heading(record), accuracies_table(record), explanation(record))
-    hand_over(record, json, figure, lambda figures: figures.accuracy_against_eps(found), shown)
+    if as_json:
+        show_json(record)
+    else:
+        show(heading(record))
+        show_table(accuracies_table(record), [accuracies_record(record)])
+        show(explanation(record))
+    if figure:
+        write_figure(figure, lambda figures: figures.accuracy_against_eps(found))
 
 
 def heading(record: Record) -> str:
@@ -74,17 +92,23 @@ def heading(record: Record) -> str:
     return f"{record.net} on {record.data.name}, ε = {format_eps(record.eps)}"
 
 
-def accuracies_table(record: Record) -> Table:
-    """Line of clean, attacked and certified accuracy, in percent, as in the papers' tables."""
-    columns = {"clean": record.clean}
+def accuracies_record(record: Record) -> dict[str, str]:
+    """Clean, attacked and certified accuracy, in percent, and the last one's standard error."""
+    shares = {"clean": record.clean}
     if record.attack is not None and record.attacked is not None:
-        columns[f"attacked,\nPGD-{record.attack.steps}"] = record.attacked
-    columns |= {f"certified,\n{proof}": share for proof, share in record.certified.items()}
+        shares[f"attacked, PGD-{record.attack.steps}"] = record.attacked
+    shares |= {f"certified, {proof}": share for proof, share in record.certified.items()}
+    return {name: f"{100 * share:.2f}" for name, share in (shares | {"±": record.spread}).items()}
+
+
+def accuracies_table(record: Record) -> Table:
+    """Line of accuracies, as in the papers' tables."""
     table = Table(**PLAIN)
-    for title in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-    *others, strongest = (f"{100 * share:.2f}" for share in columns.values())
-    table.add_row(*others, f"{strongest} ± {100 * record.spread:.2f}")
+    *titles, _ = columns = accuracies_record(record)
+    for title in titles:
+        table.add_column(title.replace(" ", "\n"), justify="right", no_wrap=True)
+    *others, strongest, spread = columns.values()
+    table.add_row(*others, f"{strongest} ± {spread}")
     return table
 
 

@@ -1,8 +1,14 @@
-"""Options and helpers that several commands share."""
+"""Options and output that several commands share: results on stdout, all else on stderr.
+
+At a terminal, results are tables, and bars show progress. In a pipe or a file, a record is a line
+with tabs between its fields, and there are no bars.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +17,10 @@ import typer
 from rich.box import SIMPLE_HEAD
 
 from linfkit._util.extras import require
+from linfkit._util.progress import hidden
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-    from pydantic import BaseModel
     from rich.table import Table
 
 INTERRUPTED = 130
@@ -34,20 +40,64 @@ Workers = Annotated[
 Scheduler = Annotated[
     str | None, typer.Option(metavar="TCP://HOST:PORT", help="A Dask cluster to run on.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="File for what is found, as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print results alone: no progress, no notes.")
+]
 Picture = Annotated[
     Path | None, typer.Option("--figure", help="File for a picture: .html or .png.")
 ]
 
 
 @contextmanager
-def interruptible(outcome: str) -> Iterator[None]:
-    """End the command on Ctrl-C, with a word on what is left of it."""
+def working(quiet: bool, outcome: str) -> Iterator[None]:
+    """Show a person how the work goes, unless quiet; end it on Ctrl-C with a word on what is left.
+
+    Args:
+        quiet: hide progress and notes.
+        outcome: what is left after an interrupt.
+    """
     try:
-        yield
+        with hidden(bars=quiet or not sys.stderr.isatty(), notes=quiet):
+            yield
     except KeyboardInterrupt:
         typer.echo(f"\ninterrupted; {outcome}", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def show(*lines: str) -> None:
+    """Print text, wrapped at words for a person."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(*lines, sep="\n", markup=False)
+    else:
+        print(*lines, sep="\n", flush=True)
+
+
+def show_table(table: Table, records: Iterable[Mapping[str, str]]) -> None:
+    """Print a table to a person; to a pipe or a file its records, one a line.
+
+    Args:
+        table: for a person.
+        records: the same, each with the same names of its fields. Their first line is the names.
+    """
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(table)
+        return
+    for place, record in enumerate(records):
+        if place == 0:
+            print(*record, sep="\t")
+        print(*(" ".join(field.split()) for field in record.values()), sep="\t", flush=True)
+
+
+def show_json(document: object) -> None:
+    """Print one JSON document, in ASCII, since a console may know no more; ∞ is "Infinity"."""
+    from pydantic_core import to_json
+
+    print(json.dumps(json.loads(to_json(document, inf_nan_mode="strings")), indent=2), flush=True)
 
 
 def settings_of(words: list[str] | None, values: bool = False) -> dict[str, Any]:
@@ -73,41 +123,19 @@ def check_picture(figure: Path | None) -> None:
     require("plotly", "notebooks")
 
 
-def hand_over(
-    record: BaseModel,
-    json: Path | None,
-    figure: Path | None,
-    draw: Callable[[Any], Figure],
-    shown: Iterable[str | Table],
-) -> None:
-    """Write a record to the files asked for, then print it, even where a file fails.
+def write_figure(figure: Path, draw: Callable[[Any], Figure]) -> None:
+    """Write a figure as a page or a picture, as the file's name says.
 
     Args:
-        record: for the JSON file.
-        json: the file, if any.
-        figure: file for a page or a picture, as its name says, if any.
+        figure: the file.
         draw: gives the figure, from `linfkit.course.figures`, which take long to import.
-        shown: lines and tables to print.
     """
-    from rich.console import Console
+    from linfkit.course import figures
+    from linfkit.reproduce.pictures import PictureWriter, write_page
 
-    from linfkit._util.files import write_atomically
-
-    try:
-        if json:
-            write_atomically(json, record.model_dump_json(indent=2).encode())
-        if figure:
-            from linfkit.course import figures
-            from linfkit.reproduce.pictures import PictureWriter, write_page
-
-            drawn = draw(figures).to_dict()
-            if figure.suffix == ".html":
-                write_page(drawn, figure)
-            else:
-                with PictureWriter(
-                    on_error=lambda reason: typer.echo(reason, err=True)
-                ) as pictures:
-                    pictures.write(drawn, figure)
-    finally:
-        for part in shown:
-            Console().print(part, markup=not isinstance(part, str))
+    drawn = draw(figures).to_dict()
+    if figure.suffix == ".html":
+        write_page(drawn, figure)
+        return
+    with PictureWriter(on_error=lambda reason: typer.echo(reason, err=True)) as pictures:
+        pictures.write(drawn, figure)

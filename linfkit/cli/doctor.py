@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
 from linfkit._util.files import cache_folder, data_folder
+from linfkit.cli.common import Json, show_json
 
 
-def doctor() -> None:
+def doctor(as_json: Json = False) -> None:
     """Show the versions, hardware and data sets that linfkit finds on this machine."""
-    for name, finding in findings().items():
+    found = findings()
+    if as_json:
+        show_json(found | {"verdict": verdict()})
+        return
+    for name, finding in in_words(found).items():
         typer.echo(f"{name:9} {finding}")
     typer.echo(verdict())
 
 
-def findings() -> dict[str, str]:
-    """One line each on versions, processor, threads, kernels, cache and data sets.
+def findings() -> dict[str, Any]:
+    """Versions, system, processor, threads, kernels, cache and data sets.
 
     >>> sorted(findings())
-    ['cache', 'data', 'hardware', 'kernels', 'threads', 'versions']
+    ['cache', 'data', 'kernels', 'machine', 'platform', 'threads', 'versions']
     """
     import torch
 
@@ -27,18 +34,33 @@ def findings() -> dict[str, str]:
 
     folder = data_folder() or cache_folder() / "data"
     found = [name for name, files in STANDARD_FILES.items() if not files.missing(folder)]
-    hardware = environment.hardware()
-    cores = "one core" if hardware["cores"] == 1 else f"{hardware['cores']} cores"
     return {
-        "versions": ", ".join(
-            f"{name} {version}" for name, version in environment.versions().items()
-        ),
-        "hardware": f"{environment.operating_system()}, {hardware['processor']}, "
-        f"{cores}, {hardware.get('gpu', 'no CUDA device')}",
-        "threads": str(torch.get_num_threads()),
-        "kernels": f"{_kernels()} on the CPU",
+        "versions": environment.versions(),
+        "platform": environment.operating_system(),
+        "machine": environment.hardware(),
+        "threads": torch.get_num_threads(),
+        "kernels": _kernels(),
         "cache": str(cache_folder()),
-        "data": ", ".join(["digits", *found]),
+        "data": ["digits", *found],
+    }
+
+
+def in_words(found: dict[str, Any]) -> dict[str, str]:
+    """Findings in a line each.
+
+    >>> sorted(in_words(findings()))
+    ['cache', 'data', 'hardware', 'kernels', 'threads', 'versions']
+    """
+    machine = found["machine"]
+    cores = "one core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    gpu = machine.get("gpu", "no CUDA device")
+    return {
+        "versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
+        "hardware": f"{found['platform']}, {machine['processor']}, {cores}, {gpu}",
+        "threads": str(found["threads"]),
+        "kernels": f"{found['kernels']} on the CPU",
+        "cache": found["cache"],
+        "data": ", ".join(found["data"]),
     }
 
 

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from linfkit._util.text import format_eps
-from linfkit.cli.common import PLAIN
+from linfkit.cli.common import PLAIN, Json, show_json, show_table
 
 if TYPE_CHECKING:
     from linfkit.recipes.recipe import Recipe
@@ -25,15 +24,43 @@ def recipes(
             show_default="a table of all",
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """List all recipes, or those with some words in their names; or print one."""
     from linfkit.recipes.recipe import load_recipe, recipe_names
 
     named = [each for each in recipe_names() if name is None or f"-{name}-" in f"-{each}-"]
     if name is not None and (name in named or not named):
-        typer.echo(load_recipe(name).to_toml(), nl=False)
+        recipe = load_recipe(name)
+        if as_json:
+            show_json(recipe.model_dump())
+        else:
+            typer.echo(recipe.to_toml(), nl=False)
         return
-    Console().print(recipes_table(map(load_recipe, named)))
+    chosen = [load_recipe(each) for each in named]
+    if as_json:
+        show_json([recipe.model_dump() for recipe in chosen])
+    else:
+        show_table(recipes_table(chosen), map(recipe_record, chosen))
+
+
+def recipe_record(recipe: Recipe) -> dict[str, str]:
+    """Fields of a recipe, in words.
+
+    >>> from linfkit.recipes.recipe import load_recipe
+    >>> list(recipe_record(load_recipe("digits-small")).values())[:4]
+    ['digits-small', 'digits', 'mlp 256 × 3', '0.1']
+    """
+    return {
+        "recipe": recipe.name,
+        "data": recipe.dataset,
+        "net": recipe.net,
+        "eps": format_eps(recipe.eps),
+        "epochs": str(recipe.epochs),
+        "seeds": str(len(recipe.seeds)),
+        "published": "" if recipe.published is None else f"{recipe.published:.2f} %",
+        "source": source_in_short(recipe.source),
+    }
 
 
 def recipes_table(recipes: Iterable[Recipe]) -> Table:
@@ -44,15 +71,9 @@ def recipes_table(recipes: Iterable[Recipe]) -> Table:
     for title in ("ε", "epochs", "seeds", "published"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("source", max_width=10)
-    for recipe in recipes:
-        table.add_row(
-            f"[bold]{recipe.name}[/]\n{recipe.dataset}, {recipe.net}",
-            format_eps(recipe.eps),
-            str(recipe.epochs),
-            str(len(recipe.seeds)),
-            "" if recipe.published is None else f"{recipe.published:.2f} %",
-            source_in_short(recipe.source),
-        )
+    for record in map(recipe_record, recipes):
+        name, data, net, *fields = record.values()
+        table.add_row(f"[bold]{name}[/]\n{data}, {net}", *fields)
     return table
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linfkit.cli.common import Scheduler, Workers, interruptible, settings_of
+from linfkit.cli.common import (
+    Quiet,
+    Scheduler,
+    Workers,
+    settings_of,
+    show,
+    show_table,
+    working,
+)
 
 if TYPE_CHECKING:
     from linfkit.course.claims import Claim
@@ -46,6 +54,7 @@ def reproduce(
         typer.Option(metavar="RUN", help="Run a finished run's notebooks anew and compare."),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the profiles; run nothing.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run the notebooks, keep their figures, and judge every claim.
 
@@ -57,9 +66,10 @@ def reproduce(
     from linfkit.reproduce import reproduction
     from linfkit.reproduce.profiles import load_profile, load_profiles
 
-    console = Console()
     if list_:
-        console.print(profiles_table(load_profiles().values()))
+        profiles = load_profiles().values()
+        records = chain.from_iterable(map(profile_records, profiles))
+        show_table(profiles_table(profiles), records)
         return
     if validate is not None:
         from linfkit.reproduce.validation import validate as same_as_before
@@ -67,7 +77,7 @@ def reproduce(
         raise typer.Exit(0 if same_as_before(validate) else 1)
     chosen = load_profile(profile)
     out = out or Path("runs") / chosen.name
-    with interruptible(f"the same command does what is left in {out}"):
+    with working(quiet, f"the same command does what is left in {out}"):
         results = reproduction.reproduce(
             chosen,
             out,
@@ -79,9 +89,9 @@ def reproduce(
             scheduler=scheduler,
             force=force,
         )
-    console.print(claims_table(results.claims))
-    console.print(notebooks_table(results.notebooks))
-    console.print(f"{summary(results)}; see {out}")
+    show_table(claims_table(results.claims), map(claim_record, results.claims))
+    show_table(notebooks_table(results.notebooks), map(notebook_record, results.notebooks))
+    show(f"{summary(results)}; see {out}")
     raise typer.Exit(0 if results.success else 1)
 
 
@@ -89,45 +99,71 @@ def claims_table(claims: Iterable[Claim]) -> Table:
     """Table of claims and findings: value, what was needed, verdict."""
     table = Table("notebook", "claim", "value", "needed", "verdict", title="Claims")
     for claim in claims:
-        table.add_row(
-            claim.notebook,
-            f"[bold]{claim.id}[/]\n{escape(claim.text)}",
-            claim.shown_value,
-            claim.needed,
-            claim.verdict if claim.holds is None else _coloured(claim.verdict, claim.holds),
-        )
+        notebook, name, text, value, needed, verdict = claim_record(claim).values()
+        if claim.holds is not None:
+            verdict = _coloured(verdict, claim.holds)
+        table.add_row(notebook, f"[bold]{name}[/]\n{escape(text)}", value, needed, verdict)
     return table
+
+
+def claim_record(claim: Claim) -> dict[str, str]:
+    """Fields of a claim, in words."""
+    return {
+        "notebook": claim.notebook,
+        "claim": claim.id,
+        "text": claim.text,
+        "value": claim.shown_value,
+        "needed": claim.needed,
+        "verdict": claim.verdict,
+    }
 
 
 def notebooks_table(notebooks: Iterable[NotebookResult]) -> Table:
     """Table of notebooks: status, the cell of an error, seconds, memory."""
     table = Table("notebook", "status", "seconds", "peak MB", "figures", title="Notebooks")
     for notebook in notebooks:
-        table.add_row(
-            notebook.name,
-            _coloured(notebook.status, notebook.status == "ok") + _details(notebook),
-            f"{notebook.seconds:.0f}",
-            "" if notebook.peak_memory is None else f"{notebook.peak_memory / 1e6:.0f}",
-            str(sum(figure.endswith(".html") for figure in notebook.figures)),
-        )
+        name, status, *numbers, cell, error = notebook_record(notebook).values()
+        details = [escape(line) for line in (cell, error) if line]
+        status = _coloured(status, notebook.status == "ok")
+        table.add_row(name, "\n".join([status, *details]), *numbers)
     return table
+
+
+def notebook_record(notebook: NotebookResult) -> dict[str, str]:
+    """Fields of a notebook's result, in words."""
+    cell, memory = notebook.cell, notebook.peak_memory
+    return {
+        "notebook": notebook.name,
+        "status": notebook.status,
+        "seconds": f"{notebook.seconds:.0f}",
+        "peak MB": "" if memory is None else f"{memory / 1e6:.0f}",
+        "figures": str(sum(figure.endswith(".html") for figure in notebook.figures)),
+        "cell": f"cell {cell.index}: {cell.line}" if cell else "",
+        "error": notebook.error or "",
+    }
 
 
 def profiles_table(profiles: Iterable[Profile]) -> Table:
     """Every profile's notebooks, with their data and expected minutes."""
     table = Table("profile", "notebook", "data", "GPU", "minutes", "gives up after")
     for profile in profiles:
-        for name, row in profile.rows.items():
-            table.add_row(
-                profile.name,
-                name,
-                row.dataset or "",
-                "needed" if row.gpu else "",
-                "" if row.minutes is None else f"{row.minutes:g}",
-                f"{row.timeout / 60:g} min",
-            )
+        for record in profile_records(profile):
+            table.add_row(*record.values())
         table.add_section()
     return table
+
+
+def profile_records(profile: Profile) -> Iterator[dict[str, str]]:
+    """Fields of each of a profile's notebooks, in words."""
+    for name, row in profile.rows.items():
+        yield {
+            "profile": profile.name,
+            "notebook": name,
+            "data": row.dataset or "",
+            "GPU": "needed" if row.gpu else "",
+            "minutes": "" if row.minutes is None else f"{row.minutes:g}",
+            "gives up after": f"{row.timeout / 60:g} min",
+        }
 
 
 def summary(results: Results) -> str:
@@ -141,11 +177,6 @@ def summary(results: Results) -> str:
         + (f"{findings} found where no claim is made, " if findings else "")
         + f"in {results.seconds:.0f} s"
     )
-
-
-def _details(notebook: NotebookResult) -> str:
-    place = f"\ncell {notebook.cell.index}: {escape(notebook.cell.line)}" if notebook.cell else ""
-    return place + (f"\n{escape(notebook.error)}" if notebook.error else "")
 
 
 def _coloured(word: str, good: bool) -> str:

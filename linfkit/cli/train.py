@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linfkit._util.progress import note
 from linfkit.cli.common import (
+    Json,
+    Quiet,
     RecipeOrFile,
     Scheduler,
     Settings,
     Workers,
-    interruptible,
     settings_of,
+    show_json,
+    working,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +39,8 @@ def train(
         bool,
         typer.Option("--tensorboard", help="Log the history for TensorBoard, in OUT/tensorboard."),
     ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a net as a recipe says; a run that was interrupted goes on where it was.
 
@@ -43,10 +49,18 @@ def train(
     from linfkit import load_recipe
 
     chosen = load_recipe(recipe).replace(**settings_of(settings))
-    _train(chosen, out or Path("runs") / chosen.name, seed, tensorboard)
+    out = out or Path("runs") / chosen.name
+    with working(quiet, f"the same command goes on from {out}"):
+        _train(chosen, out, seed, tensorboard, as_json)
 
 
-def _train(recipe: Recipe, out: Path, seed: int | None = None, tensorboard: bool = False) -> None:
+def _train(
+    recipe: Recipe,
+    out: Path,
+    seed: int | None = None,
+    tensorboard: bool = False,
+    as_json: bool = False,
+) -> None:
     """Train one net into a folder, and print what it reaches."""
     from linfkit import fit
     from linfkit._util.distributed import is_first
@@ -54,13 +68,17 @@ def _train(recipe: Recipe, out: Path, seed: int | None = None, tensorboard: bool
 
     logs = tensorboard and is_first()
     logged = logging_scalars(out / "tensorboard") if logs else nullcontext(lambda row: None)
-    with interruptible(f"the same command goes on from {out}"), logged as log:
+    with logged as log:
         run = fit(recipe, out=out, seed=seed, after_epoch=log)
     if not is_first():
         return
-    for name, value in run.results.items():
-        typer.echo(f"{name}: {value:.4g}")
-    typer.echo(f"nets, history and recipe are in {out}")
+    if as_json:
+        found = {"seed": run.seed, "folder": out, "results": run.results}
+        show_json({"recipe": recipe.model_dump(), **found})
+    else:
+        for name, value in run.results.items():
+            typer.echo(f"{name}: {value:.4g}")
+    note(f"nets, history and recipe are in {out}")
 
 
 def ensemble(
@@ -75,6 +93,7 @@ def ensemble(
     settings: Settings = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train a net for each of a recipe's seeds, and take the mean of their logits.
 
@@ -94,16 +113,17 @@ def ensemble(
                 f"{chosen.name} has seeds {list(chosen.seeds)}, members {chosen.members}"
             )
         name = f"{chosen.name}-joint"
-        together = chosen.replace(name=name, members=len(chosen.seeds), seeds=chosen.seeds[:1])
-        _train(together, out or Path("runs") / name)
-        return
-    out = out or Path("runs") / f"{chosen.name}-ensemble"
-    with interruptible(f"the same command goes on from {out}"):
+        chosen = chosen.replace(name=name, members=len(chosen.seeds), seeds=chosen.seeds[:1])
+    out = out or Path("runs") / (chosen.name if joint else f"{chosen.name}-ensemble")
+    with working(quiet, f"the same command goes on from {out}"):
+        if joint:
+            _train(chosen, out)
+            return
         run = fit_ensemble(chosen, out=out, workers=workers, scheduler=scheduler)
-    for member in run.runs:
-        typer.echo(f"seed {member.seed}: {_accuracies(member.results)}")
-    typer.echo(f"together: {_accuracies(run.results)} at ε = {chosen.eps:.4g}")
-    typer.echo(f"the ensemble and its members are in {out}")
+        for member in run.runs:
+            typer.echo(f"seed {member.seed}: {_accuracies(member.results)}")
+        typer.echo(f"together: {_accuracies(run.results)} at ε = {chosen.eps:.4g}")
+        note(f"the ensemble and its members are in {out}")
 
 
 def _accuracies(results: Mapping[str, float]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import shutil
-import sys
 import tarfile
 import tempfile
 import urllib.request
@@ -13,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from linfkit._util.progress import note, progress_bar
 from linfkit.data.standard_files import (
     CIFAR10,
     CIFAR100,
@@ -47,7 +45,7 @@ def download(name: str, folder: Path) -> None:
         raise FileNotFoundError(f"{name}: linfkit does not download it. {by_hand}")
     source = SOURCES[name]
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"Downloading {name} from {source.origin} into {folder}, this once", file=sys.stderr)
+    note(f"Downloading {name} from {source.origin} into {folder}, this once")
     with tempfile.TemporaryDirectory(prefix=".incoming-", dir=folder) as beside:
         try:
             source.bring(Path(beside))
@@ -100,7 +98,9 @@ class PublishedFile:
         with (
             urllib.request.urlopen(self.url, timeout=TIMEOUT) as answer,
             path.open("xb") as file,
-            tqdm(desc=path.name, total=self.size, unit="B", unit_scale=True, leave=False) as bar,
+            progress_bar(
+                desc=path.name, total=self.size, unit="B", unit_scale=True, leave=False
+            ) as bar,
         ):
             # One byte beyond the size is asked for, to see that none is there.
             while chunk := answer.read(min(CHUNK, self.size + 1 - came)):

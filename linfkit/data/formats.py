@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
+
+from linfkit._util.progress import progress_bar
 
 LARGEST = 2**30  # bytes that are read at most; MNIST's largest file holds 47 million
 #: Bytes that any gzipped file may hold, however small it is, and bytes for each of its own beyond
@@ -231,6 +232,6 @@ def decoded_once(paths: Sequence[Path], side: int, kept: Path) -> NDArray[np.uin
 
 
 def _fill(images: Any, paths: Sequence[Path]) -> Any:
-    for place, path in enumerate(tqdm(paths, "Decoding, this once", unit="image")):
+    for place, path in enumerate(progress_bar(paths, "Decoding, this once", unit="image")):
         images[place] = read_jpeg(path, side=images.shape[-1])
     return images

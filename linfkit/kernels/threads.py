@@ -6,7 +6,6 @@ OpenMP's threads spin, and keep those of PyTorch, which has a pool of its own, f
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from linfkit._util.progress import note
 
 PAIRS_WORTH_A_THREAD = 2**19  # of coordinates to subtract and to add to a sum
 
@@ -33,7 +34,7 @@ def run(function: Any, pairs: int, *arguments: Any) -> None:
     if function.overloads:
         _in_parallel(lambda part, parts: function(*arguments, part, parts), pairs)
         return
-    notice = Timer(2.0, print, [_COMPILING], {"file": sys.stderr})
+    notice = Timer(2.0, note, [_COMPILING])
     notice.start()
     try:
         function(*arguments, 0, 1)

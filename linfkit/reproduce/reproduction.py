@@ -8,13 +8,12 @@ from typing import Any
 
 import nbformat
 import torch
-from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count
 from linfkit._util.environment import source_hash
 from linfkit._util.files import expand_user, folder_lock, write_atomically
 from linfkit._util.literals import as_python
-from linfkit._util.text import say
+from linfkit._util.progress import note, progress_bar
 from linfkit._util.workers import run_tasks, shown_in
 from linfkit.reproduce import sweeps
 from linfkit.reproduce.execution import Executed, execute, on_lost_worker
@@ -84,7 +83,7 @@ def reproduce(
             results.add(finished)
     if results.notebooks:
         names = ", ".join(result.name for result in results.notebooks)
-        say(f"kept, since nothing they depend on has changed: {names}")
+        note(f"kept, since nothing they depend on has changed: {names}")
     if _is_written(results, out, sweep):
         return results
     wanting = [name for name, row in rows.items() if row.gpu]
@@ -111,8 +110,10 @@ def _carry_out(
     for task in left:
         NotebookResult.forget(out, task)
     with (
-        PictureWriter(on_error=say) as pictures,
-        tqdm(desc=results.profile, total=len(tasks), initial=len(finished), unit="notebook") as bar,
+        PictureWriter(on_error=note) as pictures,
+        progress_bar(
+            desc=results.profile, total=len(tasks), initial=len(finished), unit="notebook"
+        ) as bar,
     ):
         for task, executed in run_tasks(
             left,
@@ -128,7 +129,7 @@ def _carry_out(
             results.save(out)
             bar.update()
             if result.status != "ok":
-                say(f"{task.name}: {result.status}: {result.error}")
+                note(f"{task.name}: {result.status}: {result.error}")
 
 
 def _is_written(results: Results, out: Path, sweep: Mapping[str, Sequence[Any]] | None) -> bool:

@@ -9,11 +9,11 @@ from threading import Lock
 from typing import NoReturn
 
 import torch
-from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count
 from linfkit._util.distributed import is_first
 from linfkit._util.files import expand_user
+from linfkit._util.progress import progress_bar
 from linfkit._util.workers import ProgressCallback, WorkerError, run_tasks, shown_in
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
@@ -216,12 +216,12 @@ def train_side_by_side(
     left = [member for member in members if not member.folder.is_finished]
     for member in left:
         member.folder.load_checkpoint()  # refuse another run's now, not when all are trained
-    with tqdm(
+    with progress_bar(
         desc="members",
         total=len(members),
         initial=len(members) - len(left),
         unit="net",
-        disable=not progress,
+        progress=progress,
     ) as bar:
         for member, files in run_tasks(
             left,

@@ -13,13 +13,12 @@ from types import FrameType
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count, check_real
 from linfkit._util.devices import usable_device, with_gradients
 from linfkit._util.distributed import any_rank, entered_on_rank_zero, is_first, join, on_rank_zero
 from linfkit._util.files import folder_lock
-from linfkit._util.text import say
+from linfkit._util.progress import note, progress_bar
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import RAW
@@ -165,7 +164,7 @@ def fit_all(
     runs = []
     epochs = sum(recipe.epochs for recipe, _ in todo)
     # one bar for all: a bar a net is dozens of messages, more than a notebook's client may hold
-    with tqdm(total=epochs, desc=description, unit="epoch", leave=False) as bar:
+    with progress_bar(total=epochs, desc=description, unit="epoch", leave=False) as bar:
         for number, (recipe, seed) in enumerate(todo, start=1):
             at_end = bar.n + recipe.epochs
             bar.set_postfix(net=f"{number}/{len(todo)}", refresh=False)
@@ -199,7 +198,7 @@ def _fit_in(
         if checkpoint is not None:
             training.restore(*checkpoint)
             if progress:
-                say(f"resumed at epoch {training.epoch} of {training.recipe.epochs}")
+                note(f"resumed at epoch {training.epoch} of {training.recipe.epochs}")
     else:
         on_rank_zero(folder.clear)
     on_rank_zero(lambda: folder.begin(training.recipe, training.history))

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm.auto import tqdm
 
 from linfkit._util.distributed import (
     all_reduce_sum,
@@ -31,6 +30,7 @@ from linfkit._util.distributed import (
     processes,
     rank,
 )
+from linfkit._util.progress import progress_bar
 from linfkit.certification.lipschitz import lipschitz_bound, lipschitz_estimate
 from linfkit.data.augmentations import random_crop, random_flip
 from linfkit.data.dataset import Dataset
@@ -121,14 +121,14 @@ class Training:
 
         `after_epoch` is called before that, with the epoch's row of the history.
         """
-        bar = tqdm(
+        bar = progress_bar(
             total=self.steps,
             initial=self.step,
             desc=f"{self.recipe.name} seed {self.seed}",
             unit="step",
             leave=False,
             mininterval=0.5,
-            disable=not progress,
+            progress=progress,
         )
         with bar:
             while self.step < self.steps:

@@ -16,7 +16,6 @@ from linfkit.bench import Case
 from linfkit.cli.app import app, main
 from linfkit.course import exercises
 from linfkit.course.exercises import Exercise
-from linfkit.pages.__main__ import main as write_pages
 from tests.helpers import ROOT
 from tests.helpers.small_notebooks import PARAMETERS, write_notebook
 
@@ -103,18 +102,14 @@ def test_every_error_is_printed(words, console):
 
 
 def test_certify_writes_and_prints(console, run, tmp_path):
-    files = ("--json", tmp_path / "c.json", "--figure", tmp_path / "c.html")
-    assert console.linfkit("certify", run, *files) == 0, console.shown
-    assert '"certified"' in (tmp_path / "c.json").read_text("utf-8")
+    assert console.linfkit("certify", run, "--figure", tmp_path / "c.html") == 0, console.shown
     assert "What is proved" in (tmp_path / "c.html").read_text("utf-8")
     assert "digits-small on digits, ? = 0.1" in console.shown
 
 
 def test_bench_writes_and_prints(console, benchmark, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "run", lambda *_: benchmark)
-    files = ("--json", tmp_path / "b.json", "--figure", tmp_path / "b.html")
-    assert console.linfkit("bench", *files) == 0, console.shown
-    assert '"timings"' in (tmp_path / "b.json").read_text("utf-8")
+    assert console.linfkit("bench", "--figure", tmp_path / "b.html") == 0, console.shown
     assert "torch.cdist" in (tmp_path / "b.html").read_text("utf-8")
     assert "linfkit" in console.shown
 
@@ -122,7 +117,7 @@ def test_bench_writes_and_prints(console, benchmark, tmp_path, monkeypatch):
 def test_what_was_found_is_printed_even_where_a_file_cannot_be_written(run, tmp_path):
     (tmp_path / "taken").touch()
     console = Console("utf-8")
-    assert console.linfkit("certify", run, "--json", tmp_path / "taken" / "c.json") == 2
+    assert console.linfkit("certify", run, "--figure", tmp_path / "taken" / "c.html") == 2
     assert "digits-small on digits, ε = 0.1" in console.shown
     assert "error: " in console.shown
 
@@ -161,8 +156,8 @@ def test_the_library_s_own_lines_are_printed_by_programs_that_are_not_ours(conso
 
 def test_pages_print_the_names_of_files(console, tmp_path, monkeypatch):
     page = tmp_path / "ε.html"
-    monkeypatch.setattr("linfkit.pages.__main__.export", lambda: [page])
-    assert console.call(write_pages) is None
+    monkeypatch.setattr("linfkit.pages.export.export", lambda *_: [page])
+    assert console.linfkit("pages") == 0
     assert "1 pages; open " in console.shown
     assert console.stdout.errors == console.stderr.errors == "replace"
 
@@ -171,10 +166,10 @@ def test_pages_print_the_names_of_files(console, tmp_path, monkeypatch):
     "surroundings", [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C"}], ids=["cp1252", "C"]
 )
 def test_a_console_that_is_not_utf_8(surroundings, run, tmp_path):
-    ran = start("linfkit", "certify", run, "--json", "c.json", cwd=tmp_path, **surroundings)
+    ran = start("linfkit", "certify", run, "--figure", "c.html", cwd=tmp_path, **surroundings)
     assert ran.returncode == 0, ran.stderr
     assert b"digits-small on digits, ? = 0.1" in ran.stdout
-    assert (tmp_path / "c.json").is_file()
+    assert (tmp_path / "c.html").is_file()
 
 
 def start(module: str, *words: object, cwd: Path, **surroundings: str):

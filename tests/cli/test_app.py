@@ -142,13 +142,13 @@ def net(tmp_path_factory):
 
 
 def test_certify_tells_what_is_proved_and_what_an_attack_left(net, tmp_path):
-    files = ("--json", tmp_path / "found.json", "--figure", tmp_path / "found.html")
     attack = ("--attack", "--steps", "5", "--restarts", "2")
-    ran = linfkit("certify", net, "--eps", "8/255", *attack, *files)
+    words = ("certify", net, "--eps", "8/255", *attack)
+    ran = linfkit(*words, "--figure", tmp_path / "found.html")
     assert ran.exit_code == 0, ran.output
     for word in ("digits-small", "8/255", "clean", "PGD-5", "margin", "intervals", "either"):
         assert word in ran.output
-    found = json.loads((tmp_path / "found.json").read_text())
+    found = json.loads(linfkit(*words, "--json").stdout)
     assert found["eps"] == 8 / 255
     assert found["images"] == 360
     assert found["attack"] == {"steps": 5, "restarts": 2, "seed": 0}
@@ -156,13 +156,12 @@ def test_certify_tells_what_is_proved_and_what_an_attack_left(net, tmp_path):
     assert "What is proved" in (tmp_path / "found.html").read_text()
 
 
-def test_certify_takes_eps_and_data_from_the_recipe(net, tmp_path):
-    ran = linfkit("certify", net / "model.safetensors", "--json", tmp_path / "found.json")
-    assert ran.exit_code == 0, ran.output
-    found = json.loads((tmp_path / "found.json").read_text())
+def test_certify_takes_eps_and_data_from_the_recipe(net):
+    words = ("certify", net / "model.safetensors")
+    found = json.loads(linfkit(*words, "--json").stdout)
     assert (found["eps"], found["data"]["name"]) == (0.1, "digits")
     assert found["attack"] is None
-    assert "PGD" not in ran.output
+    assert "PGD" not in linfkit(*words).output
 
 
 def test_certify_takes_other_data_only_by_name(tmp_path):

@@ -2,16 +2,15 @@
 
 import re
 import shutil
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 import nbformat
 import plotly.graph_objects as go
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from typer.testing import CliRunner
 
+from linfkit.cli.app import app
 from linfkit.course.explorer import Explorer
 from linfkit.pages.export import export
 from linfkit.pages.prose import formula, prose_html
@@ -85,13 +84,15 @@ def test_there_is_a_page_for_each_notebook_and_an_index(notebooks, tmp_path):
     assert "How far is <math" in index
 
 
-def test_from_the_command_line_the_pages_are_those_of_the_folder_notebooks(notebooks):
-    command = [sys.executable, "-m", "linfkit.pages"]
-    run = partial(subprocess.run, command, cwd=notebooks.parent, capture_output=True, text=True)
-    assert run().stdout == f"3 pages; open {Path('_site/index.html')}\n"
+def test_from_the_command_line_the_pages_are_those_of_the_folder(notebooks, monkeypatch):
+    monkeypatch.chdir(notebooks.parent)
+    written = CliRunner().invoke(app, ["pages", "notebooks"])
+    assert written.stdout == f"3 pages; open {Path('_site/index.html')}\n"
+    assert (notebooks.parent / "_site" / "01_first.html").is_file()
     shutil.rmtree(notebooks)
-    refused = run()
-    assert (refused.returncode, refused.stderr) == (1, "there is no .ipynb file in notebooks\n")
+    refused = CliRunner().invoke(app, ["pages", "notebooks"])
+    assert refused.exit_code == 2
+    assert refused.stderr == "error: there is no .ipynb file in notebooks\n"
 
 
 def test_a_page_needs_no_network(first, tmp_path):

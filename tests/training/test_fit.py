@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import tqdm.auto
 from torch import nn
 from torch.nn import functional as F
 
@@ -353,14 +354,13 @@ def test_fit_all_gives_one_run_for_each_pair_and_trains_none_twice(monkeypatch):
 def test_fit_all_counts_the_epochs_of_all_nets_in_one_bar(monkeypatch):
     bars = []
 
-    class Bar(loop.tqdm):
+    class Bar(tqdm.auto.tqdm):
         def __init__(self, *arguments, **keywords):
             super().__init__(*arguments, **keywords)
             if not self.disable:
                 bars.append(self)
 
-    monkeypatch.setattr("linfkit.training.fit.tqdm", Bar)
-    monkeypatch.setattr(loop, "tqdm", Bar)
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
     for _ in range(2):  # trained, then from the cache
         lk.fit_all([(TINY, 20), (TINY.replace(epochs=1), 20)], device="cpu")
         assert [(bar.n, bar.total) for bar in bars] == [(TINY.epochs + 1, TINY.epochs + 1)]
