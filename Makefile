@@ -42,8 +42,8 @@ reproduce: $(notebooks-stamp) ## run the notebooks, check every claim (PROFILE=q
 test: setup ## library, documentation examples and notebooks, side by side on the cores
 	$(bin)/python -m pytest --nbval -n auto
 
-test-browser: setup ## notebooks and pages in a real browser, every slider moved
-	$(bin)/python -m pytest -m browser -n auto tests/browser
+test-browser: setup ## playgrounds, pages and explorers of each kind in a real browser, every slider moved
+	$(bin)/python -m pytest -m "browser and not long" -n auto tests/browser
 
 test-long: setup ## what takes too long for every day
 	$(bin)/python -m pytest -m long

@@ -1,4 +1,7 @@
-"""Every notebook in JupyterLab: its cells run, its sliders move by keyboard, its figures follow."""
+"""Notebooks in JupyterLab: their cells run, sliders move by keyboard, figures follow.
+
+Each day those with an explorer of each kind; all the others in `make test-long`.
+"""
 
 import os
 from pathlib import Path
@@ -8,7 +11,11 @@ import pytest
 from tests.browser.conftest import run_all
 from tests.helpers import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EVERY_DAY = ("00", "04")
+NOTEBOOKS = [
+    pytest.param(path, id=path.stem, marks=[] if path.stem[:2] in EVERY_DAY else pytest.mark.long)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+]
 
 # What a plot shows, and the time from a key to the picture that followed it.
 FOLLOW = """plot => {
@@ -38,7 +45,7 @@ DRAWN = """count => [...document.querySelectorAll('.linfkit-figure:has(input) .j
     .filter(plot => plot.data?.length).length >= count"""
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS)
 def test_every_slider_is_followed(path, lab, visit, record_property):
     page = visit.page
     page.set_default_timeout(60_000)
