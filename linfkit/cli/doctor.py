@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from linfkit._util.files import cache_folder, data_folder
 
 
-def doctor() -> None:
+def doctor(
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the GPU kernels again, up to three minutes.")
+    ] = False,
+) -> None:
     """Show the versions, hardware and data sets that linfkit finds on this machine."""
+    if check:
+        import torch
+
+        from linfkit.kernels import check_again
+
+        if not torch.cuda.is_available():
+            raise typer.BadParameter("--check must have a CUDA device to check; there is none")
+        check_again()
     for name, finding in findings().items():
         typer.echo(f"{name:9} {finding}")
     typer.echo(verdict())
@@ -24,10 +38,14 @@ def findings() -> dict[str, str]:
 
     from linfkit._util import environment
     from linfkit.data.standard_files import STANDARD_FILES
+    from linfkit.kernels import description
 
     folder = data_folder() or cache_folder() / "data"
     found = [name for name, files in STANDARD_FILES.items() if not files.missing(folder)]
     hardware = environment.hardware()
+    computing = f"{description('cpu')} on the CPU"
+    if torch.cuda.is_available():
+        computing += f"; {description('cuda')}, on the GPU"
     cores = "one core" if hardware["cores"] == 1 else f"{hardware['cores']} cores"
     return {
         "versions": ", ".join(
@@ -36,7 +54,7 @@ def findings() -> dict[str, str]:
         "hardware": f"{environment.operating_system()}, {hardware['processor']}, "
         f"{cores}, {hardware.get('gpu', 'no CUDA device')}",
         "threads": str(torch.get_num_threads()),
-        "kernels": f"{_kernels()} on the CPU",
+        "kernels": computing,
         "cache": str(cache_folder()),
         "data": ", ".join(["digits", *found]),
     }
@@ -51,18 +69,11 @@ def verdict() -> str:
     import torch
 
     from linfkit import lp_dist
+    from linfkit.kernels import description
 
     distance = lp_dist(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), 2).item()
     if abs(distance - 5) > 1e-5:
         return f"linfkit computes wrongly here: the distance of (0, 0) and (3, 4) is not {distance}"
-    if _kernels() == "reference":
+    if description("cpu") == "plain PyTorch":
         return "linfkit works, but slowly: without its Numba kernels"
     return "linfkit is ready"
-
-
-def _kernels() -> str:
-    import torch
-
-    from linfkit.kernels import kernel_for, reference
-
-    return "reference" if kernel_for(torch.zeros(1)) is reference else "Numba"
