@@ -24,7 +24,7 @@ from linfkit._util.devices import usable_device
 from linfkit._util.environment import Surroundings, now
 from linfkit._util.progress import progress_bar
 from linfkit.functional import linf_interval, lp_dist
-from linfkit.kernels import reference
+from linfkit.kernels import description, reference
 
 COMPILED = "torch.compile"
 CHUNK_BYTES = 8 * 2**20  # at which the broadcast formula was fastest on the CPU
@@ -135,6 +135,7 @@ class Results(Surroundings):
     Attributes:
         device: `cpu` or `cuda`.
         threads: of PyTorch and of linfkit.
+        kernels: that linfkit computes with.
         started: when the benchmark began.
         rows: one for each case.
         notes: contenders that were left out, and why.
@@ -142,6 +143,7 @@ class Results(Surroundings):
 
     device: str
     threads: int = Field(default_factory=torch.get_num_threads)
+    kernels: str = ""
     started: datetime = Field(default_factory=now)
     rows: list[Row] = Field(default=[])
     notes: list[str] = Field(default=[])
@@ -177,7 +179,7 @@ def run(
     # GNU's C library keeps freed blocks no larger than the largest that it has seen freed, up to
     # 32 MiB: with this one, no contender's time depends on what ran before it.
     torch.empty(31 * 2**20, dtype=torch.uint8)
-    results = Results(device=device)
+    results = Results(device=device, kernels=description(device))
     bar = progress_bar(measured or (QUICK if quick else FULL), desc="bench", leave=False)
     for case in bar:
         bar.set_postfix_str(f"{case.name}, {case.shape}")

@@ -17,6 +17,7 @@ from linfkit import bench
 from linfkit.bench import Case, Results, Row, Timing
 from linfkit.cli.app import app
 from linfkit.cli.bench import EXPLANATION, heading, timings_table
+from linfkit.kernels import description
 
 SMALL = dict(batch=3, in_features=64, out_features=5)
 KINDS = tuple(dict.fromkeys(case.model_copy(update=SMALL) for case in bench.FULL))
@@ -52,6 +53,8 @@ def printed(results, width=200):
 class TestRun:
     def test_every_kind_of_row_is_measured_by_everyone(self, results):
         assert [row.case for row in results.rows] == list(KINDS)
+        assert results.kernels == description("cpu")
+        assert f"linfkit computes by {results.kernels};" in heading(results)
         for row in results.rows:
             names = [timing.contender for timing in row.timings]
             wanted = ["linfkit", "torch.cdist", "broadcast"]
@@ -66,7 +69,7 @@ class TestRun:
     def test_json_is_the_same_when_read_again(self, results):
         written = json.loads(results.model_dump_json())
         assert set(written) == {
-            *("device", "threads", "versions", "platform", "machine", "started"),
+            *("device", "threads", "kernels", "versions", "platform", "machine", "started"),
             *("rows", "notes"),
         }
         assert written["rows"][0]["case"] == {"p": "Infinity", "backward": False, **SMALL}

@@ -75,14 +75,14 @@ def to_float64(tensor: Tensor) -> Tensor:
 
 
 def batches_for(model: nn.Module, size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Rows of tensors in batches of `size`, each moved to the model's device.
+    """Rows of tensors in batches of `size`, each moved to the model's device if that has its dtype.
 
     >>> [len(x) for x, in batches_for(nn.Linear(4, 2), 3, torch.rand(5, 4))]
     [3, 2]
     """
     where = device_of(model)
     for batch in zip(*(tensor.split(size) for tensor in tensors), strict=True):
-        yield tuple(rows.to(where) for rows in batch)
+        yield moved(batch, where)
 
 
 def moved(value: Any, device: torch.device) -> Any:

@@ -134,7 +134,7 @@ def certified_within(
     certified, holds = certificates.radius > check_eps(eps), interval_proof(checked)
     left = (certificates.correct & ~certified).nonzero().squeeze(1)
     if holds is not None and len(left):
-        at = torch.full((len(left),), eps, dtype=torch.float64, device=x.device)
+        at = torch.full((len(left),), eps, dtype=torch.float64)  # moved where that exists
         with certification_mode(checked.model):
             batches = batches_for(checked.model, 1024, x[left], labels[left], at)
             certified[left] = torch.cat([holds(*rows).to(x.device) for rows in batches])

@@ -61,10 +61,11 @@ def bench(
 
 
 def heading(results: Results) -> str:
-    """Machine, versions and date of a benchmark."""
+    """Machine, versions, kernels and date of a benchmark."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
         f"{results.processor} ({results.platform}); {versions}; "
+        f"linfkit computes by {results.kernels or 'unknown kernels'}; "
         f"{results.started:%d %B %Y, %H:%M} UTC"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,8 +10,21 @@ from linfkit._util.files import cache_folder, data_folder
 from linfkit.cli.common import Json, show_json
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the GPU kernels again, up to three minutes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show the versions, hardware and data sets that linfkit finds on this machine."""
+    if check:
+        import torch
+
+        from linfkit.kernels import check_again
+
+        if not torch.cuda.is_available():
+            raise typer.BadParameter("--check must have a CUDA device to check; there is none")
+        check_again()
     found = findings()
     if as_json:
         show_json(found | {"verdict": verdict()})
@@ -31,15 +44,19 @@ def findings() -> dict[str, Any]:
 
     from linfkit._util import environment
     from linfkit.data.standard_files import STANDARD_FILES
+    from linfkit.kernels import description
 
     folder = data_folder() or cache_folder() / "data"
     found = [name for name, files in STANDARD_FILES.items() if not files.missing(folder)]
+    kernels = {"CPU": description("cpu")}
+    if torch.cuda.is_available():
+        kernels["GPU"] = description("cuda")
     return {
         "versions": environment.versions(),
         "platform": environment.operating_system(),
         "machine": environment.hardware(),
         "threads": torch.get_num_threads(),
-        "kernels": _kernels(),
+        "kernels": kernels,
         "cache": str(cache_folder()),
         "data": ["digits", *found],
     }
@@ -58,7 +75,7 @@ def in_words(found: dict[str, Any]) -> dict[str, str]:
         "versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
         "hardware": f"{found['platform']}, {machine['processor']}, {cores}, {gpu}",
         "threads": str(found["threads"]),
-        "kernels": f"{found['kernels']} on the CPU",
+        "kernels": "; ".join(f"{names} on the {on}" for on, names in found["kernels"].items()),
         "cache": found["cache"],
         "data": ", ".join(found["data"]),
     }
@@ -73,18 +90,11 @@ def verdict() -> str:
     import torch
 
     from linfkit import lp_dist
+    from linfkit.kernels import description
 
     distance = lp_dist(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]), 2).item()
     if abs(distance - 5) > 1e-5:
         return f"linfkit computes wrongly here: the distance of (0, 0) and (3, 4) is not {distance}"
-    if _kernels() == "reference":
+    if description("cpu") == "plain PyTorch":
         return "linfkit works, but slowly: without its Numba kernels"
     return "linfkit is ready"
-
-
-def _kernels() -> str:
-    import torch
-
-    from linfkit.kernels import kernel_for, reference
-
-    return "reference" if kernel_for(torch.zeros(1)) is reference else "Numba"

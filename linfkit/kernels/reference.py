@@ -39,7 +39,7 @@ def lp_dist_backward(
     ∂‖t‖_p/∂t_i = sign(t_i)(|t_i|/‖t‖_p)^(p−1) with t = x − w; at p = ∞ it is sign(t_i) on the first
     coordinate that attains the maximum; at distance 0 it is 0. A gradient not needed is (0,).
     """
-    slopes = ((rows, _lp_slope(x[rows], w, out[rows], p)) for rows in _batches(x, w))
+    slopes = ((rows, lp_slope(x[rows], w, out[rows], p)) for rows in _batches(x, w))
     return _backward(grad, x, w, slopes, need_x, need_w)
 
 
@@ -117,7 +117,7 @@ def lp_dist_jvp(
     x_dot: Tensor, w_dot: Tensor, x: Tensor, w: Tensor, out: Tensor, p: float
 ) -> Tensor:
     """Derivative of `lp_dist`, given its output, along x_dot (B, I) and w_dot (O, I): (B, O)."""
-    slopes = ((rows, _lp_slope(x[rows], w, out[rows], p)) for rows in _batches(x, w))
+    slopes = ((rows, lp_slope(x[rows], w, out[rows], p)) for rows in _batches(x, w))
     return torch.cat([_along(slope, x_dot[rows], w_dot) for rows, slope in slopes])
 
 
@@ -135,7 +135,7 @@ def lp_dist_backward_jvp(
     along_x, along_w = [], torch.zeros_like(w)
     for rows in _batches(x, w):
         along, distance = x_dot[rows, None] - w_dot, _or_one(out[rows])[..., None]
-        slope = _lp_slope(x[rows], w, out[rows], p)
+        slope = lp_slope(x[rows], w, out[rows], p)
         bend = ((x[rows, None] - w).abs() / distance).pow(p - 2) * along
         bend = bend - slope * (slope * along).sum(-1, keepdim=True)
         bend = (bend * (p - 1) / distance).masked_fill(out[rows, :, None] == 0, 0)
@@ -171,7 +171,8 @@ def sorted_dist_jvp(
 # --- slopes: of each output in each coordinate of x − w
 
 
-def _lp_slope(x: Tensor, w: Tensor, out: Tensor, p: float) -> Tensor:
+def lp_slope(x: Tensor, w: Tensor, out: Tensor, p: float) -> Tensor:
+    """∂out_bo/∂x_i of `lp_dist`, given its output: (B, I), (O, I), (B, O) -> (B, O, I)."""
     difference = x[:, None] - w
     if p == math.inf:
         return _first_largest(difference.abs()) * difference.sign()

@@ -64,8 +64,9 @@ def fit(
         seed: of initial weights, batch order and augmentation; by default the recipe's first.
         progress: show a bar, on stderr or in the notebook.
         checkpoint_every: seconds between checkpoints within an epoch; another is written after each
-            epoch, unless the last is younger than a second. 0 writes one after every step. Ctrl-C
-            waits for the step to end, writes one too, and the same call goes on from it.
+            epoch, unless the last is younger than a second, or than 20 times as long as writing it
+            took. 0 writes one after every step. Ctrl-C waits for the step to end, writes one too,
+            and the same call goes on from it.
         after_epoch: called after each epoch with its row of the history, to log it somewhere.
         loss: a loss of your own in place of the recipe's, whose `loss` becomes "own". It is called
             with a batch's logits, (B, C); its worst logits, (B, C), the largest that f_j − f_y can
@@ -202,19 +203,21 @@ def _fit_in(
     else:
         on_rank_zero(folder.clear)
     on_rank_zero(lambda: folder.begin(training.recipe, training.history))
-    saved_at = time.monotonic()
+    saved_at, at_epochs = time.monotonic(), 1.0
 
     def save_checkpoint() -> None:
-        nonlocal saved_at
+        nonlocal saved_at, at_epochs
+        started = time.monotonic()
         folder.save_checkpoint(*training.state())
         saved_at = time.monotonic()
+        at_epochs = max(1.0, 20 * (saved_at - started))  # of a wide net they are gigabytes
 
     with deferred_interrupts() as interrupted:
 
         def after_step() -> None:
             age = time.monotonic() - saved_at
             epoch_ended = training.step % training.steps_per_epoch == 0
-            due = age >= checkpoint_every or (epoch_ended and age >= 1)
+            due = age >= checkpoint_every or (epoch_ended and age >= at_epochs)
             if is_first() and epoch_ended:
                 folder.add_to_history(training.history[-1])
             if is_first() and due:

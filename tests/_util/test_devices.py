@@ -204,6 +204,19 @@ def test_a_net_that_auto_trains_on_the_gpu_is_certified_with_the_data_as_it_is(r
     assert devices.device_of(again.model) == DEVICE
 
 
+@pytest.mark.parametrize("recipe", ["digits-small", "digits-hybrid"])
+def test_a_net_is_trained_where_there_is_no_float64(recipe, monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "WITHOUT_FLOAT64", {DEVICE.type})
+    recipe = lk.load_recipe(recipe).replace(**TINY)
+    wanted = lk.fit(recipe, out=tmp_path / "cpu", device="cpu", progress=False).results
+    with without(torch.float64):
+        run = lk.fit(recipe, out=tmp_path / "gpu", progress=False)
+        data = lk.load_dataset("digits").subset(test_images=20)
+        lk.evaluate(run.ema_model, data, recipe.eps, lk.PGD(steps=2), progress=False)
+    assert devices.device_of(run.model) == DEVICE
+    assert run.results == pytest.approx(wanted)
+
+
 def test_a_run_on_the_gpu_goes_on_after_ctrl_c(tmp_path):
     recipe = lk.load_recipe("digits-small").replace(**(TINY | {"epochs": 2}))
 

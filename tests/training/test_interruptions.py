@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +65,30 @@ def stopped(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             fit(SMALL, out=folder, checkpoint_every=0)
     return folder
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.1, 6), (3.0, 1)])
+def test_checkpoints_after_epochs_take_a_twentieth_of_the_time_at_most(
+    tmp_path, monkeypatch, seconds, count
+):
+    clock, saved = [0.0], []
+    save, take_step = runs.RunFolder.save_checkpoint, lk.training.loop.Training._take_step
+
+    def slow_save(self, tensors, header):
+        save(self, tensors, header)
+        clock[0] += seconds
+        saved.append(header["step"])
+
+    def step(self):
+        take_step(self)
+        clock[0] += 1.0
+
+    monkeypatch.setattr("linfkit.training.fit.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(runs.RunFolder, "save_checkpoint", slow_save)
+    monkeypatch.setattr(lk.training.loop.Training, "_take_step", step)
+    fit(SMALL, out=tmp_path)  # six epochs of six steps
+    assert len(saved) == count
+    assert all(step % 6 == 0 for step in saved)
 
 
 # Ctrl-C
