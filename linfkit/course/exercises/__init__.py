@@ -6,11 +6,15 @@ Those whose answer is a number stand in numbers.toml, the others in functions.py
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from typing import Any
 
 from linfkit._util.text import say
 from linfkit.course.exercises.exercise import Exercise, number_exercises
 from linfkit.course.exercises.functions import EXERCISES
+
+#: Names of the exercises answered right in this kernel.
+_ANSWERED: set[str] = set()
 
 
 def all_exercises() -> dict[str, Exercise]:
@@ -28,7 +32,20 @@ def check(name: str, answer: Any) -> None:
     Raises:
         ValueError: there is no exercise of this name.
     """
-    say(f"{name}: {_named(name).verdict(answer)}")
+    say(f"{name}: {_verdict(name, answer)}")
+
+
+def progress() -> None:
+    """Print how many exercises of each notebook were answered right since the kernel started.
+
+    >>> progress()
+    00: ... of 5
+    ...
+    """
+    counts = Counter(name[:2] for name in all_exercises())
+    answered = Counter(name[:2] for name in _ANSWERED)
+    for notebook, count in counts.items():
+        say(f"{notebook}: {answered[notebook]} of {count}")
 
 
 def yours(name: str, answer: Any, otherwise: Any) -> Any:
@@ -46,12 +63,20 @@ def yours(name: str, answer: Any, otherwise: Any) -> Any:
     00-radius: no answer yet; linfkit's own stands in
     0.11
     """
-    verdict = _named(name).verdict(answer)
+    verdict = _verdict(name, answer)
     if verdict == "right":
         say(f"{name}: right; yours is used")
         return answer
     say(f"{name}: {verdict}; linfkit's own stands in")
     return otherwise
+
+
+def _verdict(name: str, answer: Any) -> str:
+    """Verdict on an answer; a right one is remembered."""
+    verdict = _named(name).verdict(answer)
+    if verdict == "right":
+        _ANSWERED.add(name)
+    return verdict
 
 
 def _named(name: str) -> Exercise:

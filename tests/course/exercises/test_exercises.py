@@ -33,6 +33,20 @@ def test_a_right_answer_is_used_and_any_other_stood_in_for(capsys):
     assert wrong.startswith("00-grey-steps: not yet: ")
 
 
+def test_progress_counts_right_answers_once(capsys, monkeypatch):
+    monkeypatch.setattr(exercises, "_ANSWERED", set())
+    exercises.check("00-grey-steps", 25.5)
+    for _ in range(2):
+        exercises.check("00-grey-steps", 1.6)
+    exercises.yours("00-radius", 0.11, otherwise=0)
+    capsys.readouterr()
+    exercises.progress()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "00: 2 of 5"
+    assert [line[:2] for line in lines] == [f"{n:02}" for n in range(10)]
+    assert all(": 0 of " in line for line in lines[1:])
+
+
 def test_an_error_in_a_students_function_is_their_line_and_its_message(capsys):
     def answer(logits, label):
         return logits[label] + torch.zeros(3)[7]
