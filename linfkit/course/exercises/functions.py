@@ -48,6 +48,27 @@ def radius_of_one(answer: Callable[..., Any]) -> str | None:
 # --- 01_linf_distance_neurons
 
 
+def layer(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function (x, w): ℓ∞ distances of rows, (B, d) and (O, d) to (B, O)."""
+    generator = torch.Generator().manual_seed(0)
+    for batch, inputs, outputs in [(4, 3, 2), (1, 2, 5), (6, 6, 6)]:
+        x = torch.rand(batch, inputs, generator=generator)
+        w = torch.rand(outputs, inputs, generator=generator)
+        given, right = torch.as_tensor(answer(x.clone(), w.clone())), lp_dist(x, w, math.inf)
+        if given.shape == right.t().shape != right.shape:
+            return "rows are the neurons and columns the images: the other way round is wanted"
+        if given.shape != right.shape:
+            raise ValueError(f"{tuple(right.shape)} distances are wanted; got {tuple(given.shape)}")
+        if torch.allclose(given, right):
+            continue
+        if torch.allclose(given, (x[:, None] - w).amax(dim=2)):
+            return "a coordinate below the weight is as far from it as one above"
+        if torch.allclose(given, lp_dist(x, w, 2)):
+            return "that is the usual length, at p=2; at p=∞ one coordinate alone counts"
+        return "it is off; try it on the numbers of exercise 1 first"
+    return None
+
+
 def gradient(answer: Callable[..., Any]) -> str | None:
     """Ask for a function (x, w) that gives the gradient of ‖x − w‖_∞ in x, for tensors (d,)."""
     generator = torch.Generator().manual_seed(0)
@@ -436,6 +457,7 @@ def logits_of_built_net(answer: Callable[..., Any]) -> str | None:
 
 EXERCISES = {
     "00-function": Exercise(radius_of_one, of_function=True),
+    "01-layer": Exercise(layer, of_function=True),
     "01-gradient": Exercise(gradient, of_function=True),
     "02-fgsm": Exercise(one_step, of_function=True),
     "02-pgd": Exercise(many_steps, of_function=True),

@@ -22,9 +22,16 @@ from linfkit.course.figures.template import (
     new_figure,
     translucent,
 )
-from linfkit.course.studies.neurons import Line, Regions, level_set, neuron_gradient
+from linfkit.course.studies.neurons import Line, Regions, Stage, level_set, neuron_gradient
 
-__all__ = ["decision_regions", "level_sets", "level_sets_by_p", "margin_cones", "squares_of_size"]
+__all__ = [
+    "decision_regions",
+    "level_sets",
+    "level_sets_by_p",
+    "margin_cones",
+    "net_at_work",
+    "squares_of_size",
+]
 
 #: The level that is compared with a square of the same size, and those drawn lightly around it.
 LEVEL = 0.3
@@ -34,6 +41,8 @@ LEVELS = (0.1, 0.2, 0.4)
 _PIXEL = Style(range=[0, 1], dtick=0.2, constrain="domain")
 _OTHER_PIXEL = Style(**_PIXEL, scaleanchor="x")
 _SQUARE_PLOT = Style(width=560, height=600, hovermode="closest", xaxis=_PIXEL, yaxis=_OTHER_PIXEL)
+#: An axis that only has names.
+_BARE = Style(showgrid=False, zeroline=False, ticks="")
 #: A mark with a word beside it, in place of a line in the legend.
 _LABELLED = Style(mode="markers+text", showlegend=False)
 
@@ -126,6 +135,65 @@ def squares_of_size(regions: Regions, eps: float) -> go.Figure:
     ]:
         _add_squares(figure, regions.points[rows], sizes[rows], name, **look)
     return figure
+
+
+def net_at_work(stages: Sequence[Stage]) -> go.Figure:
+    """A net at p=∞ and the numbers that run through it: neurons as dots, layer by layer.
+
+    A line leads from each neuron to the one number before it that decides its distance; the ways of
+    the two largest logits, back to a pixel, are drawn in full, with their numbers.
+
+    Args:
+        stages: input, layers and logits, from `numbers_through`.
+    """
+    first, second = stages[-1].values.topk(2).indices.tolist()
+    figure = new_figure(
+        "net-at-work",
+        dict(label=first, rival=second, margin=f"{_margin(stages):.3f}"),
+        hovermode="closest",
+        margin_b=90,
+        xaxis=dict(_BARE, tickvals=list(range(len(stages))), ticktext=_names(stages)),
+        yaxis=dict(_BARE, showticklabels=False, range=[-0.06, 1.06]),
+    )
+    heights = [_heights(len(stage.values)) for stage in stages]
+    for place, stage in enumerate(stages[1:], start=1):
+        ends = [(place - 1, int(at), place, n) for n, at in enumerate(stage.decided_by)]
+        x = [value for a, _, b, _ in ends for value in (a, b, None)]
+        y = [v for a, m, b, n in ends for v in (heights[a][m], heights[b][n], None)]
+        add_line(figure, x, y, "decides", "#ccc", width=1, mode="lines", **SILENT)
+    for place, stage in enumerate(stages):
+        dots = Style(showlegend=False, text=[f"{value:.3f}" for value in stage.values.tolist()])
+        hover = Style(hovertemplate="%{text}<extra></extra>")
+        column = [place] * len(stage.values)
+        add_points(figure, column, heights[place], "neuron", "#888", 7, **dots, **hover)
+    for logit, colour, at, name in [
+        (first, COLOURS[0], "top center", f"logit {first}, the largest"),
+        (second, COLOURS[1], "bottom center", f"logit {second}, its rival"),
+    ]:
+        way = [logit]
+        for stage in reversed(stages[1:]):
+            way.insert(0, int(stage.decided_by[way[0]]))
+        numbers = [f"{stage.values[n].item():.3f}" for stage, n in zip(stages, way, strict=True)]
+        y = [heights[place][n] for place, n in enumerate(way)]
+        look = Style(mode="lines+markers+text", text=numbers, textposition=at)
+        add_line(figure, list(range(len(way))), y, name, colour, width=3, **look)
+    return figure
+
+
+def _margin(stages: Sequence[Stage]) -> float:
+    first, second = stages[-1].values.topk(2).values.tolist()
+    return float(first - second)
+
+
+def _names(stages: Sequence[Stage]) -> list[str]:
+    layers = [f"layer {n}<br>less its means" for n in range(1, len(stages) - 1)]
+    return ["x", *layers, "logits: minus<br>the distances"]
+
+
+def _heights(count: int) -> list[float]:
+    """Places of neurons in a column, from the top; few of them stand in its middle."""
+    gap = min(1 / max(count - 1, 1), 0.3)
+    return [0.5 + gap * ((count - 1) / 2 - n) for n in range(count)]
 
 
 def margin_cones(line: Line, regions: Regions) -> go.Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,8 @@ from linfkit.certification.margins import certified_radius
 from linfkit.course.studies.blowup import at_exponent
 from linfkit.data.dataset import Dataset
 from linfkit.functional import lp_dist
+from linfkit.nn.layers import LpDist
+from linfkit.nn.nets import LpDistNet
 
 #: Points keep this far from the unit square's centre, in which the arms would meet, and its edge.
 SPIRAL_RADII = (0.07, 0.45)
@@ -82,6 +84,46 @@ def difference_quotients(w: Tensor, p: float, pairs: int = 10_000, seed: int = 0
     x, other = torch.rand(2, pairs, len(w), dtype=w.dtype, generator=generator)
     change = (lp_dist(x, w[None], p) - lp_dist(other, w[None], p)).squeeze(1).abs()
     return change / (x - other).abs().amax(dim=1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Numbers at one place in a net at p=∞, for one input.
+
+    Attributes:
+        values: of the input, of a layer after its mean shift, or the logits, (n,).
+        decided_by: which number before decides each, (n,); empty for the input.
+    """
+
+    values: Tensor
+    decided_by: Tensor
+
+
+@torch.no_grad()
+def numbers_through(model: LpDistNet, x: Tensor) -> list[Stage]:
+    """The numbers that an input makes on its way through a net at p=∞, from pixels to logits.
+
+    Args:
+        model: in evaluation mode.
+        x: one input, (d,), in [0, 1].
+
+    >>> net, x = LpDistNet(2, width=4, depth=2, classes=3).eval(), torch.rand(2)
+    >>> stages = numbers_through(net, x)
+    >>> torch.allclose(stages[-1].values, net(x[None])[0], atol=1e-6)
+    True
+    """
+    stages = [Stage(x, torch.zeros(0, dtype=torch.int64))]
+    values = model.normalise(x[None])[0]
+    for layer in model.layers:
+        if isinstance(layer, LpDist):
+            differences = (values - layer.weight).abs()
+            values, decided_by = differences.max(dim=1)
+            values = values if layer.bias is None else values + layer.bias
+            stages.append(Stage(values, decided_by))
+        else:
+            values = layer(values[None])[0]
+            stages[-1] = replace(stages[-1], values=values)
+    return [*stages[:-1], replace(stages[-1], values=-model.scale * values)]
 
 
 def spirals(train_points: int, test_points: int, classes: int = 3, seed: int = 0) -> Dataset:

@@ -42,7 +42,6 @@ GIVEN_AWAY = {
     "00-certified-accuracy": "0.4",
     "00-grey-steps": "1.6",
     "01-neuron": "0.6",
-    "01-constant": "0.15",
     "01-nearest": "0.12",
     "01-uneven": "0.2",
     "02-l2": "0.12",

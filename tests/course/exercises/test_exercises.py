@@ -157,7 +157,6 @@ COMPUTED = {
         lk.lp_dist(torch.tensor([[0.2, 0.9, 0.5]]), torch.tensor([[0.6, 0.4, 0.45]]), math.inf)
         + 0.1
     ).item(),
-    "01-constant": lambda: neuron_bound(81, 4) * 0.05,
     "03-bound": lambda: neuron_bound(3072, 16) * neuron_bound(5120, 16) ** 5,
     "03-wider": lambda: (neuron_bound(512, 8) / neuron_bound(256, 8)) ** 3,
     "04-hinge": lambda: lk.hinge_loss(

@@ -32,6 +32,11 @@ LINE = neurons.Line(
     label=0,
     logits=torch.tensor([[0.3, 0.0, 0.1], [0.2, 0.15, 0.0], [0.1, 0.0, 0.3]]),
 )
+STAGES = [
+    neurons.Stage(torch.tensor([0.2, 0.9]), torch.zeros(0, dtype=torch.int64)),
+    neurons.Stage(torch.tensor([0.1, -0.3, 0.2]), torch.tensor([1, 1, 0])),
+    neurons.Stage(torch.tensor([-0.7, -0.4]), torch.tensor([2, 0])),
+]
 #: every figure of the plane, for test_figures
 FIGURES = {
     "level-sets-by-p": lambda: figures.level_sets_by_p(W),
@@ -39,6 +44,7 @@ FIGURES = {
     "decision-regions": lambda: figures.decision_regions(REGIONS),
     "squares-of-size": lambda: figures.squares_of_size(REGIONS, eps=0.1),
     "margin-cones": lambda: figures.margin_cones(LINE, REGIONS),
+    "net-at-work": lambda: figures.net_at_work(STAGES),
 }
 
 
@@ -62,6 +68,26 @@ def line_from(regions, net, data, point=0, degrees=30):
     exact = at_exponent(net, math.inf, data.train_x / 255).double()
     x, label = regions.points[point], int(regions.labels[point])
     return neurons.logits_along(exact, x, label, degrees, furthest=0.2, steps=40)
+
+
+class TestNumbersThrough:
+    def test_each_number_is_the_distance_that_its_one_coordinate_makes(self, net, data):
+        exact = at_exponent(net, math.inf, data.train_x / 255)
+        x = data.test_x[0].flatten() / 255
+        stages = neurons.numbers_through(exact, x)
+        assert [len(stage.values) for stage in stages] == [2, 8, 8, 3]
+        torch.testing.assert_close(stages[-1].values, exact(x[None])[0].detach())
+        last = exact.layers[-1]
+        decided = stages[-1].decided_by
+        differences = (stages[-2].values - last.weight).abs()
+        distances = differences.gather(1, decided[:, None]).squeeze(1) + last.bias
+        torch.testing.assert_close(stages[-1].values, -exact.scale * distances.detach())
+
+    def test_the_two_largest_logits_are_followed_back_to_a_pixel(self):
+        *_, label, rival = FIGURES["net-at-work"]().data
+        assert label.name == "logit 1, the largest"
+        assert list(label.text) == ["0.900", "0.100", "-0.400"]
+        assert list(rival.text) == ["0.200", "0.200", "-0.700"]
 
 
 class TestNeuron:
