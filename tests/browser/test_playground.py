@@ -42,7 +42,7 @@ def plane_net():
 
 def plane():
     net = at_exponent(plane_net(), math.inf, POINTS)
-    return PlanePlayground(net, POINTS, POINTS[:9], torch.arange(9))
+    return PlanePlayground(net, POINTS, POINTS[:9].double(), torch.arange(9))
 
 
 def in_page(page, expression, argument, playground=None):

@@ -40,7 +40,14 @@ LEVELS = (0.1, 0.2, 0.4)
 #: The axis of one pixel; the plane's other one is as long.
 _PIXEL = Style(range=[0, 1], dtick=0.2, constrain="domain")
 _OTHER_PIXEL = Style(**_PIXEL, scaleanchor="x")
-_SQUARE_PLOT = Style(width=560, height=600, hovermode="closest", xaxis=_PIXEL, yaxis=_OTHER_PIXEL)
+_SQUARE_PLOT = Style(
+    width=560,
+    height=600,
+    hovermode="closest",
+    xaxis=_PIXEL,
+    yaxis=_OTHER_PIXEL,
+    legend_y=1.03,  # above the highest tick
+)
 #: An axis that only has names.
 _BARE = Style(showgrid=False, zeroline=False, ticks="")
 #: A mark with a word beside it, in place of a line in the legend.

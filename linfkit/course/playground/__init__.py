@@ -96,8 +96,9 @@ class PlanePlayground(Playground):
 
 
 def _as_file(tensors: dict[str, Tensor]) -> bytes:
-    # copies, since several may share their memory
+    # copies, since several may share their memory; float32 is enough to draw by
     own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    own = {name: each.float() if each.is_floating_point() else each for name, each in own.items()}
     return safetensors.torch.save(own)
 
 
