@@ -53,7 +53,7 @@ def lp_dist(x: Tensor, w: Tensor, p: float) -> Tensor:
     arguments = *columns, out, *_steps(x, *columns), min(p, MOST_P)
     _run(_distances, tiles_for(kind), out.shape, *arguments, KIND=kind)
     if kind > 1:
-        _run(_distances_out_of_range, SMALL_TILES[1:2], out.shape, *arguments, KIND=kind)
+        _run(_distances_out_of_range, [SCALED_TILE], out.shape, *arguments, KIND=kind)
     return out
 
 
@@ -290,6 +290,8 @@ SMALL_TILES = [
     Tile(32, 16, 1, 4),
     Tile(16, 16, 1, 4),
 ]
+# 16 outputs a thread, which holds two numbers of each through a loop
+SCALED_TILE = Tile(64, 64, 8, 4)
 PROGRAMS = 2048  # that keep any GPU busy
 LEAST_PART = 512  # terms of a sum that are worth a program
 

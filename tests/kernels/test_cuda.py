@@ -344,7 +344,7 @@ INSTRUCTIONS = {
     ("_distances", 2): (2, 0.6),  # subtract, multiply-add
     ("_distances", 8): (4, 0.6),  # subtract, square, square, multiply-add
     ("_distances", -1): (6, 0.6),  # subtract, scale, log2, times p, exp2, add
-    ("_distances_out_of_range", 8): (5, 0.6),  # scaled, too
+    ("_distances_out_of_range", 8): (5, 0.85),  # scaled, too; 16 outputs a thread share loads
     ("_slope_sums", 8): (6, 0.6),  # subtract, scale, ·², ·³, ·⁴, multiply-add
     ("_slope_sums", -1): (7, 1.0),  # as forward, with the sign, and multiply-add
     ("_farthest", None): (2.25, 0.65),  # subtract, maximum of |·|; once a block compare, select
@@ -419,7 +419,7 @@ def tiles_of(name: str, kind: int | None) -> list:
     from linfkit.kernels import cuda
 
     if name == "_distances_out_of_range":
-        return cuda.SMALL_TILES[1:2]
+        return [cuda.SCALED_TILE]
     return cuda.SMALL_TILES if kind is None else cuda.tiles_for(kind)
 
 
