@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from linfkit._util.checks import check_count, check_real
 from linfkit._util.files import expand_user
+from linfkit._util.progress import progress_bar
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -198,7 +198,7 @@ def _shuffled(listing: Listing, rng: np.random.Generator) -> list[tuple[Path, in
 def _read_images(paths: Sequence[Path], size: tuple[int, int] | None) -> NDArray[np.uint8]:
     resize = size is not None
     _, height, width = read_image(paths[0], size, resize).shape
-    bar = tqdm(paths, "Decoding", unit="image", leave=False, disable=None)
+    bar = progress_bar(paths, "Decoding", unit="image", leave=False)
     images = [read_image(path, (height, width), resize) for path in bar]
     channels = max(map(len, images))
     return np.stack([np.broadcast_to(image, (channels, height, width)) for image in images])

@@ -223,5 +223,7 @@ def test_jupyterlab_shows_it_in_a_notebook_that_it_does_not_trust(lab, visit):
     visit.page.get_by_role("slider", name="Exponent").focus()
     visit.page.keyboard.press("End")
     visit.page.get_by_text("p = ∞. Half the margin").wait_for()
+    visit.page.keyboard.press("ArrowLeft")
+    visit.page.get_by_text("p = 128. Half the margin").wait_for()
     visit.page.wait_for_function(KERNEL_IS_IDLE)  # a server waits for kernels that are starting
     visit.require_quiet()

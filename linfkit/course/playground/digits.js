@@ -50,11 +50,10 @@ class Playground {
       return choice;
     });
     this.draw_own = button("Draw your own", () => this.choose({ label: null, image: new Float64Array(SIDE * SIDE) }));
-    this.only_change = slider("ε, the most that a pixel may change:", EPS, (eps) => {
+    this.only_change = slider("ε, the most that a pixel may change:", EPS, (eps) => `ε = ${eps.toFixed(2)}`, (eps) => {
       this.eps = eps;
-      this.image = this.image?.map((pixel, i) => within(pixel, this.start[i], eps));
-      if (this.image) this.show();
-      return `ε = ${eps.toFixed(2)}`;
+      this.image = this.image.map((pixel, i) => within(pixel, this.start[i], eps));
+      this.show();
     });
     this.brushes = [["Brighter", true], ["Darker", false]].map(([name, up]) => button(name, () => {
       this.up = up;

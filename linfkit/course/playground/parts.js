@@ -32,18 +32,29 @@ export function button(text, press, name = text) {
   return made;
 }
 
-/** A row with a labelled slider; `changed` gets its value at every move, and gives the words for it. */
-export function slider(title, { min, max, step, start }, changed) {
+/** A row with a labelled slider: `words` says a value, `moved` gets each to which the reader moves it. */
+export function slider(title, { min, max, step, start }, words, moved) {
   const input = make("input", { type: "range", min, max, step, value: start });
   const shown = make("output");
   const label = make("label", { textContent: title }, " ", shown);
   label.htmlFor = input.id = `linfkit-${Math.random().toString(36).slice(2)}`;
-  const follow = () => {
-    shown.value = changed(Number(input.value));
+  const say = () => {
+    shown.value = words(Number(input.value));
     input.setAttribute("aria-valuetext", shown.value);
   };
-  input.addEventListener("input", follow);
-  follow();
+  const move = () => {
+    say();
+    moved(Number(input.value));
+  };
+  input.addEventListener("input", move);
+  input.addEventListener("keydown", (event) => { // JupyterLab takes these two keys from the browser
+    const step_to = { ArrowRight: "stepUp", ArrowLeft: "stepDown" }[event.key];
+    if (!step_to) return;
+    event.preventDefault();
+    input[step_to]();
+    move();
+  });
+  say();
   return make("div", { className: "row" }, label, input);
 }
 

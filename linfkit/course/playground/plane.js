@@ -41,14 +41,11 @@ class Plane {
     this.words = make("p");
     this.words.setAttribute("role", "status");
     element.replaceChildren(
-      slider("Exponent:", { min: 0, max: EXPONENTS.length - 1, step: 1, start: 0 }, (place) => {
-        if (this.map && this.point && this.nets) this.choose(EXPONENTS[place]);
-        return `p = ${name(EXPONENTS[place])}`;
-      }),
-      slider("Direction:", { min: 0, max: 345, step: 15, start: 0 }, (angle) => {
+      slider("Exponent:", { min: 0, max: EXPONENTS.length - 1, step: 1, start: 0 },
+        (place) => `p = ${name(EXPONENTS[place])}`, (place) => this.choose(EXPONENTS[place])),
+      slider("Direction:", { min: 0, max: 345, step: 15, start: 0 }, (angle) => `${angle}°`, (angle) => {
         this.angle = angle;
-        if (this.net) this.draw();
-        return `${angle}°`;
+        this.draw();
       }),
       make("div", { className: "table" }, make("div", {}, this.map), make("div", {}, this.cones)), this.words);
   }
