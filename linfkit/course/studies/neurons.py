@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linfkit._util.devices import logits_of
+from linfkit._util.devices import logits_of, on_device_of_model
 from linfkit.certification.margins import certified_radius
 from linfkit.course.studies.blowup import at_exponent
 from linfkit.data.dataset import Dataset
@@ -99,6 +99,7 @@ class Stage:
     decided_by: Tensor
 
 
+@on_device_of_model
 @torch.no_grad()
 def numbers_through(model: LpDistNet, x: Tensor) -> list[Stage]:
     """The numbers that an input makes on its way through a net at p=∞, from pixels to logits.
