@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from linfkit._util.text import say
+from linfkit._util.text import in_notebook, say
 
 if TYPE_CHECKING:
     from tqdm.auto import tqdm
@@ -30,6 +30,12 @@ def note(text: str) -> None:
     """Print a line about the work, not its result, on stderr, unless notes are hidden."""
     if not _HIDDEN["notes"]:
         say(text, sys.stderr)
+
+
+def leave_line(text: str) -> None:
+    """Print a line in a notebook, where a bar leaves nothing behind; elsewhere print nothing."""
+    if in_notebook() and not _HIDDEN["notes"]:
+        say(text)
 
 
 @contextmanager

@@ -44,6 +44,16 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
+def in_notebook() -> bool:
+    """True in a notebook or another IPython shell.
+
+    >>> in_notebook()
+    False
+    """
+    ipython = sys.modules.get("IPython")  # importing it costs half a second
+    return ipython is not None and ipython.get_ipython() is not None
+
+
 def replace_unprintable() -> None:
     """Let standard output and error replace what they cannot encode, for the whole program.
 

@@ -2,9 +2,10 @@
 
 A claim may be made on some data sets only. On others its value is a finding: shown, not judged.
 
-A notebook states its claims through one `Claims`; `verdicts` prints them in lines that a test
-compares as they stand, and `table` shows the values. The table's output also carries the claims
-as data, so that the batch runner can read them from the notebook itself.
+Texts and bounds of the course's claims stand in claims.toml. A notebook computes their values and
+passes them to `Claims.judge`; `verdicts` prints them in lines that a test compares as they stand,
+and `table` shows the values. The table's output also carries the claims as data, so that the batch
+runner can read them from the notebook itself.
 """
 
 from __future__ import annotations
@@ -13,18 +14,23 @@ import html
 import math
 import operator
 import re
-import sys
-from collections.abc import Collection, Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import SupportsFloat
+from functools import cache
+from importlib import resources
+from typing import Any, SupportsFloat
 
-from linfkit._util.text import say
+from linfkit._util.text import in_notebook, say
 
 CLAIMS_MIME = "application/vnd.linfkit.claims+json"
 """The kind of output that carries a notebook's claims, as a list of records."""
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _COMPARISONS = {"≥": operator.ge, "≤": operator.le, ">": operator.gt, "<": operator.lt}
+
+Bound = float | Mapping[str, float]
+"""A number, or one for each of the data sets and recipes on which the claim is made."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ class Claims:
 
     Args:
         notebook: the notebook's name.
-        dataset: the name of the data set that it measures on, for claims made on some only.
+        measured_on: names of recipe and data set that it measures on, for claims made on some
+            only; a bound is that of the first name for which there is one.
 
     >>> claims = Claims("03_lipschitz_blowup")
     >>> claims.check("blowup-measured", "at p=8 the net measures at least 2", 2.4, at_least=2)
@@ -74,9 +81,9 @@ class Claims:
     blowup-measured: held
     """
 
-    def __init__(self, notebook: str, dataset: str | None = None) -> None:
+    def __init__(self, notebook: str, *measured_on: str) -> None:
         self.notebook = notebook
-        self.dataset = dataset
+        self.measured_on = measured_on
         self._claims: dict[str, Claim] = {}
 
     def __iter__(self) -> Iterator[Claim]:
@@ -91,11 +98,10 @@ class Claims:
         text: str,
         value: SupportsFloat,
         *,
-        at_least: float | None = None,
-        at_most: float | None = None,
-        above: float | None = None,
-        below: float | None = None,
-        on: Collection[str] | None = None,
+        at_least: Bound | None = None,
+        at_most: Bound | None = None,
+        above: Bound | None = None,
+        below: Bound | None = None,
     ) -> bool | None:
         """Records a claim and tells whether it holds; one that does not stops nothing.
 
@@ -109,7 +115,6 @@ class Claims:
             at_most: the value must be this or less.
             above: the value must be more than this.
             below: the value must be less than this.
-            on: names of the data sets on which the claim is made; on all if not given.
 
         Returns:
             Whether the claim holds; None where it is not made on this data set, so that its value
@@ -117,11 +122,11 @@ class Claims:
 
         Raises:
             ValueError: the id is malformed, or taken by another claim; no bound is given, or one
-                that is NaN; `on` is given, and these Claims have no data set.
+                that is NaN; a bound is one for each data set, and these Claims have none.
             TypeError: the value is not one number.
 
-        >>> claims = Claims("03_lipschitz_blowup", dataset="cifar10")
-        >>> claims.check("margins-shrink", "p=∞ over p=8", 0.77, below=0.75, on=("digits", "mnist"))
+        >>> claims = Claims("03_lipschitz_blowup", "cifar10")
+        >>> claims.check("margins-shrink", "p=∞ over p=8", 0.77, below={"digits": 0.75})
         >>> claims.verdicts()
         margins-shrink: found
         """
@@ -129,30 +134,62 @@ class Claims:
             raise ValueError(f"id must be lower-case words joined by hyphens; got {id!r}")
         if id in self._claims and self._claims[id].text != text:
             raise ValueError(f"id must be new; got {id!r}: {self._claims[id].text!r}")
-        bounds = zip(_COMPARISONS, (at_least, at_most, above, below), strict=True)
-        needs = [(sign, float(bound)) for sign, bound in bounds if bound is not None]
-        if not needs:
+        given = zip(_COMPARISONS, (at_least, at_most, above, below), strict=True)
+        bounds = {sign: bound for sign, bound in given if bound is not None}
+        if not bounds:
             raise ValueError(f"{id} must have a bound: at_least, at_most, above or below")
-        if any(math.isnan(bound) for _, bound in needs):
+        if any(math.isnan(number) for bound in bounds.values() for number in _numbers(bound)):
             raise ValueError(f"{id} must have bounds that are numbers; got NaN")
-        if on is not None and self.dataset is None:
-            raise ValueError(f"dataset must be given to Claims, since {id} is claimed on some only")
+        here = {sign: self._here(id, bound) for sign, bound in bounds.items()}
 
         try:
             measured = float(value)
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(f"value must be one number; got {type(value).__name__}") from None
         finite = math.isfinite(measured)
-        needed = " and ".join(f"{sign} {bound:.10g}" for sign, bound in needs)
-        holds: bool | None = finite and all(
-            _COMPARISONS[sign](measured, bound) for sign, bound in needs
+        needed = " and ".join(
+            _in_words(sign, bounds[sign] if number is None else number)
+            for sign, number in here.items()
         )
-        if on is not None and self.dataset not in on:
-            needed += f" on {', '.join(on)}"
+        holds: bool | None = finite and all(
+            number is None or _COMPARISONS[sign](measured, number) for sign, number in here.items()
+        )
+        if None in here.values():
             holds = None if finite else False
         shown = measured if finite else None
         self._claims[id] = Claim(id, self.notebook, text, shown, needed, holds)
         return holds
+
+    def judge(self, values: Mapping[str, SupportsFloat], **words: object) -> None:
+        """Check this notebook's claims of claims.toml by their values, and show the table.
+
+        Args:
+            values: what was measured, by the claim's id.
+            words: what stands in braces in the claims' texts.
+
+        Raises:
+            ValueError: this notebook has no claim of such an id; and what `check` raises.
+            KeyError: a word is missing.
+
+        >>> claims = Claims("05_ema", "digits")
+        >>> claims.judge({"ema-no-harm": 0.004})
+        ema-no-harm: cosine rate: the same at the end, ...: 0.004 (≤ 0.01): held
+        """
+        rows = _all_claims().get(self.notebook, {})
+        for id, value in values.items():
+            if id not in rows:
+                raise ValueError(f"{self.notebook} has no claim {id!r}; it has {', '.join(rows)}")
+            bounds = dict(rows[id])
+            self.check(id, bounds.pop("text").format(**words), value, **bounds)
+        self.table()
+
+    def _here(self, id: str, bound: Bound) -> float | None:
+        """Bound on what these claims are measured on; None where there is none."""
+        if not isinstance(bound, Mapping):
+            return float(bound)
+        if not self.measured_on:
+            raise ValueError(f"measured_on must be given, since {id} is claimed on some data only")
+        return next((float(bound[name]) for name in self.measured_on if name in bound), None)
 
     def verdicts(self) -> None:
         """Prints each claim's name and verdict and nothing that differs between processors."""
@@ -164,9 +201,7 @@ class Claims:
             f"{claim.id}: {claim.text}: {claim.shown_value} ({claim.needed}): {claim.verdict}"
             for claim in self._claims.values()
         )
-        # Only a running IPython shell can show a table, and importing it costs half a second.
-        ipython = sys.modules.get("IPython")
-        if ipython is None or ipython.get_ipython() is None:
+        if not in_notebook():
             say(lines)
             return
         from IPython.display import display
@@ -189,3 +224,25 @@ class Claims:
             for claim in self._claims.values()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+@cache
+def _all_claims() -> dict[str, dict[str, dict[str, Any]]]:
+    """Texts and bounds by notebook and id."""
+    return tomllib.loads((resources.files(__package__) / "claims.toml").read_text("utf-8"))
+
+
+def _numbers(bound: Bound) -> list[float]:
+    return list(bound.values()) if isinstance(bound, Mapping) else [bound]
+
+
+def _in_words(sign: str, bound: Bound) -> str:
+    """Bound as a table shows it.
+
+    >>> _in_words("≥", 2), _in_words("≥", {"digits": 2, "mnist": 2, "cifar10": 1})
+    ('≥ 2', '≥ 2 on digits, mnist; ≥ 1 on cifar10')
+    """
+    if not isinstance(bound, Mapping):
+        return f"{sign} {bound:.10g}"
+    names = {number: [n for n, of in bound.items() if of == number] for number in bound.values()}
+    return "; ".join(f"{sign} {number:.10g} on {', '.join(of)}" for number, of in names.items())

@@ -59,3 +59,19 @@ def load_profile(name: str) -> Profile:
     profiles = load_profiles()
     check_choice("profile", name, list(profiles))
     return profiles[name]
+
+
+def profile_settings(notebook: str, profile: str) -> dict[str, Any]:
+    """Parameters that a profile gives a notebook, for a notebook that is not run in batch.
+
+    Raises:
+        ValueError: there is no such profile, or it does not have that notebook.
+
+    >>> profile_settings("03_lipschitz_blowup", "mnist")["recipe"]
+    'mnist-small'
+    >>> profile_settings("03_lipschitz_blowup", "quick")  # the notebook's own
+    {}
+    """
+    rows = {name: of.rows[notebook] for name, of in load_profiles().items() if notebook in of.rows}
+    check_choice("profile", profile, list(rows))
+    return rows[profile].parameters

@@ -186,6 +186,8 @@ def _plan(
 ) -> list[Task]:
     """The tasks, with every parameter checked against the notebook that is to take it."""
     known = {name: read_parameters(folder / f"{name}.ipynb") for name in rows}
+    if "profile" in {**parameters, **sweep}:  # it would replace the others
+        raise ValueError("profile must be the run's (--profile), not a notebook's parameter")
     to_any = {key for defaults in known.values() for key in defaults}
     unknown = {key: value for key, value in {**parameters, **sweep}.items() if key not in to_any}
     check_parameters(" or ".join(rows), dict.fromkeys(to_any), unknown)

@@ -18,7 +18,8 @@ from linfkit._util.checks import check_count, check_real
 from linfkit._util.devices import usable_device, with_gradients
 from linfkit._util.distributed import any_rank, entered_on_rank_zero, is_first, join, on_rank_zero
 from linfkit._util.files import folder_lock
-from linfkit._util.progress import note, progress_bar
+from linfkit._util.progress import leave_line, note, progress_bar
+from linfkit._util.text import format_duration, format_eps
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
 from linfkit.nn.checkpoints import RAW
@@ -62,7 +63,8 @@ def fit(
             very recipe, seed and data. False trains anew.
         device: "auto" takes a GPU where there is one.
         seed: of initial weights, batch order and augmentation; by default the recipe's first.
-        progress: show a bar, on stderr or in the notebook.
+        progress: show a bar, on stderr or in the notebook; there also how long a run will take that
+            takes minutes, and at its end what it reached.
         checkpoint_every: seconds between checkpoints within an epoch; another is written after each
             epoch, unless the last is younger than a second, or than 20 times as long as writing it
             took. 0 writes one after every step. Ctrl-C waits for the step to end, writes one too,
@@ -125,20 +127,23 @@ def fit(
     join(device)
     if not is_first():
         progress, after_epoch = False, lambda row: None
+    if progress:
+        after_epoch = _with_estimate(after_epoch, recipe.epochs)
     training = Training(recipe, seed, data, model, device, loss)
     if out is None and (own_model is not None or loss is not None):
         training.run(progress, after_epoch=after_epoch)
-        return training.finished(folder=None)
+        return _reported(training.finished(folder=None), progress)
     folder = RunFolder.of(run_key(recipe, seed, data, own_model, loss), out)
     if resume and any_rank((folder.path / RAW).is_file()):
         with suppress(FileNotFoundError):  # another process starts it again at this moment
             # read without a lock, since that is a file to be written
             run = folder.load_run(recipe, seed, training.model, training.ema.module)
             if run is not None:
-                return run
+                return _reported(run, progress)
     # in the cache, the second process takes the first one's run
     with entered_on_rank_zero(folder_lock(folder.path, wait=out is None, otherwise=IN_USE)):
-        return _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
+        run = _fit_in(folder, training, resume, progress, checkpoint_every, after_epoch)
+    return _reported(run, progress)
 
 
 def fit_all(
@@ -162,7 +167,7 @@ def fit_all(
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
     todo = [(r if isinstance(r, Recipe) else load_recipe(r), seed) for r, seed in todo]
-    runs = []
+    runs: list[Run] = []
     epochs = sum(recipe.epochs for recipe, _ in todo)
     # one bar for all: a bar a net is dozens of messages, more than a notebook's client may hold
     with progress_bar(total=epochs, desc=description, unit="epoch", leave=False) as bar:
@@ -175,11 +180,39 @@ def fit_all(
                 seed=seed,
                 device=device,
                 progress=False,
-                after_epoch=lambda row: bar.update(),
+                after_epoch=_with_estimate(lambda row: bar.update(), epochs if number == 1 else 0),
             )
             bar.update(at_end - bar.n)  # of a net in the cache
             runs.append(run)
+    if runs:
+        shares = [run.results["certified"] for run in runs]
+        took = format_duration(sum(sum(run.column("seconds")) for run in runs))
+        leave_line(f"{len(runs)} nets: certified {min(shares):.1%} to {max(shares):.1%}, {took}")
     return runs
+
+
+def _with_estimate(
+    after_epoch: Callable[[Mapping[str, float]], object], epochs: int
+) -> Callable[[Mapping[str, float]], object]:
+    """After the first epoch, leave a line if those to come take minutes."""
+
+    def call(row: Mapping[str, float]) -> object:
+        if row["epoch"] == 1 and (to_go := (epochs - 1) * row["seconds"]) > 60:
+            leave_line(f"about {format_duration(to_go)} to go, by the first epoch")
+        return after_epoch(row)
+
+    return call
+
+
+def _reported(run: Run, progress: bool) -> Run:
+    """The run, and in a notebook a line of what it reached."""
+    if progress:
+        leave_line(
+            f"{run.recipe.name} seed {run.seed}: clean {run.results['accuracy']:.1%}, certified "
+            f"{run.results['certified']:.1%} at ε={format_eps(run.recipe.eps)}, "
+            f"{format_duration(sum(run.column('seconds')))}"
+        )
+    return run
 
 
 def _fit_in(

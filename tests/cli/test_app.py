@@ -35,8 +35,8 @@ def test_a_run_that_finds_what_is_claimed_elsewhere_is_0(tmp_path):
     write_notebook(
         tmp_path,
         "02_finds",
-        'from linfkit.course.claims import Claims\nclaims = Claims("02_finds", dataset="cifar10")\n'
-        'claims.check("shrinks", "by how much", 0.77, below=0.75, on=("digits",))\nclaims.table()',
+        'from linfkit.course.claims import Claims\nclaims = Claims("02_finds", "cifar10")\n'
+        'claims.check("shrinks", "by how much", 0.77, below={"digits": 0.75})\nclaims.table()',
     )
     ran = linfkit("reproduce", "--notebooks", tmp_path, "--out", tmp_path / "out")
     assert ran.exit_code == 0, ran.output

@@ -65,8 +65,8 @@ def test_what_is_not_one_number_is_refused(value):
 def test_where_a_claim_is_not_made_its_value_is_found_and_not_judged(
     dataset, value, holds, needed, verdict, capsys
 ):
-    claims = Claims("a", dataset=dataset)
-    assert claims.check("so", "it is so", value, at_least=2, on=("digits", "mnist")) is holds
+    claims = Claims("a", dataset)
+    assert claims.check("so", "it is so", value, at_least={"digits": 2, "mnist": 2}) is holds
     (claim,) = claims
     assert (claim.holds, claim.needed, claim.verdict) == (holds, needed, verdict)
     claims.verdicts()
@@ -74,8 +74,25 @@ def test_where_a_claim_is_not_made_its_value_is_found_and_not_judged(
 
 
 def test_a_claim_on_some_data_sets_must_know_which_it_is_measured_on():
-    with pytest.raises(ValueError, match="dataset must be given to Claims, since so is claimed"):
-        Claims("a").check("so", "it is so", 3, at_least=2, on=("digits",))
+    with pytest.raises(ValueError, match="measured_on must be given, since so is claimed"):
+        Claims("a").check("so", "it is so", 3, at_least={"digits": 2})
+
+
+def test_a_bound_is_that_of_the_recipe_before_that_of_its_data_set():
+    bound = {"digits": 2, "digits-noisy": 4}
+    assert Claims("a", "digits-noisy", "digits").check("so", "it is so", 3, at_least=bound) is False
+    assert Claims("a", "digits-small", "digits").check("so", "it is so", 3, at_least=bound) is True
+
+
+def test_a_notebook_judges_the_claims_of_the_library():
+    claims = Claims("02_attacks_and_certificates", "mnist")
+    claims.judge({"ordinary-falls": 0.3, "noise-certified": 0.05}, shown_size=0.1)
+    fallen, noise = claims
+    assert (fallen.holds, fallen.needed) == (False, "≤ 0.2")
+    assert fallen.text.endswith("under PGD at ε=0.1")
+    assert (noise.holds, noise.needed) == (True, "≥ 0")
+    with pytest.raises(ValueError, match="02_attacks_and_certificates has no claim 'so'; it has "):
+        claims.judge({"so": 1})
 
 
 def test_verdicts_name_no_values(capsys):

@@ -334,6 +334,10 @@ class TestRefused:
         with pytest.raises(ValueError, match="06_silent has no cell tagged 'parameters'"):
             reproduce(profile, tmp_path, notebooks=notebooks, only=["06"])
 
+    def test_a_profile_as_a_parameter_which_would_replace_the_others(self, notebooks, tmp_path):
+        with pytest.raises(ValueError, match=r"profile must be the run's \(--profile\)"):
+            reproduce(out=tmp_path, notebooks=notebooks, parameters={"profile": "mnist"})
+
     def test_a_value_of_another_type(self, notebooks, tmp_path):
         with pytest.raises(ValueError, match="epochs must be int; got float"):
             reproduce(out=tmp_path, notebooks=notebooks, parameters={"epochs": 2.5})

@@ -140,6 +140,7 @@ ARGUMENTS = [
         ValueError,
         "must have bounds that are numbers",
     ),
+    Case("Claims", lambda: lk.Claims("05_ema").judge({"no-ema": 1}), ValueError, "no claim 'no-em"),
     Case("Dataset", lambda: data_set(train_x=[0]), TypeError, "^train_x must be .*; got list"),
     Case("Dataset", lambda: data_set(PIXELS - 0.5), ValueError, "^train_x must be uint8 pixels, o"),
     Case("Dataset", lambda: data_set(PIXELS.astype(int)), TypeError, "^train_x must be uint8 pixe"),

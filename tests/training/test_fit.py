@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import linfkit as lk
 from linfkit.nn.checkpoints import read_header
+from linfkit.training import fit as fit_module
 from linfkit.training import loop, objective, runs
 
 INF = math.inf
@@ -777,3 +778,29 @@ def test_wrong_arguments_are_refused_before_anything_is_trained(
     no_training(monkeypatch)
     with pytest.raises(error, match=message):
         fit(**arguments)
+
+
+def test_in_a_notebook_a_run_leaves_a_line_with_or_without_training(tmp_path, monkeypatch, capsys):
+    recipe = TINY.replace(epochs=1)
+    lk.fit(recipe, out=tmp_path)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("linfkit._util.progress.in_notebook", lambda: True)
+    run = lk.fit(recipe, out=tmp_path)
+    assert capsys.readouterr().out.startswith(
+        f"{recipe.name} seed 0: clean {run.results['accuracy']:.1%}, "
+        f"certified {run.results['certified']:.1%} at ε="
+    )
+    lk.fit(recipe, out=tmp_path, progress=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_in_a_notebook_a_long_run_says_how_long_after_its_first_epoch(monkeypatch, capsys):
+    monkeypatch.setattr("linfkit._util.progress.in_notebook", lambda: True)
+    rows = []
+    after_epoch = fit_module._with_estimate(rows.append, epochs=61)
+    for row in ({"epoch": 1, "seconds": 10}, {"epoch": 2, "seconds": 10}):
+        after_epoch(row)
+    assert capsys.readouterr().out == "about 10 min to go, by the first epoch\n"
+    fit_module._with_estimate(rows.append, epochs=6)({"epoch": 1, "seconds": 10})
+    assert capsys.readouterr().out == ""
+    assert len(rows) == 3

@@ -25,9 +25,6 @@ from linfkit.nn.layers import MeanShift, set_p
 #: From the papers' start of training to their end.
 EXPONENTS = (8, 11, 16, 32, 64, 128, 256, 512, 1000, math.inf)
 
-#: Data sets on which `margins_left` is claimed to fall below 1 by far. Elsewhere it is a finding.
-MARGINS_SHRINK_ON = ("digits", "mnist")
-
 
 @dataclass(frozen=True)
 class AtExponent:

@@ -25,13 +25,6 @@ from linfkit.training.building import build_model
 from linfkit.training.fit import apply_recipe, fit_all
 from linfkit.training.runs import Run
 
-#: Data sets on which the mean of nets trained apart is claimed to gain over one of them.
-MEANS_GAIN_ON = ("digits",)
-
-#: Data sets on which joint training is claimed to gain most for the smallest nets, and more than
-#: one wider net. Elsewhere both are findings.
-SMALL_NETS_GAIN_ON = ("digits",)
-
 
 @dataclass(frozen=True)
 class EnsembleGain:

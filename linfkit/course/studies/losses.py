@@ -14,10 +14,6 @@ from linfkit.recipes.recipe import Recipe
 from linfkit.training.fit import fit_all
 from linfkit.training.runs import Run
 
-#: Data sets on which the hinge is claimed to starve more of the samples than the mixed loss, by
-#: `early_starvation` at ε_train = ε. Elsewhere the difference is a finding.
-HINGE_STARVES_MORE_ON = ("digits", "mnist")
-
 
 @dataclass(frozen=True)
 class AtMargin:

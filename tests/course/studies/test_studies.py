@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit.course.studies import blowup, losses
+from linfkit.course.studies import blowup
 from linfkit.course.studies.blowup import (
     at_exponent,
     margins_left,
@@ -71,11 +71,6 @@ def test_margins_left_are_sizes_at_the_last_exponent_over_those_at_the_first():
         blowup.AtExponent(p, 1.0, first, m, []) for p, m in ((8, first), (11, 9 * last), (16, last))
     ]
     assert margins_left(rows) == pytest.approx(0.25)
-
-
-@pytest.mark.parametrize("claimed_on", [blowup.MARGINS_SHRINK_ON, losses.HINGE_STARVES_MORE_ON])
-def test_what_is_false_of_cifar10_is_claimed_of_digits_and_mnist(claimed_on):
-    assert set(claimed_on) == {"digits", "mnist"}
 
 
 def test_losses_are_compared_at_every_margin_with_every_seed(digits):
