@@ -172,6 +172,17 @@ def its_exercises_are_all_there(path):
         yield f"{name} is {'asked' if name in asked else 'checked'} only"
 
 
+def its_exercises_are_of_three_levels(path):
+    prose = "\n".join(cell.source for cell in markdown_cells(path))
+    headings = re.findall(r"^### ((?:Exercise )?\d\. .*)$", prose, re.MULTILINE)
+    levels = [re.search(r" (★{1,3})$", heading) for heading in headings]
+    for heading, level in zip(headings, levels, strict=True):
+        if level is None:
+            yield f"no level: {heading}"
+    if {level[1] for level in levels if level} != {"★", "★★", "★★★"}:
+        yield "a level is missing"
+
+
 def its_links_lead_somewhere(path):
     for link in broken_links(path, markdown_of(path)):
         yield f"there is no {link}"
@@ -192,6 +203,7 @@ RULES = [
     every_figure_has_its_picture,
     every_figure_says_what_it_shows,
     its_exercises_are_all_there,
+    its_exercises_are_of_three_levels,
     its_links_lead_somewhere,
 ]
 
@@ -240,7 +252,7 @@ def good_notebook():
         new_markdown_cell("**Before you move the slider:** what will you see?"),
         new_code_cell("explorer = Explorer(bars)", outputs=[display({PLOTLY_MIME: still})]),
         new_code_cell("explorer.visit()", metadata={"jupyter": {"source_hidden": True}}),
-        new_markdown_cell("## Exercises"),
+        new_markdown_cell("## Exercises\n\n### 1. A ★\n\n### 2. B ★★\n\n### 3. C ★★★"),
         new_markdown_cell("## Summary\n\n[This](99_good.ipynb#Claims) is all."),
         new_markdown_cell("## Further reading"),
         new_markdown_cell("## Claims"),
@@ -354,6 +366,8 @@ def source_of(place, source):
             lambda cells: cells[2].update(metadata={"jupyter": {"source_hidden": True}}),
             "folded: bars()",
         ),
+        (its_exercises_are_of_three_levels, source_of(7, "### 1. A ★"), "a level is missing"),
+        (its_exercises_are_of_three_levels, source_of(7, "### 1. A"), "no level: 1. A"),
         (no_cell_is_long, source_of(2, "x\n" * (LONGEST + 1)), "26 lines: x"),
         (a_question_comes_before_each_explorer, source_of(4, "Look."), "no question before expl"),
         (every_explorer_is_visited, source_of(6, "explorer"), "explorer is not visited"),

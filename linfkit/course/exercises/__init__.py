@@ -1,12 +1,15 @@
 """Exercises of the notebooks that check themselves, without giving the answer away.
 
-Those whose answer is a number stand in numbers.toml, the others in functions.py.
+Those whose answer is a number stand in numbers.toml, the others in functions.py; second_hints.toml
+helps whoever was wrong twice.
 """
 
 from __future__ import annotations
 
 import difflib
+import tomllib
 from collections import Counter
+from importlib import resources
 from typing import Any
 
 from linfkit._util.text import say
@@ -16,14 +19,22 @@ from linfkit.course.exercises.functions import EXERCISES
 #: Names of the exercises answered right in this kernel.
 _ANSWERED: set[str] = set()
 
+#: How many wrong answers each exercise was given in this kernel.
+_WRONG: Counter[str] = Counter()
+
 
 def all_exercises() -> dict[str, Exercise]:
     """Every exercise of every notebook, by name."""
     return dict(sorted((number_exercises() | EXERCISES).items()))
 
 
+def second_hints() -> dict[str, str]:
+    """The stronger hint of every exercise, by name."""
+    return tomllib.loads((resources.files(__package__) / "second_hints.toml").read_text("utf-8"))
+
+
 def check(name: str, answer: Any) -> None:
-    """Print that an answer is right, or a hint.
+    """Print that an answer is right, or a hint; from the second wrong one on, a stronger one too.
 
     Args:
         name: the exercise's, as its notebook gives it.
@@ -72,10 +83,14 @@ def yours(name: str, answer: Any, otherwise: Any) -> Any:
 
 
 def _verdict(name: str, answer: Any) -> str:
-    """Verdict on an answer; a right one is remembered."""
+    """Verdict on an answer; right and wrong ones are counted."""
     verdict = _named(name).verdict(answer)
     if verdict == "right":
         _ANSWERED.add(name)
+    elif answer is not ...:
+        _WRONG[name] += 1
+        if _WRONG[name] > 1:
+            verdict += f". Second hint: {second_hints()[name]}"
     return verdict
 
 

@@ -338,6 +338,29 @@ def starved(answer: Callable[..., Any]) -> str | None:
 # --- 05_ema
 
 
+def jumps(answer: Callable[..., Any]) -> str | None:
+    """Ask for a function of a list: the mean size of the step from one value to the next."""
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        values = generator.random(12)
+        steps = np.diff(values)
+        given = one_number(answer(values.tolist()))
+        for found, hint in (
+            (np.abs(steps).mean(), None),
+            (steps.mean(), "ups and downs cancel each other: the size of each step is wanted"),
+            (np.abs(steps).sum(), "that is the sum of the steps: a mean is wanted"),
+            (np.abs(steps).sum() / 12, "there is one step less than there are values"),
+            (values.std(), "a curve that rises steadily has a spread, and does not jump"),
+        ):
+            if within(given, found, 1e-6):
+                if hint:
+                    return hint
+                break
+        else:
+            return "try it on [0.1, 0.3, 0.2], whose steps are 0.2 and 0.1"
+    return None
+
+
 def warm_up(answer: Callable[..., Any]) -> str | None:
     """Ask for a function (epoch, largest): the warmed-up decay of an epoch, counted from 0."""
     tried = [(epoch, largest) for largest in (0.9, 0.99) for epoch in (0, 1, 2, 5, 50, 1000)]
@@ -468,6 +491,7 @@ EXERCISES = {
     "04-pull": Exercise(pull),
     "04-mixed": Exercise(mixed, of_function=True),
     "04-starved": Exercise(starved, of_function=True),
+    "05-jumps": Exercise(jumps, of_function=True),
     "05-warm-up": Exercise(warm_up, of_function=True),
     "06-radius": Exercise(radius_of_mean, of_function=True),
     "06-together": Exercise(together),

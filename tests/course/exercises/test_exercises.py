@@ -2,6 +2,7 @@
 numbers are those that linfkit computes. Each exercise's answers and hints are tested beside."""
 
 import math
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 import linfkit as lk
 from linfkit.certification.lipschitz import neuron_bound
 from linfkit.course import exercises, published
-from linfkit.course.studies.theory import box_after, separating_net
+from linfkit.course.measured.observatory import observations
+from linfkit.course.studies.blowup import EXPONENTS
+from linfkit.course.studies.theory import box_after, measure_separation, separating_net
 
 
 def test_an_exercise_is_checked_by_its_name(capsys):
@@ -31,6 +34,22 @@ def test_a_right_answer_is_used_and_any_other_stood_in_for(capsys):
     assert right == "00-grey-steps: right; yours is used"
     assert none_yet == "00-grey-steps: no answer yet; linfkit's own stands in"
     assert wrong.startswith("00-grey-steps: not yet: ")
+
+
+def test_the_second_wrong_answer_gets_a_stronger_hint(capsys, monkeypatch):
+    monkeypatch.setattr(exercises, "_WRONG", Counter())
+    for answer in (25.5, ..., 25.5, 1.6):
+        exercises.check("00-grey-steps", answer)
+    first, none_yet, second, right = capsys.readouterr().out.splitlines()
+    assert second == f"{first}. Second hint: {exercises.second_hints()['00-grey-steps']}"
+    assert none_yet.endswith("no answer yet")
+    assert right.endswith("right")
+
+
+def test_every_exercise_has_a_second_hint_of_its_own():
+    hints = exercises.second_hints()
+    assert hints.keys() == exercises.all_exercises().keys()
+    assert len(set(hints.values())) == len(hints)
 
 
 def test_progress_counts_right_answers_once(capsys, monkeypatch):
@@ -147,6 +166,11 @@ def fooled_of_the_samples():
     return int((~lk.survives_pgd(ordinary, images, labels, eps=0.05)).sum())
 
 
+def smallest_distance_between_classes():
+    digits = lk.load_dataset("digits")
+    return measure_separation(digits.train_x / 255, digits.train_y).r
+
+
 COMPUTED = {
     "00-radius": lambda: radius(-1.9, -1.4, -1.62, -2.3, label=1),
     "00-certified-accuracy": lambda: lk.Certificates(
@@ -158,10 +182,17 @@ COMPUTED = {
         + 0.1
     ).item(),
     "03-bound": lambda: neuron_bound(3072, 16) * neuron_bound(5120, 16) ** 5,
+    "03-below-two": lambda: next(
+        p for p in EXPONENTS if neuron_bound(64, p) * neuron_bound(256, p) ** 3 < 2
+    ),
     "03-wider": lambda: (neuron_bound(512, 8) / neuron_bound(256, 8)) ** 3,
     "04-hinge": lambda: lk.hinge_loss(
         torch.tensor([[0.5, 0.4, -0.1]]), torch.tensor([0]), theta=0.2
     ).item(),
+    "04-observatory": lambda: (
+        100
+        * (observations()["mixed", 0.2][-1].certified - observations()["hinge", 0.2][-1].certified)
+    ),
     "05-lipschitz": lambda: lk.lipschitz_bound(lk.LpDistNet(64, width=32, depth=3, classes=10)),
     "06-voting": lambda: lk.lipschitz_bound(
         lk.VotingEnsemble([lk.LpDistNet(4, 8, 2, 3) for _ in range(2)], logit_scale=8.0)
@@ -173,10 +204,12 @@ COMPUTED = {
     "07-noise": standard_error_in_points,
     "07-weights": weights_of_the_papers_net,
     "08-radius": lambda: radius_of_the_net_that_is_built(0.2, 0.5),
+    "08-nearest": smallest_distance_between_classes,
     "08-box": lambda: half_of_a_box(0.5, -1.5, 2.0),
     "08-carry": lambda: difference_that_carries(0.01, p=20),
     "09-clipped": samples_that_the_clipped_hinge_pulls_at,
     "09-gap": published_gap_in_points,
+    "09-weights": lambda: max(published.weights().items(), key=lambda cell: cell[1])[0][0],
     "09-margin": lambda: lk.load_recipe("laptop-cifar10-8-255").theta / 2 / (8 / 255),
 }
 

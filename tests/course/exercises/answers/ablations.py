@@ -1,8 +1,17 @@
 """Answers to the exercises of notebook 09."""
 
-RIGHT = [("09-clipped", 2), ("09-gap", 46.66 - 40.06), ("09-gap", 6.6), ("09-margin", 3)]
+RIGHT = [
+    ("09-clipped", 2),
+    ("09-gap", 46.66 - 40.06),
+    ("09-gap", 6.6),
+    ("09-margin", 3),
+    ("09-weights", 0.1),
+]
 
 WRONG = [
+    ("09-weights", 0.0005, "at the end"),
+    ("09-weights", 0.05, "each cell"),
+    ("09-weights", 0.2, "twenty figures"),
     ("09-clipped", 4, "flat below 0"),
     ("09-clipped", 3, "beyond θ"),
     ("09-clipped", 1, "between 0 and θ"),

@@ -13,6 +13,7 @@ def p_by_logarithms(inputs, wanted):
 
 
 RIGHT = [
+    ("03-below-two", 32),
     ("03-bound", BOUND),
     ("03-bound", round(BOUND, 1)),
     ("03-wider", 2 ** (3 / 8)),
@@ -24,6 +25,9 @@ RIGHT = [
 
 
 WRONG = [
+    ("03-below-two", 30, "just 2"),
+    ("03-below-two", 16, "ends above 2"),
+    ("03-below-two", 64, "earlier stop"),
     ("03-bound", 568, "p=8"),
     ("03-bound", BOUND / 5120 ** (1 / 16), "count the layers"),
     ("03-bound", BOUND * 5120 ** (1 / 16), "six in all"),

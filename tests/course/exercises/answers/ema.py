@@ -1,8 +1,11 @@
 """Answers to the exercises of notebook 05."""
 
 import math
+from itertools import pairwise
+from statistics import pstdev
 
 RIGHT = [
+    ("05-jumps", lambda values: sum(abs(b - a) for a, b in pairwise(values)) / (len(values) - 1)),
     ("05-lag", 99),
     ("05-lag", 99.0),
     ("05-noise", math.sqrt(0.01 / 1.99)),
@@ -14,6 +17,11 @@ RIGHT = [
 
 
 WRONG = [
+    ("05-jumps", lambda values: (values[-1] - values[0]) / (len(values) - 1), "cancel"),
+    ("05-jumps", lambda values: sum(abs(b - a) for a, b in pairwise(values)), "a mean is wanted"),
+    ("05-jumps", lambda values: sum(abs(b - a) for a, b in pairwise(values)) / 12, "one step less"),
+    ("05-jumps", pstdev, "does not jump"),
+    ("05-jumps", lambda values: 7, "try it on"),
     ("05-lag", 100, "their age is 0"),
     ("05-lag", 69, "median"),
     ("05-lag", 0.01, "in steps"),

@@ -19,6 +19,8 @@ def starved(now, later, theta, eps):
 
 
 RIGHT = [
+    ("04-observatory", 18),
+    ("04-observatory", 70.0 - 51.9),
     ("04-hinge", HINGE),
     ("04-hinge", torch.tensor(0.417)),
     ("04-pull", {"hinge", "cross-entropy"}),
@@ -29,6 +31,10 @@ RIGHT = [
 
 
 WRONG = [
+    ("04-observatory", 0.18, "not a share"),
+    ("04-observatory", -18, "less the hinge"),
+    ("04-observatory", 5.3, "θ = 0.3"),
+    ("04-observatory", 9, "right end"),
     ("04-hinge", 0.5, "maximum alone"),
     ("04-hinge", 0.375, "κ is missing"),
     ("04-hinge", 0.375 + 0.25 * 0.25, "y included"),

@@ -22,6 +22,7 @@ own = distances_to(lambda between, own: between[:, own].amin(dim=1))
 farthest = distances_to(lambda between, own: between[:, ~own].amax(dim=1))
 
 RIGHT = [
+    ("08-nearest", 0.435),
     ("08-radius", 0.15),
     ("08-box", 4),
     ("08-carry", 0.01 ** (1 / 19)),
@@ -30,6 +31,9 @@ RIGHT = [
 ]
 
 WRONG = [
+    ("08-nearest", 0.2176, "half-way"),
+    ("08-nearest", 0.56, "come nearer"),
+    ("08-nearest", 0.1, "all ten classes"),
     ("08-radius", 0.3, "the margin"),
     ("08-radius", 0.25, "at a training image"),
     ("08-radius", 0.35, "two highest logits"),
