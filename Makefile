@@ -14,7 +14,7 @@ endif
 notebooks-stamp := .venv/notebooks
 dev-stamp := .venv/dev
 
-.PHONY: help setup reproduce test test-browser test-long lint lab notebooks pages clean
+.PHONY: help setup reproduce test test-browser test-long lint lab notebooks pages docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -60,9 +60,12 @@ notebooks: $(notebooks-stamp) ## run the quick profile and keep its outputs in n
 	$(bin)/linfkit reproduce --profile quick
 	$(bin)/python -m linfkit.reproduce.publish_notebooks runs/quick
 
-pages: $(notebooks-stamp) ## the notebooks as web pages that need no kernel and no network, in _site/
+pages: setup ## the notebooks as web pages that need no kernel and no network, in _site/
 	$(bin)/linfkit pages
 
+docs: setup ## guide, course and reference as web pages that need no network, in _docs/
+	$(bin)/linfkit pages notebooks --readme README.md --out _docs
+
 clean: ## remove the environment, runs and caches
-	rm -rf .venv runs dist _site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs dist _site _docs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find linfkit tests -name __pycache__ -type d -prune -exec rm -rf {} +

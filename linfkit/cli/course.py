@@ -46,11 +46,19 @@ def pages(
         typer.Argument(help="Folder of executed notebooks.", show_default="linfkit's own"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path("_site"),
+    readme: Annotated[
+        Path | None,
+        typer.Option(
+            help="Page to begin with, beside that folder; its links are followed, and a reference "
+            "of all public names is added.",
+            show_default="a list of the notebooks",
+        ),
+    ] = None,
 ) -> None:
     """Write notebooks as web pages that need no kernel, no server and no network."""
-    require("nbconvert", "notebooks")
+    require("sphinx", "docs")
     from linfkit.pages.export import export
     from linfkit.reproduce.reproduction import notebook_folder
 
-    written = export(folder or notebook_folder(), out)
+    written = export(folder or notebook_folder(), out, readme)
     typer.echo(f"{len(written)} pages; open {written[0]}")

@@ -1,6 +1,5 @@
-"""Notebooks and runs as web pages, which need no kernel, no server and no network."""
+"""Notebooks, documentation and runs as web pages that need no kernel and no network."""
 
 from linfkit._util.extras import require
 
-for package in ("nbconvert", "plotly"):
-    require(package, "notebooks")
+require("plotly", "notebooks")

@@ -1,160 +1,212 @@
-"""The notebooks as web pages that need no kernel, no server and no network: `make pages`.
+"""Notebooks and documentation as a site that needs no kernel, no server and no network.
 
-Each page holds what its notebook's last run left. Figures are alive, those of Explorers under
-sliders; mathematics is MathML, which browsers draw themselves.
+What is shown is what the notebooks' last run left. Their files, and whatever they link to, are
+staged in a folder that Sphinx builds by `conf`; figures become HTML that `explorer.js` draws.
 """
 
 from __future__ import annotations
 
+import inspect
+import os
+import posixpath
 import re
 import shutil
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator
+from importlib import import_module
+from io import StringIO
 from itertools import count
 from pathlib import Path
+from urllib.parse import unquote
 
-from markupsafe import Markup
-from nbconvert.filters import Highlight2HTML
+import nbformat
 from nbformat import NotebookNode
 from plotly.offline import get_plotlyjs
-from pygments.formatters import HtmlFormatter
+from sphinx.application import Sphinx
+from sphinx.util.console import strip_colors
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 
+import linfkit
 from linfkit._util.files import expand_user
-from linfkit.pages.prose import prose_html
-from linfkit.pages.templates import figure_html, part, render, script
+from linfkit.pages.figures import figure_html
 from linfkit.reproduce.outputs import PLOTLY_MIME
 from linfkit.reproduce.parameters import read_notebook
 from linfkit.reproduce.publish_notebooks import is_current
+from linfkit.reproduce.reproduction import notebook_folder
 
 _PICTURE = "<details><summary>This figure as a picture</summary>"
+_LINK = re.compile(r'(?:\]\(|(?:src|href)=")([^)#:\s"]+)')
+_CAPTIONS = {"notebooks": "Course", "docs": "Guide", "reference": "Reference", "": "Project"}
+_INDEX = """# ℓ∞-distance nets, step by step
+
+Networks whose every neuron is an ℓ∞ distance give each prediction a proof: no perturbation smaller
+than half its margin can change it. Each notebook answers one question about them. Its figures are
+alive on these pages: move their sliders, zoom, and point at what you want to read. To change the
+code and run it, open the same notebooks in JupyterLab.
+"""
 
 
-@dataclass(frozen=True)
-class Page:
-    """A notebook, and how the index speaks of it.
-
-    Attributes:
-        name: the notebook's file name without its ending.
-        title: its heading.
-        question: the question it answers, as HTML.
-        takes: how long it takes, as HTML.
-        notebook: the notebook itself.
-    """
-
-    name: str
-    title: str
-    question: Markup
-    takes: Markup
-    notebook: NotebookNode
-
-    @classmethod
-    def read(cls, path: Path) -> Page:
-        """Read an executed notebook.
-
-        Raises:
-            ValueError: it has no outputs, or those of other sources than it has now.
-        """
-        notebook = read_notebook(path)
-        if not any(cell.get("outputs") for cell in notebook.cells):
-            raise ValueError(f"{path.stem} has no outputs to show; `make notebooks` runs it")
-        if not is_current(notebook):
-            raise ValueError(f"{path.stem} has changed since it was run; `make notebooks` runs it")
-        opening = notebook.cells[0].source
-        heading = re.search(r"^# (.+)$", opening, re.MULTILINE)
-        return cls(
-            name=path.stem,
-            title=heading[1] if heading else path.stem,
-            question=_paragraph(opening, "Question."),
-            takes=_paragraph(opening, "Takes"),
-            notebook=notebook,
-        )
-
-
-def export(notebooks: Path = Path("notebooks"), site: Path = Path("_site")) -> list[Path]:
-    """Write a page for each notebook, an index and a glossary; the answer is their files.
+def export(
+    notebooks: Path = Path("notebooks"),
+    site: Path = Path("_site"),
+    readme: Path | None = None,
+) -> list[Path]:
+    """Write a page for each notebook and whatever they link to; the answer is the pages.
 
     Args:
-        notebooks: the folder of the notebooks, executed; beside it may be `docs/glossary.md`.
-        site: the folder to write into; earlier pages in it are removed.
+        notebooks: the folder of the notebooks, executed.
+        site: the folder to write into; an earlier site in it is removed.
+        readme: a page beside that folder to begin with, whose links are followed, and a reference
+            of every public name with it; by default, a list of the notebooks.
 
     Raises:
         FileNotFoundError: there is no notebook in the folder.
-        ValueError: `site` holds something else than pages; a notebook has no outputs, or other
-            sources than its outputs came from; or MathML has no words for a formula.
+        ValueError: `site` holds something else than a site; a notebook has no outputs, or other
+            sources than its outputs came from; a link leads nowhere, or a formula is not known.
     """
     notebooks, site = expand_user(notebooks), expand_user(site)
-    pages = [Page.read(path) for path in sorted(notebooks.glob("*.ipynb"))]
-    if not pages:
+    read = {path.name: _read(path) for path in sorted(notebooks.glob("*.ipynb"))}
+    if not read:
         raise FileNotFoundError(f"there is no .ipynb file in {notebooks}")
-    glossary = notebooks.parent / "docs" / "glossary.md"
-    texts = {"index.html": render("index.html.j2", pages=pages, glossary=glossary.is_file())}
-    for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
-        texts[f"{page.name}.html"] = render(
-            "page.html.j2", page=page, body=_body(page), before=before, after=after, script=script()
-        )
-    if glossary.is_file():
-        texts["glossary.html"] = render(
-            "page.html.j2",
-            page={"title": "Glossary"},
-            body=Markup(prose_html(glossary.read_text("utf-8"))),
-            before=None,
-            after=None,
-            script="",
-        )
-    if site.exists() and any(site.iterdir()) and not (site / "plotly.min.js").is_file():
+    if site.exists() and any(site.iterdir()) and not (site / "_static/plotly.min.js").is_file():
         raise ValueError(f"site must be a folder of earlier pages, or an empty one; got {site}")
-    shutil.rmtree(site, ignore_errors=True)
-    site.mkdir(parents=True)
-    light, dark = (HtmlFormatter(style=style) for style in ("friendly", "native"))
-    texts["style.css"] = (
-        f"{part('style.css')}\n{light.get_style_defs('.highlight')}\n"
-        f"@media (prefers-color-scheme: dark) {{ {dark.get_style_defs('.highlight')} }}\n"
-    )
-    texts["plotly.min.js"] = get_plotlyjs()
-    for name, text in texts.items():
-        (site / name).write_text(text, "utf-8")
-    for name in set(re.findall(r'src="figures/([^"/]+\.png)"', "".join(texts.values()))):
-        (site / "figures").mkdir(exist_ok=True)
-        shutil.copyfile(notebooks.parent / "figures" / name, site / "figures" / name)
-    return [site / name for name in texts if name.endswith(".html")]
+    with tempfile.TemporaryDirectory() as scratch:
+        stage, built = Path(scratch, "stage"), Path(scratch, "built")
+        index = _list(read, notebooks) if readme is None else expand_user(readme).read_text("utf-8")
+        pages = _stage(index, read, notebooks, stage)
+        if readme is not None:
+            pages += _reference(stage)
+        with (stage / "index.md").open("a", encoding="utf-8") as file:
+            file.write(_contents(pages))
+        _build(stage, built)
+        (built / "_static" / "plotly.min.js").write_text(get_plotlyjs(), "utf-8")
+        shutil.rmtree(site, ignore_errors=True)
+        shutil.copytree(built, site)
+    return [site / "index.html", *((site / page).with_suffix(".html") for page in pages)]
 
 
-def _body(page: Page) -> Markup:
-    parts: list[str] = []
+def _build(stage: Path, built: Path) -> None:
+    warnings = StringIO()
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(
+            stage,
+            Path(__file__).parent,
+            built,
+            built.with_name("doctrees"),
+            "html",
+            status=None,
+            warning=warnings,
+            freshenv=True,
+        )
+        app.build()
+    if warnings.getvalue():
+        raise ValueError(strip_colors(warnings.getvalue()).replace(f"{stage}{os.sep}", "").strip())
+
+
+def _read(path: Path) -> NotebookNode:
+    notebook = read_notebook(path)
+    if not any(cell.get("outputs") for cell in notebook.cells):
+        raise ValueError(f"{path.stem} has no outputs to show; `make notebooks` runs it")
+    if not is_current(notebook):
+        raise ValueError(f"{path.stem} has changed since it was run; `make notebooks` runs it")
+    return notebook
+
+
+def _list(read: dict[str, NotebookNode], notebooks: Path) -> str:
+    """A page with each notebook's title, question and time."""
+    entries = []
+    for name, notebook in read.items():
+        opening = notebook.cells[0].source
+        heading = re.search(r"^# (.+)$", opening, re.MULTILINE)
+        entries.append(f"\n[{heading[1] if heading else name}](notebooks/{name})")
+        entries += [f": {text}\n" for text in _paragraphs(opening, "Question.", "Takes")]
+    if _find("docs/glossary.md", notebooks):
+        entries.append("\n[Glossary](docs/glossary.md)\n: every word and symbol, with its meaning")
+    return "\n".join([_INDEX, *entries])
+
+
+def _paragraphs(text: str, *openings: str) -> Iterator[str]:
+    """The paragraphs that begin with those words in bold, without them."""
+    for opening in openings:
+        if found := re.search(rf"^\*\*{re.escape(opening)}\*\*(.+?)(?:\n\n|\Z)", text, re.M | re.S):
+            yield " ".join(found[1].split())
+
+
+def _find(name: str, notebooks: Path) -> Path | None:
+    """The file that a page links to: beside the notebooks, or among those that linfkit brings."""
+    for folder in (notebooks, notebook_folder()):
+        path = folder / name[10:] if name.startswith("notebooks/") else folder.parent / name
+        if path.is_file():
+            return path
+    return None
+
+
+def _stage(index: str, read: dict[str, NotebookNode], notebooks: Path, stage: Path) -> list[str]:
+    """Copy the notebooks, and all that an index and they lead to; the answer is what are pages."""
+    files = {"index.md": notebooks} | {f"notebooks/{name}": notebooks / name for name in read}
+    names = list(files)
+    for name in names:  # which grows by what each links to
+        path, target = files[name], stage / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name == "index.md":
+            text = prose = index
+        elif target.suffix == ".ipynb":
+            notebook = _shown(read.get(target.name) or _read(path))
+            cells = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+            text, prose = nbformat.writes(notebook), "\n\n".join(cells)
+        elif target.suffix == ".md":
+            text = prose = path.read_text("utf-8")
+        else:
+            shutil.copyfile(path, target)
+            continue
+        target.write_text(text, "utf-8")
+        for link in _LINK.findall(prose):
+            other = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(link)))
+            if other not in files and (found := _find(other, notebooks)):
+                files[other] = found
+                names.append(other)
+    return [name for name in names[1:] if name.endswith((".md", ".ipynb"))]
+
+
+def _shown(notebook: NotebookNode) -> NotebookNode:
+    """A notebook as Sphinx is to show it: live figures, and folded what JupyterLab collapses."""
     number = count(1)
-    for cell in page.notebook.cells:
-        if cell.cell_type == "markdown" and not cell.source.startswith(_PICTURE):
-            try:
-                parts.append(prose_html(cell.source))
-            except ValueError as error:
-                raise ValueError(f"{page.name}: {error}") from None
-        elif cell.cell_type == "code":
-            parts.append(_code(cell, number))
-    return Markup("\n".join(parts))
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith(_PICTURE)]
+    for cell in notebook.cells:
+        collapsed = cell.metadata.get("jupyter", {})
+        if collapsed.get("source_hidden"):
+            fold = "hide-cell" if collapsed.get("outputs_hidden") else "hide-input"
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), fold]
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if PLOTLY_MIME in data:
+                output.data = {"text/html": figure_html(data[PLOTLY_MIME], next(number))}
+            elif "text/html" in data:
+                output.data = {"text/html": data["text/html"]}
+    return notebook
 
 
-def _code(cell: NotebookNode, number: count[int]) -> str:
-    """A code cell and its outputs; what JupyterLab shows collapsed is folded here too."""
-    source = Highlight2HTML(pygments_lexer="ipython3")(cell.source) if cell.source else ""
-    outputs = "\n".join(_output(output, number) for output in cell.outputs)
-    collapsed = cell.metadata.get("jupyter", {})
-    if not collapsed.get("source_hidden"):
-        return f"{source}\n{outputs}"
-    folded, shown = (source + outputs, "") if collapsed.get("outputs_hidden") else (source, outputs)
-    return f'<details class="code"><summary>Code of a check</summary>\n{folded}</details>\n{shown}'
+def _reference(stage: Path) -> list[str]:
+    """A page for each of linfkit's folders that has public names."""
+    pages: dict[str, list[str]] = {}
+    for module, of_module in linfkit._NAMES.items():
+        pages.setdefault(module.split(".")[0], []).extend(of_module.split())
+    (stage / "reference").mkdir()
+    for room, names in pages.items():
+        summary = inspect.getdoc(import_module(f"linfkit.{room}")) or ""
+        text = f"# {room}\n\n{summary.splitlines()[0]}\n\n```{{eval-rst}}\n"
+        for name in names:
+            kind = "class" if inspect.isclass(getattr(linfkit, name)) else "function"
+            text += f".. auto{kind}:: linfkit.{name}\n"
+        (stage / "reference" / f"{room}.md").write_text(f"{text}```\n", "utf-8")
+    return [f"reference/{room}.md" for room in pages]
 
 
-def _output(output: NotebookNode, number: count[int]) -> str:
-    if output.output_type == "stream":
-        return Markup('<pre class="output">{}</pre>').format(output.text)
-    data = output.get("data", {})
-    if PLOTLY_MIME in data:
-        return figure_html(data[PLOTLY_MIME], next(number))
-    if "text/html" in data:
-        return f'<div class="output">{data["text/html"]}</div>'
-    return Markup('<pre class="output">{}</pre>').format(data.get("text/plain", ""))
-
-
-def _paragraph(text: str, opening: str) -> Markup:
-    """The paragraph that begins with those words in bold, without them."""
-    found = re.search(rf"^\*\*{re.escape(opening)}\*\*(.+?)(?:\n\n|\Z)", text, re.M | re.S)
-    return Markup(prose_html(found[1].strip())) if found else Markup("")
+def _contents(pages: list[str]) -> str:
+    """The site's navigation: pages by their folders."""
+    trees = []
+    for folder, caption in _CAPTIONS.items():
+        listed = "\n".join(page for page in pages if posixpath.dirname(page) == folder)
+        trees.append(f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n")
+    return "".join(trees)

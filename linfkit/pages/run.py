@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -22,7 +23,7 @@ from linfkit.course.figures.training import (
     schedules_in_training,
 )
 from linfkit.data.loading import is_at_hand
-from linfkit.pages.templates import figure_html, part, render, script
+from linfkit.pages.figures import figure_html, script
 from linfkit.training.saved import SavedNet, saved_nets
 
 
@@ -64,8 +65,9 @@ def report_html(nets: dict[str, SavedNet]) -> str:
         schedules_in_training(run.history),
     ]
     drawn = [_drawn(figure, number) for number, figure in enumerate([*against_eps, *along], 1)]
-    return render(
-        "run.html.j2",
+    template = Path(__file__).with_name("run.html.j2").read_text("utf-8")
+    strict = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return strict.from_string(template).render(
         run=run,
         nets=nets.values(),
         took=format_duration(sum(row["seconds"] for row in run.history)),
@@ -73,7 +75,6 @@ def report_html(nets: dict[str, SavedNet]) -> str:
         against_eps=drawn[: len(against_eps)],
         left_out=left_out,
         along=drawn[len(against_eps) :],
-        style=Markup(part("style.css")),
         script=script(),
         plotly=Markup(get_plotlyjs()),
     )

@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers import ROOT
 
-NOTEBOOKS = ["IPython", "jinja2", "nbconvert", "nbformat", "papermill", "plotly"]
+NOTEBOOKS = ["IPython", "jinja2", "nbformat", "papermill", "plotly"]
 
 HIDING = """
 import runpy, sys
@@ -46,6 +46,7 @@ def test_the_library_trains_and_certifies_without_any_extra(tmp_path):
     [
         ("reproduce", "papermill", "notebooks"),
         ("report runs/none", "plotly", "notebooks"),
+        ("pages", "sphinx", "docs"),
         ("bench --quick --figure a.html", "plotly", "notebooks"),
         (f"ensemble digits-small --workers 2 {TINY}", "distributed", "cluster"),
         (f"train digits-small --tensorboard {TINY}", "tensorboard", "tensorboard"),

@@ -1,11 +1,10 @@
-"""Every exported page, from its file: figures, sliders and mathematics, with no network."""
-
-import re
+"""Every page of the documentation, from its file: figures, sliders and mathematics, no network."""
 
 import pytest
 
 from linfkit.pages.export import export
 from tests.helpers import ROOT
+from tests.helpers.links import broken_links_of
 
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
@@ -16,14 +15,14 @@ SHOWS = """plot => JSON.stringify([plot.data, plot.layout.title, plot.layout.sha
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    export(ROOT / "notebooks", folder)
+    export(ROOT / "notebooks", folder, ROOT / "README.md")
     return folder
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_alive_without_a_kernel(name, site, visit):
     page = visit.page
-    page.goto((site / f"{name}.html").as_uri())
+    page.goto((site / "notebooks" / f"{name}.html").as_uri())
     figures = page.locator("figure.plot")
     assert figures.count()
     for figure in figures.all():
@@ -34,14 +33,18 @@ def test_a_page_is_alive_without_a_kernel(name, site, visit):
         assert len(plot.get_attribute("aria-label")) > 10
         for slider in figure.get_by_role("slider").all():
             _move_from_end_to_end(page, plot, slider)
-    assert "$$" not in page.inner_text("main")
+    assert "$$" not in page.inner_text("article")
     if "$" in _prose(name):
         assert page.locator("math").count()
-    assert (site / f"{name}.html").stat().st_size < 6e6
+    assert (site / "notebooks" / f"{name}.html").stat().st_size < 6e6
     visit.require_quiet()
 
 
-@pytest.mark.parametrize("name", ["index", *NAMES])
+PAPER = "place => getComputedStyle(document.querySelector(place)).backgroundColor"
+PAGES = ["index", "docs/glossary", "reference/nn", *(f"notebooks/{name}" for name in NAMES)]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_fits_a_phone(name, site, visit):
     visit.page.set_viewport_size({"width": 390, "height": 800})
     visit.page.goto((site / f"{name}.html").as_uri())
@@ -49,11 +52,30 @@ def test_a_page_fits_a_phone(name, site, visit):
     visit.require_quiet()
 
 
-@pytest.mark.parametrize("name", ["index", *NAMES])
-def test_links_and_pictures_lead_somewhere(name, site):
-    html = (site / f"{name}.html").read_text("utf-8")
-    for target in re.findall(r'(?:href|src)="(?!https?:|data:|#)([^"#]+)', html):
-        assert (site / target).is_file(), target
+def test_figures_follow_the_readers_theme_and_the_pages_button(site, visit):
+    page = visit.page
+    page.emulate_media(color_scheme="dark")
+    page.goto((site / "notebooks/00_start_here.html").as_uri())
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    papers = set()
+    for _ in range(3):  # dark or light by the reader's system, then each by choice
+        page.wait_for_function(f"({PAPER})('.js-plotly-plot .main-svg') === ({PAPER})('body')")
+        papers.add(page.evaluate(f"({PAPER})('body')"))
+        page.locator("button.theme-toggle:visible").first.click()
+    assert papers == {"rgb(27, 27, 27)", "rgb(255, 255, 255)"}
+    visit.require_quiet()
+
+
+def test_search_finds_a_public_name(site, visit):
+    page = visit.page
+    page.goto((site / "search.html").as_uri() + "?q=certified_radius")
+    page.locator("#search-results li a").first.wait_for()
+    assert page.locator("#search-results a[href*='reference/certification']").count()
+    visit.require_quiet()
+
+
+def test_every_link_and_picture_leads_somewhere(site):
+    assert broken_links_of(site) == []
 
 
 def _move_from_end_to_end(page, plot, slider) -> None:

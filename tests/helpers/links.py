@@ -55,3 +55,18 @@ def markdown_of(path: Path) -> str:
         cells = nbformat.read(path, 4).cells
         return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     return path.read_text("utf-8") if path.suffix == ".md" else ""
+
+
+def broken_links_of(site: Path) -> list[str]:
+    """Links and pictures of a site's pages to files and places that are not there."""
+    pages = {page: page.read_text("utf-8") for page in site.rglob("*.html")}
+    broken = []
+    for page, html in pages.items():
+        for link in re.findall(r'<[^>]* (?:href|src)="([^"]*)"', html):
+            name, _, anchor = unquote(link.split("?")[0]).partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if re.match(r"[a-z]+:", link):
+                continue
+            if not target.is_file() or (anchor and f'id="{anchor}"' not in pages[target]):
+                broken.append(f"{page.relative_to(site)}: {link}")
+    return broken

@@ -1,4 +1,4 @@
-"""Exported pages: what is in them, what they refuse. Whether they move is tested in a browser."""
+"""The site: what is in it, what it refuses. Whether its figures move is tested in a browser."""
 
 import re
 import shutil
@@ -10,12 +10,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from typer.testing import CliRunner
 
+import linfkit as lk
 from linfkit.cli.app import app
 from linfkit.course.explorer import Explorer
 from linfkit.pages.export import export
-from linfkit.pages.prose import formula, prose_html
+from linfkit.pages.mathml import formula
 from linfkit.reproduce.outputs import PLOTLY_MIME
 from linfkit.reproduce.tasks import notebook_hash
+from tests.helpers.links import broken_links_of
 
 OPENING = """# 01 · First
 
@@ -25,9 +27,15 @@ OPENING = """# 01 · First
 
 $$d^{1/p}$$
 
-[Next](02_second.ipynb), [the paper](https://arxiv.org/abs/2110.06850), [code](../linfkit/layers.py)
+[Next](02_second.ipynb), [the paper](https://arxiv.org/abs/2110.06850), [code](../code.py)
 
-![A bar](../figures/a-bar.png)"""
+![A bar](../figures/a-bar.png)
+
+<details><summary>Solution</summary>
+
+It is $x$.
+
+</details>"""
 
 
 def figure(p):
@@ -48,19 +56,33 @@ def outputs():
 
 @pytest.fixture
 def notebooks(tmp_path):
-    """A folder of two notebooks, as if they had been run."""
+    return write_course(tmp_path)
+
+
+def write_course(tmp_path):
+    """A folder of two notebooks, as if they had been run, and what they link to."""
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a-bar.png").write_bytes(b"a picture")
+    (tmp_path / "docs").mkdir()
+    glossary = "# Glossary\n\n## [01 · First](../notebooks/01_first.ipynb)\n\n*margin*: $m$"
+    (tmp_path / "docs" / "glossary.md").write_text(glossary)
+    (tmp_path / "code.py").write_text("code")
     folder = tmp_path / "notebooks"
     folder.mkdir()
     picture = "<details><summary>This figure as a picture</summary>\n\n![Bars](../figures/b.png)"
+    folded = [{"source_hidden": True}, {"source_hidden": True, "outputs_hidden": True}]
     cells = [
         new_markdown_cell(OPENING),
         new_code_cell("for x in range(3): pass", outputs=outputs()),
         new_markdown_cell(picture),
+        *(new_code_cell(f"check({hidden})", metadata={"jupyter": hidden}) for hidden in folded),
     ]
+    cells[-2].outputs = [new_output("stream", text="seen")]
+    cells[-1].outputs = [new_output("stream", text="unseen")]
+    bare = {PLOTLY_MIME: go.Figure(go.Bar(y=[1])).to_plotly_json()}
+    second = new_code_cell("bars", outputs=[new_output("display_data", bare)])
     write(folder / "01_first.ipynb", cells)
-    write(folder / "02_second.ipynb", [new_markdown_cell("# 02 · Second"), *cells[1:2]])
+    write(folder / "02_second.ipynb", [new_markdown_cell("# 02 · Second"), second])
     return folder
 
 
@@ -70,65 +92,66 @@ def write(path, cells):
     nbformat.write(notebook, path)
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    export(write_course(folder), folder / "site")
+    return folder / "site"
+
+
 @pytest.fixture
-def first(notebooks, tmp_path):
-    export(notebooks, tmp_path / "site")
-    return (tmp_path / "site" / "01_first.html").read_text()
+def first(site):
+    return (site / "notebooks" / "01_first.html").read_text()
 
 
-def test_there_is_a_page_for_each_notebook_and_an_index(notebooks, tmp_path):
-    written = export(notebooks, tmp_path / "site")
-    assert {path.name for path in written} == {"index.html", "01_first.html", "02_second.html"}
-    index = (tmp_path / "site" / "index.html").read_text()
-    assert '<a href="01_first.html">01 · First</a>' in index
+def test_there_is_a_page_for_each_notebook_and_an_index(site):
+    index = (site / "index.html").read_text()
+    assert 'href="notebooks/01_first.html">01 · First</a>' in index
+    assert 'href="docs/glossary.html">Glossary</a>' in index
     assert "How far is <math" in index
+    assert "no time." in index
 
 
 def test_from_the_command_line_the_pages_are_those_of_the_folder(notebooks, monkeypatch):
     monkeypatch.chdir(notebooks.parent)
     written = CliRunner().invoke(app, ["pages", "notebooks"])
-    assert written.stdout == f"3 pages; open {Path('_site/index.html')}\n"
-    assert (notebooks.parent / "_site" / "01_first.html").is_file()
-    shutil.rmtree(notebooks)
+    assert written.stdout == f"4 pages; open {Path('_site/index.html')}\n"
+    assert (notebooks.parent / "_site" / "notebooks" / "01_first.html").is_file()
+    (notebooks / "02_second.ipynb").unlink()  # and the first, which links to it, is refused
     refused = CliRunner().invoke(app, ["pages", "notebooks"])
     assert refused.exit_code == 2
+    assert "notebooks/01_first.ipynb" in refused.stderr
+    assert "02_second.ipynb" in refused.stderr
+    assert (notebooks.parent / "_site" / "notebooks" / "02_second.html").is_file()
+    shutil.rmtree(notebooks)
+    refused = CliRunner().invoke(app, ["pages", "notebooks"])
     assert refused.stderr == "error: there is no .ipynb file in notebooks\n"
 
 
-def test_a_page_needs_no_network(first, tmp_path):
-    assert not re.findall(r'(?:src|href)="(?:https?:)?//(?!arxiv\.org)[^"]*"', first)
-    targets = re.findall(r'(?:src|href)="(?!https?:|data:|#)([^"#]+)"', first)
-    assert {"plotly.min.js", "style.css", "02_second.html"} <= set(targets)
-    assert all((tmp_path / "site" / target).is_file() for target in targets)
+def test_every_link_leads_somewhere_and_none_loads_from_a_network(site):
+    assert broken_links_of(site) == []
+    for page in site.rglob("*.html"):
+        assert not re.findall(r'(?:src=|<link[^>]* href=)"(?:https?:)?//[^"]*"', page.read_text())
 
 
 def test_prose_is_html_and_mathematics_mathml(first):
-    assert first.count("<math") == 2
+    assert first.count("<math") == 3
     assert 'display="block"' in first
     assert "$" not in re.sub(r"<script.*?</script>", "", first, flags=re.DOTALL)
-    assert '<a href="02_second.html">Next</a>' in first
-    assert 'src="figures/a-bar.png"' in first
-    assert ".ipynb" not in first
-    assert "layers.py" not in first
+    assert 'href="02_second.html">' in first
+    assert 'src="../_images/a-bar.png"' in first
+    assert re.search(r"<details><summary>Solution</summary>\s*<p>It is <math", first)
 
 
-def test_the_glossary_is_a_page_where_there_is_one(notebooks, tmp_path):
-    site = tmp_path / "site"
-    export(notebooks, site)
-    assert "glossary.html" not in (site / "index.html").read_text()
-    (notebooks.parent / "docs").mkdir()
-    (notebooks.parent / "docs" / "glossary.md").write_text(
-        "# Glossary\n\n## [01 · First](../notebooks/01_first.ipynb)\n\n*margin*: $m$"
-    )
-    cells = [new_markdown_cell("See the [glossary](../docs/glossary.md)."), new_code_cell("1")]
-    cells[1].outputs = outputs()
-    write(notebooks / "01_first.ipynb", cells)
-    assert site / "glossary.html" in export(notebooks, site)
-    glossary = (site / "glossary.html").read_text()
-    assert '<a href="01_first.html">01 &#183; First</a>' in glossary
+def test_a_file_that_is_linked_to_comes_along(first, site):
+    (copy,) = re.findall(r'href="\.\./(_downloads/[^"]+/code\.py)"', first)
+    assert (site / copy).read_text() == "code"
+
+
+def test_the_glossary_comes_along(first, site):
+    glossary = (site / "docs" / "glossary.html").read_text()
+    assert 'href="../notebooks/01_first.html">' in glossary
     assert "<math" in glossary
-    assert '<a href="glossary.html">' in (site / "index.html").read_text()
-    assert '<a href="glossary.html">glossary</a>' in (site / "01_first.html").read_text()
 
 
 def test_outputs_are_shown(first):
@@ -137,33 +160,21 @@ def test_outputs_are_shown(first):
     assert '<span class="k">for</span>' in first
 
 
-def test_code_that_jupyterlab_collapses_is_folded(notebooks, tmp_path):
-    hidden = {"source_hidden": True}
-    cells = [
-        new_code_cell("1", outputs=[new_output("stream", text="seen")]),
-        new_code_cell("22", metadata={"jupyter": hidden}, outputs=[new_output("stream", text="b")]),
-        new_code_cell(
-            "333",
-            metadata={"jupyter": hidden | {"outputs_hidden": True}},
-            outputs=[new_output("stream", text="c")],
-        ),
-    ]
-    write(notebooks / "03_third.ipynb", cells)
-    export(notebooks, tmp_path / "site")
-    page = (tmp_path / "site" / "03_third.html").read_text()
-    folds = re.findall(r"<details.*?</details>", page, re.DOTALL)
-    assert ["22" in fold for fold in folds] == [True, False]
-    assert ["333" in fold for fold in folds] == [False, True]
-    outputs = ['<pre class="output">b</pre>', '<pre class="output">c</pre>']
-    assert [output in "".join(folds) for output in outputs] == [False, True]
-    assert all(output in page for output in outputs)
+def test_code_that_jupyterlab_collapses_is_folded(first):
+    folds = "".join(re.findall(r"<details.*?</details>", first, re.DOTALL))
+    assert folds.count("Code of a check") >= 2
+    assert "source_hidden" in folds
+    assert [text in folds for text in (">seen", ">unseen", "for")] == [False, True, False]
+    assert ">seen" in first
 
 
-def test_figures_have_words_and_their_frames(first):
+def test_figures_have_words_and_their_frames(first, site):
     assert first.count("<noscript>Bars of p.</noscript>") == 2
     assert first.count('"frames"') == 1
     assert first.count("export function mount") == 1
     assert "figures/b.png" not in first  # a picture of a figure that is there itself
+    assert "<noscript>a figure</noscript>" in (site / "notebooks/02_second.html").read_text()
+    assert len([*site.rglob("plotly*.js")]) == 1
 
 
 def test_no_title_ends_the_script_that_holds_it(first):
@@ -172,11 +183,15 @@ def test_no_title_ends_the_script_that_holds_it(first):
     assert all(text.endswith("}") for text in data)
 
 
-def test_the_site_is_written_anew(notebooks, tmp_path):
-    export(notebooks, tmp_path / "site")
-    (notebooks / "02_second.ipynb").unlink()
-    export(notebooks, tmp_path / "site")
-    assert not (tmp_path / "site" / "02_second.html").exists()
+def test_a_readme_leads_to_pages_and_to_every_public_name(notebooks):
+    (notebooks.parent / "README.md").write_text("# Mine\n\n[Words](docs/glossary.md)")
+    site = notebooks.parent / "site"
+    export(notebooks, site, notebooks.parent / "README.md")
+    assert "<h1>Mine" in (site / "index.html").read_text()
+    reference = "".join(page.read_text() for page in (site / "reference").glob("*.html"))
+    missing = [name for name in lk.__all__ if f'id="linfkit.{name}"' not in reference]
+    assert missing == ["__version__"]
+    assert broken_links_of(site) == []
 
 
 def test_a_notebook_without_outputs_is_refused(notebooks, tmp_path):
@@ -201,8 +216,8 @@ def test_a_folder_without_notebooks_is_refused(notebooks, tmp_path):
 
 
 def test_a_formula_that_cannot_be_written_names_its_notebook(notebooks, tmp_path):
-    write(notebooks / "03_third.ipynb", [new_markdown_cell(r"$\nosuch$"), *executed()])
-    with pytest.raises(ValueError, match=r"03_third: the formula \\nosuch cannot be written"):
+    write(notebooks / "03_third.ipynb", [new_markdown_cell("# 3\n\n$\\nosuch$"), *executed()])
+    with pytest.raises(ValueError, match=r"03_third.*: the formula \\nosuch cannot be written"):
         export(notebooks, tmp_path / "site")
 
 
@@ -226,18 +241,3 @@ def test_the_mathematics_of_the_notebooks_can_be_written(latex):
 def test_an_alignment_is_refused_and_not_shown_raw():
     with pytest.raises(ValueError, match="cannot be written as MathML"):
         formula(r"\begin{aligned} a &= b \\ c &= d \end{aligned}")
-
-
-def test_markdown_within_details_is_rendered():
-    html = prose_html("<details><summary>Solution</summary>\n\nIt is $x$.\n\n</details>")
-    assert "<math" in html
-    assert "<p>It is" in html
-    assert html.rstrip().endswith("</details>")
-
-
-def test_a_figure_without_a_template_is_shown_too(notebooks, tmp_path):
-    bare = {PLOTLY_MIME: go.Figure(go.Bar(y=[1])).to_plotly_json()}
-    cells = [new_code_cell("bars", outputs=[new_output("display_data", bare)])]
-    write(notebooks / "03_third.ipynb", cells)
-    export(notebooks, tmp_path / "site")
-    assert "<noscript>a figure</noscript>" in (tmp_path / "site" / "03_third.html").read_text()

@@ -1,4 +1,4 @@
-"""Parts of pages: templates, the style, and figures as HTML that `figures.js` draws."""
+"""Plotly figures as HTML, drawn in the browser by `explorer.js`."""
 
 from __future__ import annotations
 
@@ -6,33 +6,13 @@ import json
 from importlib import resources
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
-
-
-def part(name: str) -> str:
-    """The text of a file that lies beside this one.
-
-    >>> part("page.js").splitlines()[0]
-    '// Behind explorer.js: draws the figures of a page, light or dark as the reader has it.'
-    """
-    return (resources.files(__package__) / name).read_text("utf-8")
-
-
-def render(template: str, **values: Any) -> str:
-    """The page that a template makes of these values; what is no Markup is escaped."""
-    return _TEMPLATES.get_template(template).render(**values)
-
-
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FunctionLoader(part), autoescape=True, undefined=jinja2.StrictUndefined
-)
 
 
 def script() -> Markup:
     """The module that draws a page's figures; inline, as browsers load none from a file."""
     explorer = (resources.files("linfkit.course") / "explorer.js").read_text("utf-8")
-    return Markup(f"{explorer}\n{part('page.js')}")
+    return Markup(f"{explorer}\n{(resources.files(__package__) / 'page.js').read_text('utf-8')}")
 
 
 def figure_html(figure: dict[str, Any], number: int) -> Markup:
