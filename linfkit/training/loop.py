@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from linfkit._util.distributed import (
     all_reduce_sum,
@@ -84,6 +84,9 @@ class Training:
             Objective(self.model, self.recipe, self.logit_scale, self.own_loss)
         )
         self.ema = AveragedModel(self.model)
+        nets = self.ema.module, self.model
+        self.averaged = [list(net.parameters()) for net in nets]
+        self.copied = [list(net.buffers()) for net in nets]
         self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
         self.schedule = schedule_at(self.recipe, progress=0.0)
         kept = self.recipe.trained_images(len(self.data.train_x))
@@ -163,7 +166,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.ema.update_parameters(self.model)
+        self._update_average()
 
         with torch.no_grad():
             without_hinge = ~within_reach(worst, labels)
@@ -175,6 +178,14 @@ class Training:
                 counts = torch.stack([starved.sum(), torch.ones_like(starved).sum()])
                 self.starved += all_reduce_sum(counts)
         self.step += 1
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """`AveragedModel.update_parameters`, without its walk through both nets at every step."""
+        torch._foreach_lerp_(*self.averaged, 1 - self.decay)
+        for shadow, raw in zip(*self.copied, strict=True):
+            shadow.copy_(raw)
+        self.ema.n_averaged += 1
 
     def _augmented(self, images: Tensor, within: int) -> Tensor:
         if not (self.recipe.crop_padding or self.recipe.flip):
@@ -195,8 +206,7 @@ class Training:
         self.totals = torch.zeros(3, device=self.device)  # loss, correct, hinge zero: sums so far
         self.starved = torch.zeros(2, device=self.device)  # starved, all counted: sums so far
         # the shadow trails by at most one part in epoch + 1, so a short run does not lag behind
-        decay = min(1 - 1 / (self.epoch + 1), self.recipe.ema_decay)
-        self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)
+        self.decay = min(1 - 1 / (self.epoch + 1), self.recipe.ema_decay)
         self.started = time.monotonic()
 
     def _close_epoch(self) -> None:

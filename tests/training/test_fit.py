@@ -89,7 +89,7 @@ def no_training(monkeypatch):
 
 def stop_at(monkeypatch, name, call, exception):
     """Raise in place of the n-th call of one of the functions that training calls."""
-    places = loop, objective, runs, loop.AveragedModel
+    places = loop, objective, runs, loop.Training
     module = next(place for place in places if hasattr(place, name))
     original, calls = getattr(module, name), itertools.count(1)
 
@@ -146,7 +146,7 @@ MOMENTS = {
     "between two epochs": ("set_p", 4),
     "before the first step": ("set_p", 1),
     "within a step, after the net has run": ("mixed_loss", 6),
-    "within a step, before the average": ("update_parameters", 6),
+    "within a step, before the average": ("_update_average", 6),
     "within a step, after the average": ("within_reach", 6),
     "while an epoch is closed": ("certify_checked", 3),
     "while the end is measured": ("certify_checked", 7),
@@ -498,13 +498,13 @@ def test_of_large_batches_the_last_is_counted(batch_size, tmp_path, monkeypatch)
 
 def test_the_average_takes_every_step_in_with_its_epoch_s_decay(tmp_path, monkeypatch):
     seen = []
-    update = torch.optim.swa_utils.AveragedModel.update_parameters
+    update = loop.Training._update_average
 
-    def remember(average, model):
-        seen.append(model.layers[0].weight.detach().clone())
-        update(average, model)
+    def remember(training):
+        seen.append(training.model.layers[0].weight.detach().clone())
+        update(training)
 
-    monkeypatch.setattr(torch.optim.swa_utils.AveragedModel, "update_parameters", remember)
+    monkeypatch.setattr(loop.Training, "_update_average", remember)
     run = fit(TINY.replace(epochs=4, ema_decay=0.7), out=tmp_path)
     assert len(seen) == 4 * 3
     shadow = seen[0]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from linfkit._util.environment import source_hash
 from linfkit._util.files import cache_folder
@@ -142,12 +142,10 @@ def _followed(
     """The tensors of a `WeightPath`, by name."""
     model = initial_model(recipe, data, seed)
     training = Training(recipe, seed, data, model, torch.device("cpu"))
-    averages = {
-        f"constant {decay}": AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        for decay in decays
-    }
+    averages = {decay: copy.deepcopy(model) for decay in decays}
     nets: dict[str, nn.Module] = {"raw": model, "shadow": training.ema.module}
-    nets |= {name: average.module for name, average in averages.items()}
+    nets |= {f"constant {decay}": average for decay, average in averages.items()}
+    parameters = {net: list(net.parameters()) for net in (model, *averages.values())}
     images = data.test_x[:FOLLOWED_IMAGES].float().div(255)
     labels = data.test_y[:FOLLOWED_IMAGES]
 
@@ -157,11 +155,16 @@ def _followed(
     late: dict[str, list[Tensor]] = {name: [] for name in nets}
     before = {name: _weights(net) for name, net in nets.items()}
 
+    @torch.no_grad()
     def after_step() -> None:
-        for average in averages.values():
-            average.update_parameters(model)
+        for decay, average in averages.items():
+            change = 1 - decay if training.step > 1 else 1.0  # an average starts as the weights
+            torch._foreach_lerp_(parameters[average], parameters[model], change)
         if training.step % every:
             return
+        for average in averages.values():
+            for mean, of_batch in zip(average.buffers(), model.buffers(), strict=True):
+                mean.copy_(of_batch)
         epochs.append(training.step / training.steps_per_epoch)
         for name, net in nets.items():
             weights = _weights(net)
