@@ -326,7 +326,7 @@ FIRST_CELLS = {
         "margins": [1.0, 3.0],
         "clean_margins": [1.0],
     },
-    "05_ema": {"overrides": LITTLE | {"seeds": [0]}, "few_seeds": 1},
+    "05_ema": {"overrides": LITTLE | {"epochs": 4, "seeds": [0, 1]}, "few_seeds": 1},
     "06_ensembles": {
         "overrides": LITTLE | {"epochs": 2, "seeds": [0, 1]},
         "repetitions": 1,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from linfkit._util.environment import source_hash
-from linfkit._util.files import cache_folder
+from linfkit._util.files import cache_folder, folder_lock
 from linfkit.certification.certify import certify
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
@@ -19,9 +19,9 @@ from linfkit.nn.checkpoints import read_tensors, write_tensors
 from linfkit.nn.layers import distance_layers
 from linfkit.recipes.recipe import Recipe
 from linfkit.training.building import initial_model
-from linfkit.training.fit import apply_recipe
+from linfkit.training.fit import IN_USE, apply_recipe
 from linfkit.training.loop import Training
-from linfkit.training.runs import Run, run_key
+from linfkit.training.runs import Run, RunFolder, run_key
 
 #: Test images on which certified accuracy is followed.
 FOLLOWED_IMAGES = 1000
@@ -98,7 +98,7 @@ def follow_weights(
 
     All averages are taken of the same raw weights. The plane is spanned by the two directions in
     which the raw weights vary most over the last quarter of the records. What was followed is
-    kept in the cache, under a hash of all that decides it.
+    kept in the cache, under a hash of all that decides it; so is the run, where `fit` finds it.
 
     Args:
         recipe: what to train.
@@ -175,6 +175,10 @@ def _followed(
                 late[name].append(weights)
 
     training.run(progress=True, after_step=after_step)
+    folder = RunFolder.of(run_key(recipe, seed, data), None)
+    with folder_lock(folder.path, wait=True, otherwise=IN_USE):
+        folder.begin(recipe, training.history)
+        folder.save_run(training.finished(folder.path), data)
     centre, directions = _plane(torch.stack(late["raw"]))
     tensors = {"epochs": torch.tensor(epochs)}
     for name in nets:
