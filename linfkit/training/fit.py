@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import nn
@@ -67,7 +69,8 @@ def fit(
             epoch, unless the last is younger than a second, or than 20 times as long as writing it
             took. 0 writes one after every step. Ctrl-C waits for the step to end, writes one too,
             and the same call goes on from it.
-        after_epoch: called after each epoch with its row of the history, to log it somewhere.
+        after_epoch: called after each epoch with its row of the history, to log it somewhere; with
+            the recipe's history_every, after the epochs that have one.
         loss: a loss of your own in place of the recipe's, whose `loss` becomes "own". It is called
             with a batch's logits, (B, C); its worst logits, (B, C), the largest that f_j − f_y can
             be within the ε of training (`linfkit.training.losses.worst_logits`), 0 at the label;
@@ -167,7 +170,7 @@ def fit_all(
     # one bar for all: a bar a net is dozens of messages, more than a notebook's client may hold
     with progress_bar(total=epochs, desc=description, unit="epoch", leave=False) as bar:
         for number, (recipe, seed) in enumerate(todo, start=1):
-            at_end = bar.n + recipe.epochs
+            at_start = bar.n
             bar.set_postfix(net=f"{number}/{len(todo)}", refresh=False)
             run = fit(
                 recipe,
@@ -175,11 +178,15 @@ def fit_all(
                 seed=seed,
                 device=device,
                 progress=False,
-                after_epoch=lambda row: bar.update(),
+                after_epoch=partial(_advance, bar, at_start),
             )
-            bar.update(at_end - bar.n)  # of a net in the cache
+            _advance(bar, at_start, {"epoch": recipe.epochs})  # of a net in the cache
             runs.append(run)
     return runs
+
+
+def _advance(bar: Any, start: float, row: Mapping[str, float]) -> None:
+    bar.update(start + row["epoch"] - bar.n)
 
 
 def _fit_in(
@@ -218,8 +225,8 @@ def _fit_in(
             age = time.monotonic() - saved_at
             epoch_ended = training.step % training.steps_per_epoch == 0
             due = age >= checkpoint_every or (epoch_ended and age >= at_epochs)
-            if is_first() and epoch_ended:
-                folder.add_to_history(training.history[-1])
+            if is_first() and (row := training.newest_row):
+                folder.add_to_history(row)
             if is_first() and due:
                 save_checkpoint()
             if any_rank(interrupted()):

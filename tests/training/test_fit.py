@@ -174,6 +174,30 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_one(
 STARVING = TINY.replace(loss="hinge", eps=0.01, eps_train=0.01, p_ramp=(1.0, 1.0), epochs=4)
 
 
+SELDOM = AUGMENTED.replace(epochs=5, history_every=2)
+
+
+def test_the_history_has_a_row_every_few_epochs_and_one_of_the_last(tmp_path):
+    often = fit(SELDOM.replace(history_every=1), out=tmp_path / "often")
+    seldom = fit(SELDOM, out=tmp_path / "seldom", after_epoch=(rows := []).append)
+    assert rows == seldom.history
+    assert len((tmp_path / "seldom" / "history.jsonl").read_text().splitlines()) == 3
+    assert seldom.column("epoch") == [2, 4, 5]
+    for column in ("loss", "certified", "ema_certified", "starved", "lipschitz"):
+        of_all = often.column(column)
+        assert seldom.column(column) == [of_all[1], of_all[3], of_all[4]]
+    assert seldom.results == often.results
+
+
+@pytest.mark.parametrize("step", range(1, 16, 2))
+def test_a_seldom_measured_run_goes_on_where_it_was_stopped(step, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_at(patched, "set_p", step, MemoryError)
+        with pytest.raises(MemoryError):
+            fit(SELDOM, out=tmp_path / "run", checkpoint_every=0)
+    assert_same_run(fit(SELDOM, out=tmp_path / "run"), fit(SELDOM, out=tmp_path / "whole"))
+
+
 @pytest.mark.parametrize("step", range(7, 13))
 def test_a_count_of_the_starved_goes_on_where_it_was_stopped(step, tmp_path, monkeypatch):
     uninterrupted = fit(STARVING, out=tmp_path / "uninterrupted")

@@ -145,6 +145,7 @@ def _followed(
     averages = {decay: copy.deepcopy(model) for decay in decays}
     nets: dict[str, nn.Module] = {"raw": model, "shadow": training.ema.module}
     nets |= {f"constant {decay}": average for decay, average in averages.items()}
+    parameters: dict[nn.Module, list[Tensor]]
     parameters = {net: list(net.parameters()) for net in (model, *averages.values())}
     images = data.test_x[:FOLLOWED_IMAGES].float().div(255)
     labels = data.test_y[:FOLLOWED_IMAGES]
