@@ -327,6 +327,9 @@ def _differentiate(
         if not torch.is_grad_enabled():  # kernels keep nothing for a gradient that nobody can ask
             arguments = tuple(_detached(each) for each in arguments)
         if not torch._C._are_functorch_transforms_active():
+            if not (any(map(_requires_grad, arguments)) or forward_ad._current_level >= 0):
+                with torch._C._AutoDispatchBelowAutograd():  # a node of the graph takes as long
+                    return operator(*arguments)
             return function.apply(as_it_is, *arguments)
         # this is one of the nested transforms; those around it go on from within `forward`
         with enable_single_level_autograd_function():
@@ -335,9 +338,12 @@ def _differentiate(
     _LIBRARY.impl(operator._opname, differentiable, "Autograd")
 
 
+def _requires_grad(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.requires_grad
+
+
 def _detached(argument: Any) -> Any:
-    wants_gradient = isinstance(argument, Tensor) and argument.requires_grad
-    return argument.detach() if wants_gradient else argument
+    return argument.detach() if _requires_grad(argument) else argument
 
 
 @contextmanager

@@ -243,7 +243,7 @@ def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
     labels = as_labels(labels, logits)
     if torch._C._are_functorch_transforms_active():  # within vmap, values cannot be seen
         return labels
-    low, high = labels.aminmax()
+    low, high = (end.item() for end in labels.aminmax())
     if low < 0 or high >= logits.shape[1]:
         raise ValueError(
             f"labels must be from 0 to {logits.shape[1] - 1}; got values from {low} to {high}"

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import nn
@@ -69,7 +71,8 @@ def fit(
             epoch, unless the last is younger than a second, or than 20 times as long as writing it
             took. 0 writes one after every step. Ctrl-C waits for the step to end, writes one too,
             and the same call goes on from it.
-        after_epoch: called after each epoch with its row of the history, to log it somewhere.
+        after_epoch: called after each epoch with its row of the history, to log it somewhere; with
+            the recipe's history_every, after the epochs that have one.
         loss: a loss of your own in place of the recipe's, whose `loss` becomes "own". It is called
             with a batch's logits, (B, C); its worst logits, (B, C), the largest that f_j − f_y can
             be within the ε of training (`linfkit.training.losses.worst_logits`), 0 at the label;
@@ -128,7 +131,7 @@ def fit(
     if not is_first():
         progress, after_epoch = False, lambda row: None
     if progress:
-        after_epoch = _with_estimate(after_epoch, recipe.epochs)
+        after_epoch = _with_estimate(after_epoch, recipe.epochs, recipe.history_every)
     training = Training(recipe, seed, data, model, device, loss)
     if out is None and (own_model is not None or loss is not None):
         training.run(progress, after_epoch=after_epoch)
@@ -172,7 +175,7 @@ def fit_all(
     # one bar for all: a bar a net is dozens of messages, more than a notebook's client may hold
     with progress_bar(total=epochs, desc=description, unit="epoch", leave=False) as bar:
         for number, (recipe, seed) in enumerate(todo, start=1):
-            at_end = bar.n + recipe.epochs
+            advance = partial(_advance, bar, bar.n)
             bar.set_postfix(net=f"{number}/{len(todo)}", refresh=False)
             run = fit(
                 recipe,
@@ -180,9 +183,11 @@ def fit_all(
                 seed=seed,
                 device=device,
                 progress=False,
-                after_epoch=_with_estimate(lambda row: bar.update(), epochs if number == 1 else 0),
+                after_epoch=advance
+                if number > 1
+                else _with_estimate(advance, epochs, recipe.history_every),
             )
-            bar.update(at_end - bar.n)  # of a net in the cache
+            advance({"epoch": recipe.epochs})  # of a net in the cache
             runs.append(run)
     if runs:
         shares = [run.results["certified"] for run in runs]
@@ -192,13 +197,17 @@ def fit_all(
 
 
 def _with_estimate(
-    after_epoch: Callable[[Mapping[str, float]], object], epochs: int
+    after_epoch: Callable[[Mapping[str, float]], object], epochs: int, every: int
 ) -> Callable[[Mapping[str, float]], object]:
-    """After the first epoch, leave a line if those to come take minutes."""
+    """After the first row of a history, one for `every` epochs, leave a line if minutes follow."""
+    first = True
 
     def call(row: Mapping[str, float]) -> object:
-        if row["epoch"] == 1 and (to_go := (epochs - 1) * row["seconds"]) > 60:
+        nonlocal first
+        to_go = (epochs - row["epoch"]) * row["seconds"] / every
+        if first and to_go > 60:
             leave_line(f"about {format_duration(to_go)} to go, by the first epoch")
+        first = False
         return after_epoch(row)
 
     return call
@@ -213,6 +222,10 @@ def _reported(run: Run, progress: bool) -> Run:
             f"{format_duration(sum(run.column('seconds')))}"
         )
     return run
+
+
+def _advance(bar: Any, start: float, row: Mapping[str, float]) -> None:
+    bar.update(start + row["epoch"] - bar.n)
 
 
 def _fit_in(
@@ -251,8 +264,8 @@ def _fit_in(
             age = time.monotonic() - saved_at
             epoch_ended = training.step % training.steps_per_epoch == 0
             due = age >= checkpoint_every or (epoch_ended and age >= at_epochs)
-            if is_first() and epoch_ended:
-                folder.add_to_history(training.history[-1])
+            if is_first() and (row := training.newest_row):
+                folder.add_to_history(row)
             if is_first() and due:
                 save_checkpoint()
             if any_rank(interrupted()):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from linfkit._util.distributed import (
     all_reduce_sum,
@@ -84,6 +84,8 @@ class Training:
             Objective(self.model, self.recipe, self.logit_scale, self.own_loss)
         )
         self.ema = AveragedModel(self.model)
+        self.averages: list[Tensor] = list(self.ema.module.parameters())
+        self.weights: list[Tensor] = list(self.model.parameters())
         self.optimizer = optimizer_of(self.recipe, self.model, self.logit_scale)
         self.schedule = schedule_at(self.recipe, progress=0.0)
         kept = self.recipe.trained_images(len(self.data.train_x))
@@ -108,6 +110,15 @@ class Training:
     def epoch(self) -> int:
         """Number of epochs completed."""
         return self.step // self.steps_per_epoch
+
+    @property
+    def newest_row(self) -> dict[str, float] | None:
+        """Row of the history of an epoch that has just ended; None between two rows."""
+        ended = self.step % self.steps_per_epoch == 0 and self._is_measured(self.epoch)
+        return self.history[-1] if ended and self.history else None
+
+    def _is_measured(self, epoch: int) -> bool:
+        return epoch % self.recipe.history_every == 0 or epoch == self.recipe.epochs
 
     # --- the loop
 
@@ -134,8 +145,10 @@ class Training:
             while self.step < self.steps:
                 self._take_step()
                 if self.step % self.steps_per_epoch == 0:
-                    self._close_epoch()
-                    row = self.history[-1]
+                    if self._is_measured(self.epoch):
+                        self._close_epoch()
+                    self._start_epoch()
+                if row := self.newest_row:
                     shown = {"p": f"{row['p']:.4g}", "certified": f"{row['certified']:.3f}"}
                     bar.set_postfix(shown, refresh=False)
                     after_epoch(row)
@@ -156,6 +169,7 @@ class Training:
         labels = self.data.train_y[rows[mine]].to(self.device)
         images_left = len(self.data.train_x) - within * recipe.batch_size
         counted = images_left <= max(STARVED_IMAGES, recipe.batch_size)
+        counted = counted and self._is_measured(self.epoch + 1)
         # in the weights that give this step's logits, so before it moves them
         at_infinity = _worst_at_infinity(self.model, x, labels, recipe.eps) if counted else None
         with _drawing_from(self.seed, self.epoch, 1 + within, rank()):
@@ -163,7 +177,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.ema.update_parameters(self.model)
+        self._update_average()
 
         with torch.no_grad():
             without_hinge = ~within_reach(worst, labels)
@@ -175,6 +189,14 @@ class Training:
                 counts = torch.stack([starved.sum(), torch.ones_like(starved).sum()])
                 self.starved += all_reduce_sum(counts)
         self.step += 1
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """`AveragedModel.update_parameters`, without asking which weights there are."""
+        torch._foreach_lerp_(self.averages, self.weights, 1 - self.decay)
+        for shadow, raw in zip(self.ema.module.buffers(), self.model.buffers(), strict=True):
+            shadow.copy_(raw)
+        self.ema.n_averaged += 1
 
     def _augmented(self, images: Tensor, within: int) -> Tensor:
         if not (self.recipe.crop_padding or self.recipe.flip):
@@ -195,9 +217,9 @@ class Training:
         self.totals = torch.zeros(3, device=self.device)  # loss, correct, hinge zero: sums so far
         self.starved = torch.zeros(2, device=self.device)  # starved, all counted: sums so far
         # the shadow trails by at most one part in epoch + 1, so a short run does not lag behind
-        decay = min(1 - 1 / (self.epoch + 1), self.recipe.ema_decay)
-        self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)
-        self.started = time.monotonic()
+        self.decay = min(1 - 1 / (self.epoch + 1), self.recipe.ema_decay)
+        if self._is_measured(self.epoch):
+            self.started = time.monotonic()  # of the next row
 
     def _close_epoch(self) -> None:
         loss, correct, without_hinge = (self.totals / len(self.data.train_x)).tolist()
@@ -239,7 +261,6 @@ class Training:
                 if newest > max(earlier, default=-1.0):
                     weights = net.state_dict().items()
                     self.best |= {prefix + name: value.clone() for name, value in weights}
-        self._start_epoch()
 
     def _nets(self) -> list[tuple[nn.Module, str, str]]:
         """Raw net and average, with a prefix for each and its column of certified accuracy."""

@@ -43,6 +43,7 @@ def hinge_loss(
     >>> round(hinge_loss(torch.tensor([[0.5, 0.0]]), torch.tensor([0]), theta=1.0).item(), 4)
     0.4375
     """
+    labels = check_logits(logits, labels)
     _check_kappa(kappa)
     check_real("share", share, "from 0 to 1", lambda share: 0 <= share <= 1)
     hinge = (_shortfall(logits, labels, theta) - (1 - share)).clamp(min=0)
@@ -189,12 +190,11 @@ def zero_hinge(logits: torch.Tensor, labels: torch.Tensor, theta: float) -> torc
     >>> zero_hinge(torch.tensor([[2.0, 0.0], [0.5, 0.0]]), torch.tensor([0, 0]), theta=1.0)
     tensor([ True, False])
     """
-    return _shortfall(logits, labels, theta).amax(dim=1) <= 0
+    return _shortfall(logits, check_logits(logits, labels), theta).amax(dim=1) <= 0
 
 
 def _shortfall(logits: torch.Tensor, labels: torch.Tensor, theta: float) -> torch.Tensor:
-    """r_j = 1 − (f_y − f_j) / θ, and 0 at the label: (B, C)."""
-    labels = check_logits(logits, labels)
+    """r_j = 1 − (f_y − f_j) / θ, and 0 at the label: (B, C), of labels that are checked."""
     _check_theta(theta)
     of_label = logits.gather(1, labels[:, None])
     shortfall = 1 - (of_label - logits) / theta

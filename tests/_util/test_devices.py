@@ -322,21 +322,24 @@ FIRST_CELLS = {
     },
     "03_lipschitz_blowup": {"overrides": LITTLE, "images": 40, "measured_images": 4},
     "04_hinge_vs_mixed": {
-        "overrides": LITTLE | {"epochs": 10, "eps": 0.01, "eps_train": 0.01},
+        "overrides": LITTLE | {"epochs": 4, "eps": 0.01, "eps_train": 0.01, "seeds": [0]},
+        "weights": [0.1, 0.02],
         "margins": [1.0, 3.0],
         "clean_margins": [1.0],
     },
-    "05_ema": {"overrides": LITTLE | {"seeds": [0]}, "few_seeds": 1},
+    "05_ema": {"overrides": LITTLE | {"seeds": [0, 1]}, "few_seeds": 1},
     "06_ensembles": {
         "overrides": LITTLE | {"epochs": 2, "seeds": [0, 1]},
+        "compared_overrides": {},
         "repetitions": 1,
         "widths": [8, 16],
         "few": 2,
         "sizes": [2],
         "size_width": 8,
         "joint_widths": [8, 16],
-        "images": 20,
+        "images": 10,
         "shown_images": 4,
+        "logit_scales": [8.0, 32.0],
     },
     "07_paper_tables": {
         "overrides": LITTLE | {"epochs": 2},
@@ -354,7 +357,11 @@ FIRST_CELLS = {
         "tiny_images": 4,
         "steps": 5,
     },
-    "09_ablations": {"overrides": LITTLE | {"epochs": 2}, "thetas": [3.0], "theta_seeds": [0]},
+    "09_ablations": {
+        "overrides": LITTLE | {"epochs": 2, "seeds": [0]},
+        "thetas": [3.0],
+        "theta_seeds": [0],
+    },
 }
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -90,7 +90,7 @@ def no_training(monkeypatch):
 
 def stop_at(monkeypatch, name, call, exception):
     """Raise in place of the n-th call of one of the functions that training calls."""
-    places = loop, objective, runs, loop.AveragedModel
+    places = loop, objective, runs, loop.Training
     module = next(place for place in places if hasattr(place, name))
     original, calls = getattr(module, name), itertools.count(1)
 
@@ -147,7 +147,7 @@ MOMENTS = {
     "between two epochs": ("set_p", 4),
     "before the first step": ("set_p", 1),
     "within a step, after the net has run": ("mixed_loss", 6),
-    "within a step, before the average": ("update_parameters", 6),
+    "within a step, before the average": ("_update_average", 6),
     "within a step, after the average": ("within_reach", 6),
     "while an epoch is closed": ("certify_checked", 3),
     "while the end is measured": ("certify_checked", 7),
@@ -173,6 +173,30 @@ def test_a_run_stopped_and_resumed_is_the_uninterrupted_one(
 
 
 STARVING = TINY.replace(loss="hinge", eps=0.01, eps_train=0.01, p_ramp=(1.0, 1.0), epochs=4)
+
+
+SELDOM = AUGMENTED.replace(epochs=5, history_every=2)
+
+
+def test_the_history_has_a_row_every_few_epochs_and_one_of_the_last(tmp_path):
+    often = fit(SELDOM.replace(history_every=1), out=tmp_path / "often")
+    seldom = fit(SELDOM, out=tmp_path / "seldom", after_epoch=(rows := []).append)
+    assert rows == seldom.history
+    assert len((tmp_path / "seldom" / "history.jsonl").read_text().splitlines()) == 3
+    assert seldom.column("epoch") == [2, 4, 5]
+    for column in ("loss", "certified", "ema_certified", "starved", "lipschitz"):
+        of_all = often.column(column)
+        assert seldom.column(column) == [of_all[1], of_all[3], of_all[4]]
+    assert seldom.results == often.results
+
+
+@pytest.mark.parametrize("step", range(1, 16, 2))
+def test_a_seldom_measured_run_goes_on_where_it_was_stopped(step, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_at(patched, "set_p", step, MemoryError)
+        with pytest.raises(MemoryError):
+            fit(SELDOM, out=tmp_path / "run", checkpoint_every=0)
+    assert_same_run(fit(SELDOM, out=tmp_path / "run"), fit(SELDOM, out=tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("step", range(7, 13))
@@ -499,13 +523,13 @@ def test_of_large_batches_the_last_is_counted(batch_size, tmp_path, monkeypatch)
 
 def test_the_average_takes_every_step_in_with_its_epoch_s_decay(tmp_path, monkeypatch):
     seen = []
-    update = torch.optim.swa_utils.AveragedModel.update_parameters
+    update = loop.Training._update_average
 
-    def remember(average, model):
-        seen.append(model.layers[0].weight.detach().clone())
-        update(average, model)
+    def remember(training):
+        seen.append(training.model.layers[0].weight.detach().clone())
+        update(training)
 
-    monkeypatch.setattr(torch.optim.swa_utils.AveragedModel, "update_parameters", remember)
+    monkeypatch.setattr(loop.Training, "_update_average", remember)
     run = fit(TINY.replace(epochs=4, ema_decay=0.7), out=tmp_path)
     assert len(seen) == 4 * 3
     shadow = seen[0]
@@ -797,10 +821,10 @@ def test_in_a_notebook_a_run_leaves_a_line_with_or_without_training(tmp_path, mo
 def test_in_a_notebook_a_long_run_says_how_long_after_its_first_epoch(monkeypatch, capsys):
     monkeypatch.setattr("linfkit._util.progress.in_notebook", lambda: True)
     rows = []
-    after_epoch = fit_module._with_estimate(rows.append, epochs=61)
+    after_epoch = fit_module._with_estimate(rows.append, epochs=61, every=1)
     for row in ({"epoch": 1, "seconds": 10}, {"epoch": 2, "seconds": 10}):
         after_epoch(row)
     assert capsys.readouterr().out == "about 10 min to go, by the first epoch\n"
-    fit_module._with_estimate(rows.append, epochs=6)({"epoch": 1, "seconds": 10})
+    fit_module._with_estimate(rows.append, epochs=6, every=1)({"epoch": 1, "seconds": 10})
     assert capsys.readouterr().out == ""
     assert len(rows) == 3

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from linfkit._util.environment import source_hash
-from linfkit._util.files import cache_folder
+from linfkit._util.files import cache_folder, folder_lock
 from linfkit.certification.certify import certify
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
@@ -19,9 +19,9 @@ from linfkit.nn.checkpoints import read_tensors, write_tensors
 from linfkit.nn.layers import distance_layers
 from linfkit.recipes.recipe import Recipe
 from linfkit.training.building import initial_model
-from linfkit.training.fit import apply_recipe
+from linfkit.training.fit import IN_USE, apply_recipe
 from linfkit.training.loop import Training
-from linfkit.training.runs import Run, run_key
+from linfkit.training.runs import Run, RunFolder, run_key
 
 #: Test images on which certified accuracy is followed.
 FOLLOWED_IMAGES = 1000
@@ -98,7 +98,7 @@ def follow_weights(
 
     All averages are taken of the same raw weights. The plane is spanned by the two directions in
     which the raw weights vary most over the last quarter of the records. What was followed is
-    kept in the cache, under a hash of all that decides it.
+    kept in the cache, under a hash of all that decides it; so is the run, where `fit` finds it.
 
     Args:
         recipe: what to train.
@@ -142,12 +142,11 @@ def _followed(
     """The tensors of a `WeightPath`, by name."""
     model = initial_model(recipe, data, seed)
     training = Training(recipe, seed, data, model, torch.device("cpu"))
-    averages = {
-        f"constant {decay}": AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        for decay in decays
-    }
+    averages = {decay: copy.deepcopy(model) for decay in decays}
     nets: dict[str, nn.Module] = {"raw": model, "shadow": training.ema.module}
-    nets |= {name: average.module for name, average in averages.items()}
+    nets |= {f"constant {decay}": average for decay, average in averages.items()}
+    parameters: dict[nn.Module, list[Tensor]]
+    parameters = {net: list(net.parameters()) for net in (model, *averages.values())}
     images = data.test_x[:FOLLOWED_IMAGES].float().div(255)
     labels = data.test_y[:FOLLOWED_IMAGES]
 
@@ -157,11 +156,16 @@ def _followed(
     late: dict[str, list[Tensor]] = {name: [] for name in nets}
     before = {name: _weights(net) for name, net in nets.items()}
 
+    @torch.no_grad()
     def after_step() -> None:
-        for average in averages.values():
-            average.update_parameters(model)
+        for decay, average in averages.items():
+            change = 1 - decay if training.step > 1 else 1.0  # an average starts as the weights
+            torch._foreach_lerp_(parameters[average], parameters[model], change)
         if training.step % every:
             return
+        for average in averages.values():
+            for mean, of_batch in zip(average.buffers(), model.buffers(), strict=True):
+                mean.copy_(of_batch)
         epochs.append(training.step / training.steps_per_epoch)
         for name, net in nets.items():
             weights = _weights(net)
@@ -172,6 +176,10 @@ def _followed(
                 late[name].append(weights)
 
     training.run(progress=True, after_step=after_step)
+    folder = RunFolder.of(run_key(recipe, seed, data), None)
+    with folder_lock(folder.path, wait=True, otherwise=IN_USE):
+        folder.begin(recipe, training.history)
+        folder.save_run(training.finished(folder.path), data)
     centre, directions = _plane(torch.stack(late["raw"]))
     tensors = {"epochs": torch.tensor(epochs)}
     for name in nets:

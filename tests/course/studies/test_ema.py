@@ -9,6 +9,7 @@ import torch
 import linfkit as lk
 from linfkit.course import figures
 from linfkit.course.studies.ema import Track, WeightPath, ema_gain, follow_weights, mean_history
+from linfkit.training.loop import Training
 from linfkit.training.runs import Run
 
 TINY = lk.load_recipe("digits-ema").replace(
@@ -69,8 +70,13 @@ def test_a_run_is_recorded_every_few_steps(path):
         assert each.plane.shape == (2, 2)  # of the last quarter: steps 10 and 12
 
 
-def test_what_is_followed_is_the_run_that_fit_makes(path):
-    run = lk.fit(TINY, seed=0, progress=False)
+def test_what_is_followed_is_the_run_that_fit_makes_and_finds(path, tmp_path, monkeypatch):
+    run = lk.fit(TINY, seed=0, out=tmp_path, progress=False)
+    monkeypatch.setattr(Training, "run", lambda *arguments, **more: pytest.fail("trains"))
+    found = lk.fit(TINY, seed=0, progress=False)
+    assert found.results == run.results
+    for net, other in ((found.model, run.model), (found.ema_model, run.ema_model)):
+        assert torch.equal(net.layers[0].weight, other.layers[0].weight)
     at_epochs = path.raw.certified[1::2], path.shadow.certified[1::2]
     for followed, column in zip(at_epochs, ("certified", "ema_certified"), strict=True):
         assert followed.tolist() == pytest.approx(run.column(column), abs=1e-6)
