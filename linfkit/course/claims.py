@@ -216,11 +216,14 @@ class Claims:
         )
 
     def _html(self) -> str:
-        head = "".join(f"<th>{title}</th>" for title in ("claim", "value", "needed", "verdict"))
+        left = 'style="text-align: left"'  # Jupyter's own is right, of prose too
+        head = "".join(
+            f"<th {left}>{title}</th>" for title in ("claim", "value", "needed", "verdict")
+        )
         rows = "".join(
-            f"<tr><td><b>{claim.id}</b><br>{html.escape(claim.text)}</td>"
-            f"<td>{claim.shown_value}</td><td>{html.escape(claim.needed)}</td>"
-            f"<td>{claim.verdict}</td></tr>"
+            f"<tr><td {left}><b>{claim.id}</b><br>{html.escape(claim.text)}</td>"
+            f"<td>{claim.shown_value}</td><td {left}>{html.escape(claim.needed)}</td>"
+            f"<td {left}>{claim.verdict}</td></tr>"
             for claim in self._claims.values()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
