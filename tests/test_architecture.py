@@ -62,10 +62,8 @@ def imported(name: str, at_top: bool = False) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module == "linfkit":
-            public = {
-                alias.name: linfkit._MODULES.get(alias.name, alias.name) for alias in node.names
-            }
-            found |= {f"linfkit.{module}" for module in public.values()}
+            names = [alias.name for alias in node.names]
+            found |= {linfkit._MODULES.get(name, f"linfkit.{name}") for name in names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             below = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= below & MODULES.keys() or {node.module}
