@@ -104,15 +104,9 @@ def widest_intervals(
         batch_size: samples that pass through the model at once.
     """
     radius, right = certificates.radius.clone(), certificates.correct.nonzero().squeeze(1)
-    images, classes, model = x[right], labels[right], checked.model
-
-    def all_hold(eps: Tensor) -> Tensor:
-        batches = batches_for(model, batch_size, images, classes, eps)
-        return torch.cat([holds(*rows).to(x.device) for rows in batches])
-
+    of_each = partial(_hold, checked.model, holds, batch_size, x[right], labels[right])
     if len(right):
-        with certification_mode(model):
-            radius[right] = largest_eps(all_hold, radius[right], HALVINGS)
+        radius[right] = largest_eps(of_each, radius[right], HALVINGS)
     return Certificates(radius, certificates.correct)
 
 
@@ -135,10 +129,17 @@ def certified_within(
     left = (certificates.correct & ~certified).nonzero().squeeze(1)
     if holds is not None and len(left):
         at = torch.full((len(left),), eps, dtype=torch.float64)  # moved where that exists
-        with certification_mode(checked.model):
-            batches = batches_for(checked.model, 1024, x[left], labels[left], at)
-            certified[left] = torch.cat([holds(*rows).to(x.device) for rows in batches])
+        certified[left] = _hold(checked.model, holds, 1024, x[left], labels[left], at)
     return certified
+
+
+def _hold(
+    model: nn.Module, holds: Holds, batch_size: int, x: Tensor, labels: Tensor, eps: Tensor
+) -> Tensor:
+    """Mask of all samples whose label stands within its ε, in batches, on the device of x."""
+    with certification_mode(model):
+        batches = batches_for(model, batch_size, x, labels, eps)
+        return torch.cat([holds(*rows).to(x.device) for rows in batches])
 
 
 def interval_proof(checked: CheckedModel) -> Holds | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import shutil
 import tarfile
 import tempfile
 import urllib.request
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from linfkit._util.files import write_atomically
 from linfkit._util.progress import note, progress_bar
 from linfkit.data.standard_files import (
     CIFAR10,
@@ -139,24 +139,20 @@ class Source:
             ValueError: What came is not what its makers published, is no archive or lacks a member.
         """
         for path, file in self.files.items():
-            file.download(folder / path)
-            if self.members:
-                self._unpack(folder / path, file.url)
-
-    def _unpack(self, packed: Path, url: str) -> None:
-        try:
-            with tarfile.open(packed) as archive:
-                for member in self.members:
-                    content = archive.extractfile(member)
-                    if content is None:
-                        raise ValueError(f"{url}: {member} in it is no file")
-                    path = packed.parent / member
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with content, path.open("xb") as file:
-                        shutil.copyfileobj(content, file)
-        except (tarfile.TarError, KeyError) as fault:
-            raise ValueError(f"{url}: no archive of what it should be: {fault}") from None
-        packed.unlink()
+            packed = folder / path
+            file.download(packed)
+            if not self.members:
+                continue
+            try:
+                with tarfile.open(packed) as archive:
+                    for member in self.members:
+                        content = archive.extractfile(member)
+                        if content is None:
+                            raise ValueError(f"{file.url}: {member} in it is no file")
+                        write_atomically(packed.parent / member, content.read())
+            except (tarfile.TarError, KeyError) as fault:
+                raise ValueError(f"{file.url}: no archive of what it should be: {fault}") from None
+            packed.unlink()
 
 
 def _idx_files(standard: Mnist, server: str, *sums: tuple[int, str]) -> dict[str, PublishedFile]:

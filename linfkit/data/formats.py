@@ -1,4 +1,4 @@
-"""Formats of image files: IDX as MNIST has it, CIFAR's records, and JPEG.
+"""Formats of image files: IDX as MNIST has it, CIFAR's records, and JPEGs that are decoded once.
 
 IDX: two zero bytes, the type (8: unsigned bytes, the only one MNIST has), the number of dimensions,
 each dimension as a big-endian 32-bit integer, then the bytes; often gzipped. CIFAR: records of one
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linfkit._util.progress import progress_bar
+from linfkit.data.image_folders import read_image
 
 LARGEST = 2**30  # bytes that are read at most; MNIST's largest file holds 47 million
 #: Bytes that any gzipped file may hold, however small it is, and bytes for each of its own beyond
@@ -149,39 +150,6 @@ def check_labels(path: Path, labels: Tensor, classes: int) -> None:
         )
 
 
-def read_jpeg(path: Path, side: int) -> NDArray[np.uint8]:
-    """The pixels of a square JPEG file, (3, side, side): red, green, blue; grey ones three times.
-
-    The size that its header declares is checked before anything is decoded.
-
-    Raises:
-        ValueError: A file that is no JPEG, is damaged, or is not of that size.
-        FileNotFoundError: No such file.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> from PIL import Image
-        >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder, "grey.JPEG")
-        ...     Image.new("L", (8, 8), 128).save(path)
-        ...     assert (read_jpeg(path, side=8) == 128).all()
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=["JPEG"]) as image:
-            if image.size != (side, side):
-                raise ValueError(
-                    f"{path} must be an image of {side} × {side} pixels; "
-                    f"got {image.width} × {image.height}"
-                )
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except FileNotFoundError:
-        raise
-    except (OSError, Image.DecompressionBombError) as fault:
-        raise ValueError(f"{path}: no sound JPEG file ({fault}); fetch it anew") from fault
-
-
 def decoded_once(paths: Sequence[Path], side: int, kept: Path) -> NDArray[np.uint8]:
     """The pixels of many JPEG files, (N, 3, side, side), from the file they are kept in.
 
@@ -196,7 +164,7 @@ def decoded_once(paths: Sequence[Path], side: int, kept: Path) -> NDArray[np.uin
         kept: A ``.npy`` file.
 
     Raises:
-        ValueError: As `read_jpeg`, of the first file that is not sound; nothing is kept.
+        ValueError: As `read_image`, of the first file that is not sound; nothing is kept.
         FileNotFoundError: One of the files is not there.
 
     Example:
@@ -233,5 +201,5 @@ def decoded_once(paths: Sequence[Path], side: int, kept: Path) -> NDArray[np.uin
 
 def _fill(images: Any, paths: Sequence[Path]) -> Any:
     for place, path in enumerate(progress_bar(paths, "Decoding, this once", unit="image")):
-        images[place] = read_jpeg(path, side=images.shape[-1])
+        images[place] = read_image(path, images.shape[2:], formats=("JPEG",))
     return images

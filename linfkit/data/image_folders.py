@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,16 +60,22 @@ def read_image_folder(
 
 
 def read_image(
-    path: Path, size: tuple[int, int] | None = None, resize: bool = False
+    path: Path,
+    size: tuple[int, int] | None = None,
+    resize: bool = False,
+    formats: Iterable[str] = FORMATS,
+    hint: str = "",
 ) -> NDArray[np.uint8]:
     """Read the pixels of an image file, uint8 (C, H, W): C is 1 if it is grey, otherwise 3.
 
     What its header declares is checked before anything is decoded.
 
     Args:
-        path: The file, in one of `FORMATS`.
+        path: The file.
         size: (H, W) that is wanted; None for any.
         resize: Resize an image of another size, instead of refusing it.
+        formats: Those that are read, by Pillow's names.
+        hint: End of the message that refuses another size.
 
     Raises:
         ValueError: A file that is no sound image, has other than 8 bits a channel, is of another
@@ -88,19 +93,19 @@ def read_image(
     """
     from PIL import Image
 
-    with _decoding(path):
-        opened = Image.open(path, formats=tuple(FORMATS))
+    with _decoding(path, formats):
+        opened = Image.open(path, formats=tuple(formats))
     with opened as image:
         height, width = size or (image.height, image.width)
         if (image.height, image.width) != (height, width) and not resize:
             raise ValueError(
-                f"{path} must be an image of {height} × {width} pixels, as the first is; got "
-                f"{image.height} × {image.width}: give size=({height}, {width}) to resize all"
+                f"{path} must be an image of {height} × {width} pixels; got "
+                f"{image.height} × {image.width}{hint}"
             )
         if image.height * image.width > LARGEST:
             got = f"{image.height:,} × {image.width:,}"
             raise ValueError(f"{path} must have at most {LARGEST:,} pixels; got {got}")
-        with _decoding(path):
+        with _decoding(path, formats):
             image.load()
         return to_pixels(str(path), image, (height, width))
 
@@ -172,21 +177,20 @@ def _list_classes(root: Path) -> Listing:
             f"{root} must hold a folder of images for each of two classes or more; "
             f"got {', '.join(path.name for path in folders) or 'none'}"
         )
-    classes = {folder.name: _list_images(folder) for folder in folders}
+    classes = {
+        folder.name: sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in ENDINGS and path.name[0] != "." and path.is_file()
+        )
+        for folder in folders
+    }
     for name, paths in classes.items():
         if not paths:
             raise ValueError(
                 f"{root / name} must hold images, {', '.join(ENDINGS)}; got no file of these"
             )
     return classes
-
-
-def _list_images(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in ENDINGS and path.name[0] != "." and path.is_file()
-    )
 
 
 def _shuffled(listing: Listing, rng: np.random.Generator) -> list[tuple[Path, int]]:
@@ -199,27 +203,18 @@ def _read_images(paths: Sequence[Path], size: tuple[int, int] | None) -> NDArray
     resize = size is not None
     _, height, width = read_image(paths[0], size, resize).shape
     bar = progress_bar(paths, "Decoding", unit="image", leave=False)
-    images = [read_image(path, (height, width), resize) for path in bar]
+    hint = f": give size=({height}, {width}) to resize all"
+    images = [read_image(path, (height, width), resize, hint=hint) for path in bar]
     channels = max(map(len, images))
     return np.stack([np.broadcast_to(image, (channels, height, width)) for image in images])
 
 
 @contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    from PIL import Image
-
+def _decoding(path: Path, formats: Iterable[str]) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
         raise
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as fault:
-        known = ", ".join(FORMATS)
+    except Exception as fault:  # a damaged file can make the decoder fail in any way
+        known = ", ".join(formats)
         raise ValueError(f"{path}: no sound image file of {known} ({fault})") from fault

@@ -61,22 +61,18 @@ def class_names(source: TorchData) -> tuple[str, ...] | None:
 
 def _batches(argument: str, source: TorchData) -> Iterator[tuple[Any, Any]]:
     """Pairs of images and labels; a sample makes a batch of one."""
-    if isinstance(source, torch_data.DataLoader):
-        loader = source
-    elif isinstance(source, torch_data.Dataset):
-        # with a generator of its own, it draws nothing from PyTorch's
-        loader = torch_data.DataLoader(
-            source, batch_size=None, collate_fn=_unchanged, generator=torch.Generator()
-        )
-    else:
+    if not isinstance(source, torch_data.Dataset | torch_data.DataLoader):
         got = type(source).__name__
         raise TypeError(f"{argument} must be a torch Dataset or DataLoader; got {got}")
-    for sample in loader:
+    samples: Any = source
+    if not isinstance(source, torch_data.IterableDataset | torch_data.DataLoader):
+        samples = map(samples.__getitem__, range(len(samples)))
+    for sample in samples:
         if not (isinstance(sample, list | tuple) and len(sample) == 2):
             got = type(sample).__name__
             raise TypeError(f"{argument} must give pairs of image and label; got {got}")
         images, labels = sample
-        if loader.batch_sampler is None:
+        if getattr(source, "batch_sampler", None) is None:
             images, labels = _one(argument, images), [labels]
         yield images, labels
 
@@ -88,7 +84,3 @@ def _one(argument: str, image: Any) -> Any:
     if isinstance(image, Image.Image):
         image = to_pixels(f"images of {argument}", image)
     return image[None] if hasattr(image, "dtype") else image
-
-
-def _unchanged(sample: Any) -> Any:
-    return sample

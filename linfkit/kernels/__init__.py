@@ -80,13 +80,10 @@ def _cpu() -> ModuleType:
     try:
         from linfkit.kernels import cpu
     except ImportError as error:
-        warnings.warn(
-            f"linfkit computes on the CPU without Numba, far more slowly: {error}. "
-            "Where it is missing, `pip install numba` brings the fast kernels.",
-            RuntimeWarning,
-            stacklevel=2,
+        return _reference(
+            f"on the CPU without Numba, far more slowly: {error}. Where it is missing, "
+            "`pip install numba` brings the fast kernels."
         )
-        return reference
     return cpu
 
 
@@ -107,13 +104,10 @@ def _checked(index: int | None, again: bool = False) -> Any:
 @cache
 def _none(device: str) -> Any:
     """The reference, for GPUs that have no kernels; one warning for each kind of them."""
-    warnings.warn(
-        f"linfkit computes on this GPU by plain PyTorch, far more slowly: there are kernels for "
-        f"NVIDIA's from capability 7.5, and it is of {device}",
-        RuntimeWarning,
-        stacklevel=2,
+    return _reference(
+        "on this GPU by plain PyTorch, far more slowly: there are kernels for NVIDIA's from "
+        f"capability 7.5, and it is of {device}"
     )
-    return reference
 
 
 @cache
@@ -124,12 +118,15 @@ def _cuda() -> ModuleType:
             raise ImportError("the GPU kernels are for NVIDIA's")
         from linfkit.kernels import cuda
     except ImportError as error:
-        warnings.warn(
-            f"linfkit computes on the GPU without Triton, far more slowly: {error}. "
-            "PyTorch's CUDA builds for Linux bring Triton; elsewhere `pip install triton`, or "
-            "triton-windows, of the version that fits PyTorch's.",
-            RuntimeWarning,
-            stacklevel=2,
+        return _reference(
+            f"on the GPU without Triton, far more slowly: {error}. PyTorch's CUDA builds for Linux "
+            "bring Triton; elsewhere `pip install triton`, or triton-windows, of the version that "
+            "fits PyTorch's."
         )
-        return reference
     return cuda
+
+
+def _reference(how: str) -> ModuleType:
+    """The reference, with a warning of how it computes."""
+    warnings.warn(f"linfkit computes {how}", RuntimeWarning, stacklevel=3)
+    return reference

@@ -83,8 +83,8 @@ def lp_dist_backward(
     """
     if found := lists.recall(out, p):
         return (
-            lists.gradient_x(grad, found, x) if need_x else x.new_empty(0),
-            lists.gradient_w(grad, found, w) if need_w else w.new_empty(0),
+            lists.gradient(grad, found, x, in_w=False) if need_x else x.new_empty(0),
+            lists.gradient(grad, found, w, in_w=True) if need_w else w.new_empty(0),
         )
     grad_x, grad_w = torch.empty_like(x), torch.empty_like(w)
     pairs = _pairs(x, w)
@@ -243,8 +243,8 @@ def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, fit, part, parts)
     for panel in range(part * panels // parts, (part + 1) * panels // parts):
         first = panel * LANES
         count = min(LANES, width - first)
-        _copy(x, first, x_panel, 0, count)
-        _copy(w, first, w_panel, 0, count)
+        x_panel[:, :count] = x[:, first : first + count]
+        w_panel[:, :count] = w[:, first : first + count]
         if count < LANES:
             x_panel[:, count:] = 0
             w_panel[:, count:] = 0
@@ -260,16 +260,8 @@ def _slopes(kind, x, w, grad, out, factors, grad_x, grad_w, p, fit, part, parts)
                 1, kind, x_panel, b, w_panel, grad, out, factors, grad_x_panel, grad_w_panel, p, fit
             )
             b += 1
-        _copy(grad_x_panel, 0, grad_x, first, count)
-        _copy(grad_w_panel, 0, grad_w, first, count)
-
-
-@compiled
-def _copy(source, source_first, target, target_first, count):
-    """Some columns of a matrix to another."""
-    for row in range(len(source)):
-        for k in range(count):
-            target[row, target_first + k] = source[row, source_first + k]
+        grad_x[:, first : first + count] = grad_x_panel[:, :count]
+        grad_w[:, first : first + count] = grad_w_panel[:, :count]
 
 
 @compiled

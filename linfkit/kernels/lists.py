@@ -107,19 +107,11 @@ def distances(
     return out, found
 
 
-def gradient_w(grad: Tensor, found: Found, w: Tensor) -> Tensor:
-    """The gradient in w."""
-    result = torch.empty_like(w)
+def gradient(grad: Tensor, found: Found, rows: Tensor, in_w: bool) -> Tensor:
+    """The gradient in the rows of w, or in those of x, given grad (B, O)."""
+    result = torch.empty_like(rows)
     of_list = found.places, found.slopes, found.ends
-    run(_scatter_w, 4 * grad.numel() * 32, grad, *of_list, result)
-    return result
-
-
-def gradient_x(grad: Tensor, found: Found, x: Tensor) -> Tensor:
-    """The gradient in x."""
-    result = torch.empty_like(x)
-    of_list = found.places, found.slopes, found.ends
-    run(_scatter_x, 4 * grad.numel() * 32, grad, *of_list, result)
+    run(_scatter, 4 * grad.numel() * 32, -grad if in_w else grad, *of_list, in_w, result)
     return result
 
 
@@ -252,40 +244,22 @@ def _search(
 
 
 @compiled
-def _scatter_w(grad, places, slopes, ends, grad_w, part, parts):
+def _scatter(grad, places, slopes, ends, in_w, result, part, parts):
+    """Sums of the slopes: by panels of neurons for the rows of w, by blocks for those of x."""
     batch, outputs = grad.shape
-    blocks = -(-batch // UNIT_ROWS)
-    count = -(-outputs // NEURONS)
-    for panel in range(part * count // parts, (part + 1) * count // parts):
-        o0, o1 = panel * NEURONS, min(outputs, (panel + 1) * NEURONS)
-        grad_w[o0:o1] = 0
-        for block in range(blocks):
+    blocks, panels = -(-batch // UNIT_ROWS), -(-outputs // NEURONS)
+    count, others, size = (panels, blocks, NEURONS) if in_w else (blocks, panels, UNIT_ROWS)
+    for one in range(part * count // parts, (part + 1) * count // parts):
+        result[one * size : (one + 1) * size] = 0
+        for other in range(others):
+            panel, block = (one, other) if in_w else (other, one)
             u, j = panel * blocks + block, 0
             for b in range(block * UNIT_ROWS, min(batch, (block + 1) * UNIT_ROWS)):
-                for o in range(o0, o1):
-                    g = grad[b, o]
-                    end = np.int64(ends[b, o])
-                    while j < end:
-                        grad_w[o, places[u, j]] -= g * slopes[u, j]
-                        j += 1
-
-
-@compiled
-def _scatter_x(grad, places, slopes, ends, grad_x, part, parts):
-    batch, outputs = grad.shape
-    blocks = -(-batch // UNIT_ROWS)
-    panels = -(-outputs // NEURONS)
-    for block in range(part * blocks // parts, (part + 1) * blocks // parts):
-        b0, b1 = block * UNIT_ROWS, min(batch, (block + 1) * UNIT_ROWS)
-        grad_x[b0:b1] = 0
-        for panel in range(panels):
-            u, j = panel * blocks + block, 0
-            for b in range(b0, b1):
                 for o in range(panel * NEURONS, min(outputs, (panel + 1) * NEURONS)):
-                    g = grad[b, o]
+                    g, row = grad[b, o], o if in_w else b
                     end = np.int64(ends[b, o])
                     while j < end:
-                        grad_x[b, places[u, j]] += g * slopes[u, j]
+                        result[row, places[u, j]] += g * slopes[u, j]
                         j += 1
 
 

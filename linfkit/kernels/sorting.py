@@ -34,14 +34,17 @@ def sorted_dist_backward(
 
     Those not needed are empty, (0,).
     """
-    grad_x = torch.zeros_like(x) if need_x else x.new_empty(0)
-    grad_w = torch.zeros_like(w) if need_w else w.new_empty(0)
+    grad_x, grad_w = x.new_empty(0), w.new_empty(0)
+    weights = x.new_tensor(coefficients)
     at = x.new_empty(*grad.shape, len(coefficients), dtype=torch.int32)
     run(_positions, _pairs(x, w), x, w, at)
     if need_x:
-        run(_slopes_x, _pairs(x, w), grad, x, w, x.new_tensor(coefficients), at, grad_x)
+        grad_x = torch.zeros_like(x)
+        run(_slopes, _pairs(x, w), grad, x, w, weights, at, grad_x)
     if need_w:
-        run(_slopes_w, _pairs(x, w), grad, x, w, x.new_tensor(coefficients), at, grad_w)
+        grad_w = torch.zeros_like(w)
+        grad, at = grad.T.contiguous(), at.transpose(0, 1).contiguous()  # w in the place of x
+        run(_slopes, _pairs(x, w), grad, w, x, weights, at, grad_w)
     return grad_x, grad_w
 
 
@@ -82,21 +85,12 @@ def _positions(x, w, at, part, parts):
 
 
 @compiled
-def _slopes_x(grad, x, w, coefficients, at, grad_x, part, parts):
+def _slopes(grad, x, w, coefficients, at, grad_x, part, parts):
     for b in _share(len(x), part, parts):
         for o in range(len(w)):
             for k in range(len(coefficients)):
                 i = at[b, o, k]
                 grad_x[b, i] += grad[b, o] * coefficients[k] * np.sign(x[b, i] - w[o, i])
-
-
-@compiled
-def _slopes_w(grad, x, w, coefficients, at, grad_w, part, parts):
-    for o in _share(len(w), part, parts):
-        for b in range(len(x)):
-            for k in range(len(coefficients)):
-                i = at[b, o, k]
-                grad_w[o, i] -= grad[b, o] * coefficients[k] * np.sign(x[b, i] - w[o, i])
 
 
 # --- the largest of one pair's differences: a tournament, whose runs each have a winner

@@ -401,14 +401,20 @@ class TestTinyImageNet:
     @pytest.mark.parametrize(
         ("spoil", "said"),
         [
-            (lambda path: path.write_bytes(path.read_bytes()[:-100]), "no sound JPEG.*Truncated"),
-            (lambda path: path.write_bytes(b""), "no sound JPEG"),
-            (lambda path: Image.new("L", (64, 64)).save(path, "PNG"), "no sound JPEG"),
+            (
+                lambda path: path.write_bytes(path.read_bytes()[:-100]),
+                "no sound image .*Truncated",
+            ),
+            (lambda path: path.write_bytes(b""), "no sound image file of JPEG"),
+            (
+                lambda path: Image.new("L", (64, 64)).save(path, "PNG"),
+                "no sound image file of JPEG",
+            ),
             (
                 lambda path: Image.new("L", (64, 65)).save(path),
-                "64 × 64 pixels; got 64 × 65",
+                "64 × 64 pixels; got 65 × 64",
             ),
-            (lambda path: Image.new("L", (30_000, 1)).save(path), "got 30000 × 1"),
+            (lambda path: Image.new("L", (30_000, 1)).save(path), "got 1 × 30000"),
         ],
         ids=["truncated", "empty", "wrong magic", "wrong size", "far too large"],
     )

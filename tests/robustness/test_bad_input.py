@@ -747,7 +747,7 @@ FILES = [
         "must have a file's name, a tab and a class",
         annotated="../a.JPEG\tn1\n",
     ),
-    read_tiny_imagenet("no JPEG", "no sound JPEG file"),
+    read_tiny_imagenet("no JPEG", "no sound image file of JPEG "),
     read_photos("empty", b"", "no sound image file"),
     read_photos("no image", b"GIF89a" + bytes(100), "no sound image file"),
     read_photos("without pixels", png(4, 4), "no sound image file"),
