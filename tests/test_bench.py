@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from linfkit import bench
-from linfkit.bench import Case, Results, Row, Timing
+from linfkit.bench import operators as bench
+from linfkit.bench.operators import Case, Results, Row, Timing
 from linfkit.cli.app import app
 from linfkit.cli.bench import EXPLANATION, heading, timings_table
 from linfkit.kernels import description

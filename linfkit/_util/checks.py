@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 from numbers import Real
 from typing import Any, SupportsIndex
@@ -241,14 +243,32 @@ def check_logits(logits: Tensor, labels: Tensor) -> Tensor:
     if logits.dim() != 2 or 0 in logits.shape:
         raise ValueError(f"logits must be a non-empty (B, C); got shape {tuple(logits.shape)}")
     labels = as_labels(labels, logits)
-    if torch._C._are_functorch_transforms_active():  # within vmap, values cannot be seen
-        return labels
-    low, high = (end.item() for end in labels.aminmax())
+    if torch._C._are_functorch_transforms_active() or _labels_known.get():
+        return labels  # within vmap, values cannot be seen
+    low, high = labels.aminmax()
     if low < 0 or high >= logits.shape[1]:
         raise ValueError(
             f"labels must be from 0 to {logits.shape[1] - 1}; got values from {low} to {high}"
         )
     return labels
+
+
+_labels_known = ContextVar("labels_known", default=False)
+
+
+@contextmanager
+def labels_known(known: bool = True) -> Iterator[None]:
+    """Within the block, values of labels are not looked at: to see them is to wait for the GPU.
+
+    >>> with labels_known():
+    ...     check_logits(torch.zeros(1, 3), torch.tensor([9]))
+    tensor([9])
+    """
+    token = _labels_known.set(known)
+    try:
+        yield
+    finally:
+        _labels_known.reset(token)
 
 
 def check_eps(eps: float, positive: bool = False) -> float:

@@ -104,6 +104,17 @@ def moved(value: Any, device: torch.device) -> Any:
     return value
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device, without waiting for what a GPU computes.
+
+    >>> sent(torch.ones(2), torch.device("cpu"))
+    tensor([1., 1.])
+    """
+    if device.type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def on_device_of_model(function: Function) -> Function:
     """Compute a function of (model, x, ...) on the model's device, and answer on that of x.
 

@@ -23,7 +23,7 @@ from linfkit.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from linfkit.bench import Results, Row
+    from linfkit.bench.operators import Benchmark, Results, Row
 
 EXPLANATION = (
     "Gpair/s: 10⁹ pairs of an x-coordinate and a weight a second; forward + backward counts each "
@@ -39,13 +39,28 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="The main rows alone, in less than a minute.")
     ] = False,
+    table: Annotated[
+        bool,
+        typer.Option("--table", help="An iteration of the ICLR 2022 net instead, as Markdown."),
+    ] = False,
     figure: Picture = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure the distance operators beside torch.cdist and the broadcast formula."""
-    from linfkit import bench
+    from linfkit.bench import iteration
+    from linfkit.bench import operators as bench
 
+    if table:
+        if quick or figure:
+            raise ValueError("table must stand without quick and figure, which are of operators")
+        with working(quiet, "nothing was written"):
+            measured = iteration.run(device)
+        if as_json:
+            show_json(measured)
+        else:
+            show(heading(measured), "", iteration.markdown(measured), "", *measured.notes)
+        return
     check_picture(figure)
     with working(quiet, "nothing was written"):
         results = bench.run(device, quick)
@@ -60,7 +75,7 @@ def bench(
         write_figure(figure, lambda figures: figures.pairs_per_second(results))
 
 
-def heading(results: Results) -> str:
+def heading(results: Benchmark) -> str:
     """Machine, versions, kernels and date of a benchmark."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (

@@ -9,6 +9,9 @@ import typer
 from linfkit._util.files import cache_folder, data_folder
 from linfkit.cli.common import Json, show_json
 
+#: Said until one has.
+UNPROVEN = "no GPU has run the Triton kernels in linfkit's own tests yet"
+
 
 def doctor(
     check: Annotated[
@@ -71,11 +74,12 @@ def in_words(found: dict[str, Any]) -> dict[str, str]:
     machine = found["machine"]
     cores = "one core" if machine["cores"] == 1 else f"{machine['cores']} cores"
     gpu = machine.get("gpu", "no CUDA device")
+    kernels = [f"{names} on the {on}" for on, names in found["kernels"].items()]
     return {
         "versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
         "hardware": f"{found['platform']}, {machine['processor']}, {cores}, {gpu}",
         "threads": str(found["threads"]),
-        "kernels": "; ".join(f"{names} on the {on}" for on, names in found["kernels"].items()),
+        "kernels": "; ".join([*kernels, UNPROVEN]),
         "cache": found["cache"],
         "data": ", ".join(found["data"]),
     }

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from linfkit._util.devices import sent
+
 
 def random_crop(
     images: Tensor,
@@ -39,9 +41,9 @@ def random_crop(
     if padding == 0:
         return images
     batch, channels, height, width = images.shape
-    shift = torch.randint(
-        -padding, padding + 1, (2, batch, 1), generator=generator, device=generator.device
-    ).to(images.device)
+    size = 2, batch, 1
+    drawn = torch.randint(-padding, padding + 1, size, generator=generator, device=generator.device)
+    shift = sent(drawn, images.device)
     row = torch.arange(height, device=images.device) + shift[0]
     column = torch.arange(width, device=images.device) + shift[1]
     # A pixel beyond the edge is the edge's: the index is held within the image.
@@ -71,4 +73,4 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
         >>> assert flipped.sort(dim=-1).values.equal(images.sort(dim=-1).values)
     """
     mirrored = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
-    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(-1), images)
+    return torch.where(sent(mirrored, images.device)[:, None, None, None], images.flip(-1), images)

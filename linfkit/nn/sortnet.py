@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from linfkit._util.checks import check_count, check_counts, check_tensor
+from linfkit._util.devices import sent
 from linfkit.functional import check_rho, lp_dist, sorted_dist, sorted_interval
 from linfkit.nn.layers import LpDist
 from linfkit.nn.nets import DistanceNet, with_mean_shifts
@@ -81,7 +82,7 @@ class SortDist(LpDist):
         return torch.cat(
             [
                 lp_dist(rows.index_select(1, kept), self.weight.index_select(1, kept), self.p)
-                for rows, kept in zip(groups, self._kept(len(groups)).to(x.device), strict=True)
+                for rows, kept in zip(groups, sent(self._kept(len(groups)), x.device), strict=True)
             ]
         )
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from linfkit._util.checks import check_logits, labels_known
 from linfkit._util.distributed import (
     all_reduce_sum,
     exchanging_gradients,
@@ -95,6 +96,7 @@ class Training:
         self.data = self.data.subset(train_images=kept)
         self.drops_inputs = any(isinstance(at, SortDist) for at in distance_layers(self.model))
         self.data = self.data.on(self.device)
+        self.labels_checked = False
         self.steps_per_epoch = math.ceil(len(self.data.train_x) / self.recipe.batch_size)
         self.steps = self.recipe.epochs * self.steps_per_epoch
         last_batch = len(self.data.train_x) - (self.steps_per_epoch - 1) * self.recipe.batch_size
@@ -171,9 +173,14 @@ class Training:
         counted = images_left <= max(STARVED_IMAGES, recipe.batch_size)
         counted = counted and self._is_measured(self.epoch + 1)
         # in the weights that give this step's logits, so before it moves them
-        at_infinity = _worst_at_infinity(self.model, x, labels, recipe.eps) if counted else None
-        with _drawing_from(self.seed, self.epoch, 1 + within, rank()):
-            logits, worst, loss = self.objective(x, labels, self.schedule)
+        with labels_known(self.labels_checked):
+            at_infinity = _worst_at_infinity(self.model, x, labels, recipe.eps) if counted else None
+            with _drawing_from(self.seed, self.epoch, 1 + within, rank()):
+                logits, worst, loss = self.objective(x, labels, self.schedule)
+        if not self.labels_checked:  # once, for all steps to come
+            of_all = self.data.train_y
+            check_logits(logits[:1].expand(len(of_all), -1), of_all)
+            self.labels_checked = True
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

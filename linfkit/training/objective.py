@@ -99,8 +99,8 @@ def logits_worst_and_loss(
             share = schedule.eps / recipe.eps_train
             loss = hinge_loss(logits, labels, recipe.theta, recipe.kappa, share)
         case "mixed" if isinstance(model, HybridNet | HybridEnsemble):
-            unit = model.scale.item()  # a margin of 1 in the MLP's own logits
-            loss = worst_mixed_loss(logits, worst, labels, unit, schedule.lam, logit_scale)
+            units = worst / model.scale  # of the MLP's own logits
+            loss = worst_mixed_loss(logits, units, labels, 1.0, schedule.lam, logit_scale)
         case "mixed":
             loss = mixed_loss(logits, labels, recipe.theta, schedule.lam, logit_scale)
         case "cross_entropy":

@@ -10,9 +10,9 @@ import pytest
 from typer.main import get_command
 
 import linfkit as lk
-from linfkit import bench
 from linfkit._util.text import say
-from linfkit.bench import Case
+from linfkit.bench import operators as bench
+from linfkit.bench.operators import Case
 from linfkit.cli.app import app, main
 from linfkit.course import exercises
 from linfkit.course.exercises import Exercise

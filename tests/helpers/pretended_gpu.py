@@ -10,6 +10,7 @@ Importing this registers the device "pretend" with PyTorch, for the process; it 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch.utils._pytree import tree_iter, tree_map_only
@@ -96,6 +97,35 @@ class _OnDevice(torch.Tensor):
         return f"{self.held!r} on {DEVICE}"
 
 
+class Call(NamedTuple):
+    """A call of PyTorch's: what was called, and if the CPU waits for the device by it."""
+
+    function: torch._ops.OpOverload
+    waits: bool
+
+
+_RECORDS: list[list[Call]] = []
+
+
+def _sees(function, args) -> bool:
+    """True if the function gives the CPU a value, or a tensor whose size depends on values."""
+    if function is torch.ops.aten.index.Tensor:
+        return any(each is not None and each.dtype == torch.bool for each in args[1])
+    seeing = torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape
+    return any(tag in function.tags for tag in seeing)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Call]]:
+    """Within the block, write down every call on the device."""
+    calls = []
+    _RECORDS.append(calls)
+    try:
+        yield calls
+    finally:
+        _RECORDS.remove(calls)
+
+
 def _computed(function, args, kwargs):
     """What the function gives, computed on the CPU, on the device where a GPU's would be there."""
     tensors = [leaf for leaf in tree_iter((args, kwargs)) if isinstance(leaf, torch.Tensor)]
@@ -111,6 +141,8 @@ def _computed(function, args, kwargs):
     if kwargs.get("device") is not None:
         there = torch.device(kwargs["device"]).type == NAME
         kwargs = kwargs | {"device": torch.device("cpu")}
+    for calls in _RECORDS:
+        calls.append(Call(function, waits=bool(ours) and (not there or _sees(function, args))))
     args, kwargs = tree_map_only(_OnDevice, lambda tensor: tensor.held, (args, kwargs))
     given = function(*args, **kwargs)
     if not there:

@@ -956,6 +956,7 @@ COMMANDS = [
     Command("certify a --figure a.gif", "error: figure must be a file that ends in .html or .png"),
     Command("recipes digits-smal", "did you mean 'digits-small'?"),
     Command("bench --device tpu9", "error: device must be one that PyTorch finds here"),
+    Command("bench --table --quick", "error: table must stand without quick and figure"),
     Command("reproduce --profile quikc", "error: profile must be one of quick"),
     Command("reproduce --workers 0", "Invalid value for '--workers'"),
     Command("ensemble digits-small --workers 0", "Invalid value for '--workers'"),

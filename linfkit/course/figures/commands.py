@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from linfkit.course.figures.template import COLOURS, DECADES, Style, add_bars, add_line, new_figure
 
 if TYPE_CHECKING:
-    from linfkit.bench import Results
+    from linfkit.bench.operators import Results
 
 __all__ = ["claims_against", "pairs_per_second"]
 

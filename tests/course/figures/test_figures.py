@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import linfkit as lk
-from linfkit.bench import Case, Results, Row, Timing
+from linfkit.bench.operators import Case, Results, Row, Timing
 from linfkit.certification.lipschitz import LayerConstant
 from linfkit.course import figures
 from linfkit.course.measured.observatory import observations

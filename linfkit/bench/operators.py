@@ -28,6 +28,7 @@ from linfkit.kernels import description, reference
 
 COMPILED = "torch.compile"
 CHUNK_BYTES = 8 * 2**20  # at which the broadcast formula was fastest on the CPU
+CHUNK_SHARE = 1 / 16  # of a GPU's memory: gradients hold several such chunks at once
 DEVIATION = 0.25  # at 1, the 100.5th powers of contenders that do not scale would overflow
 ROWS_CHECKED = 4  # of each output
 TOLERANCE = 1e-3  # relative, in norm: all contenders compute in float32
@@ -129,15 +130,14 @@ class Row(BaseModel):
         return self.case.pairs / timing.seconds
 
 
-class Results(Surroundings):
-    """Rows of a benchmark, and the machine that they were measured on.
+class Benchmark(Surroundings):
+    """What a benchmark was measured on, and what it left out.
 
     Attributes:
         device: `cpu` or `cuda`.
         threads: of PyTorch and of linfkit.
         kernels: that linfkit computes with.
         started: when the benchmark began.
-        rows: one for each case.
         notes: contenders that were left out, and why.
     """
 
@@ -145,7 +145,6 @@ class Results(Surroundings):
     threads: int = Field(default_factory=torch.get_num_threads)
     kernels: str = ""
     started: datetime = Field(default_factory=now)
-    rows: list[Row] = Field(default=[])
     notes: list[str] = Field(default=[])
 
     @property
@@ -155,6 +154,12 @@ class Results(Surroundings):
             return str(self.machine["gpu"])
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         return f"{self.machine['processor']}, {threads}"
+
+
+class Results(Benchmark):
+    """Rows of a benchmark of operators, one for each case."""
+
+    rows: list[Row] = Field(default=[])
 
 
 def run(
@@ -185,12 +190,12 @@ def run(
         bar.set_postfix_str(f"{case.name}, {case.shape}")
         inputs = make_inputs(case, device)
         calls = contenders(case, inputs)
-        if reason := _why_not_compiled(calls[COMPILED], device):
+        if reason := why_not_compiled(calls[COMPILED], device):
             del calls[COMPILED]
             note = f"{COMPILED} is left out: {reason}"
             results.notes += [note] if note not in results.notes else []
-        expected = _expected(case, inputs)
-        errors = {name: _error(name, call(), expected) for name, call in calls.items()}
+        expected = expected_rows(case, inputs)
+        errors = {name: relative_error(name, call(), expected) for name, call in calls.items()}
         turns = in_turn(calls, rounds=rounds or (7 if quick else 15), budget=0.5 if quick else 3.0)
         timings = [
             Timing(contender=name, seconds=median(of), turns=len(of), error=errors[name])
@@ -261,7 +266,7 @@ def contenders(case: Case, inputs: Inputs) -> dict[str, Callable[[], Outputs]]:
             COMPILED: lambda: compiled_range(x, upper, w),
         }
     whole, chunked = (
-        (_with_gradients, _with_gradients_in_chunks) if case.backward else (_alone, _in_chunks)
+        (with_gradients, with_gradients_in_chunks) if case.backward else (_alone, _in_chunks)
     )
     formula = partial(distance_formula, p=p)
     # Compiled, only the gradient of a maximum goes through (B, O, I), and is better off in chunks.
@@ -293,10 +298,13 @@ def _alone(distance: Distance, x: Tensor, w: Tensor, grad: Tensor) -> Outputs:
     return (distance(x, w),)
 
 
-def _with_gradients(distance: Distance, x: Tensor, w: Tensor, grad: Tensor) -> Outputs:
-    leaves = x.detach().requires_grad_(), w.detach().requires_grad_()
+def with_gradients(
+    distance: Distance, x: Tensor, w: Tensor, grad: Tensor, need_x: bool = True
+) -> Outputs:
+    """Output, and its gradients in x, if needed, and in w."""
+    leaves = x.detach().requires_grad_(need_x), w.detach().requires_grad_()
     out = distance(*leaves)
-    return (out.detach(), *torch.autograd.grad(out, leaves, grad))
+    return (out.detach(), *torch.autograd.grad(out, leaves[not need_x :], grad))
 
 
 # Chunks are written into their place at once: small results that stay between large intermediates
@@ -310,12 +318,17 @@ def _in_chunks(distance: Distance, x: Tensor, w: Tensor, grad: Tensor) -> Output
     return (out,)
 
 
-def _with_gradients_in_chunks(distance: Distance, x: Tensor, w: Tensor, grad: Tensor) -> Outputs:
+def with_gradients_in_chunks(
+    distance: Distance, x: Tensor, w: Tensor, grad: Tensor, need_x: bool = True
+) -> Outputs:
+    """The same, for a few rows of x at a time."""
     out, grad_x, grad_w = torch.empty_like(grad), torch.empty_like(x), torch.zeros_like(w)
     for rows in _chunks(x, w):
-        out[rows], grad_x[rows], part = _with_gradients(distance, x[rows], w, grad[rows])
-        grad_w += part
-    return out, grad_x, grad_w
+        out[rows], *of_x, of_w = with_gradients(distance, x[rows], w, grad[rows], need_x)
+        for part in of_x:
+            grad_x[rows] = part
+        grad_w += of_w
+    return (out, grad_x, grad_w) if need_x else (out, grad_w)
 
 
 def _interval_in_chunks(lower: Tensor, upper: Tensor, w: Tensor) -> Outputs:
@@ -326,14 +339,19 @@ def _interval_in_chunks(lower: Tensor, upper: Tensor, w: Tensor) -> Outputs:
 
 
 def _chunks(x: Tensor, w: Tensor) -> Iterator[slice]:
-    """Slices of the rows of x whose differences from all of w fit in CHUNK_BYTES."""
-    rows = max(1, CHUNK_BYTES // (w.numel() * w.element_size()))
+    """Slices of the rows of x whose differences from all of w fit in a chunk."""
+    allowed: float = CHUNK_BYTES
+    if w.is_cuda:
+        allowed = CHUNK_SHARE * torch.cuda.get_device_properties(w.device).total_memory
+    rows = max(1, int(allowed / (w.numel() * w.element_size())))
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
-def _why_not_compiled(call: Callable[[], Outputs], device: str) -> str | None:
+def why_not_compiled(call: Callable[[], Outputs], device: str) -> str | None:
     """Compile, or give the reason that `torch.compile` fails on this machine."""
     compilers = [os.environ.get("CXX", "g++"), "g++", "clang++", "cl"]
+    if device not in ("cpu", "cuda"):
+        return f"it may not know {device}"
     if device == "cuda" and not find_spec("triton"):
         return "Triton is not installed"
     if device == "cpu" and not any(map(shutil.which, compilers)):
@@ -345,7 +363,7 @@ def _why_not_compiled(call: Callable[[], Outputs], device: str) -> str | None:
     return None
 
 
-def _expected(case: Case, inputs: Inputs) -> Outputs:
+def expected_rows(case: Case, inputs: Inputs) -> Outputs:
     """The first rows of all outputs, by the reference in float64."""
     x, upper, w, grad = (tensor.double() for tensor in inputs)
     few = slice(ROWS_CHECKED)
@@ -360,7 +378,7 @@ def _expected(case: Case, inputs: Inputs) -> Outputs:
     return out, grad_x, grad_w
 
 
-def _error(name: str, outputs: Outputs, expected: Outputs) -> float:
+def relative_error(name: str, outputs: Outputs, expected: Outputs) -> float:
     """Largest relative error, in norm, over the outputs' first rows.
 
     Raises:
