@@ -9,6 +9,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from linfkit.course.scripts import joined
+
 
 def part(name: str) -> str:
     """The text of a file that lies beside this one.
@@ -31,8 +33,7 @@ _TEMPLATES = jinja2.Environment(
 
 def script() -> Markup:
     """The module that draws a page's figures; inline, as browsers load none from a file."""
-    explorer = (resources.files("linfkit.course") / "explorer.js").read_text("utf-8")
-    return Markup(f"{explorer}\n{part('page.js')}")
+    return Markup(f"{joined('parts.js', 'explorer.js')}\n{part('page.js')}")
 
 
 def figure_html(figure: dict[str, Any], number: int) -> Markup:
