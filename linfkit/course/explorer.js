@@ -275,18 +275,23 @@ function fitted({ data, layout }, { width, room }) {
   layout.margin = { ...layout.margin, t: top + room };
   if (width < 500) {
     layout.font = { ...layout.font, size: 11 };
-    layout.title = { ...layout.title, text: in_lines(layout.title?.text ?? "", width / 7), font: { ...layout.title?.font, size: 13 } };
+    layout.title = { ...layout.title, text: in_lines(layout.title?.text, width / 7.4), font: { ...layout.title?.font, size: 13 } };
     layout.margin.r = 12;
+    for (const [key, axis] of Object.entries(layout).filter(([name]) => name.startsWith("xaxis"))) {
+      const [from, to] = axis.domain ?? [0, 1], letters = (to - from) * (width - 90) / 6.2;
+      const ticktext = axis.ticktext?.map((text, _, { length }) => in_lines(text, letters / length));
+      layout[key] = { ...axis, automargin: true, title: { ...axis.title, text: in_lines(axis.title?.text, letters) }, ticktext };
+    }
   }
   return { data, layout };
 }
 
 /** A text in lines of so many letters at most. */
-function in_lines(text, letters) {
+function in_lines(text = "", letters) {
   let used = 0;
-  return text.split(" ").map((word) => {
+  return text.replaceAll("<br>", "<br> ").split(" ").map((word) => {
     const { length } = word.replace(/<[^>]*>/g, ""), turn = used && used + 1 + length > letters;
-    used = turn ? length : used + 1 + length;
+    used = word.endsWith("<br>") ? 0 : turn ? length : used + 1 + length;
     return turn ? `<br>${word}` : ` ${word}`;
   }).join("").trimStart();
 }

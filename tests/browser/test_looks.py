@@ -1,4 +1,4 @@
-"""Figures, explorers and playgrounds on the pages: nothing cut or covered, for all eyes and none."""
+"""Explorers and playgrounds on the pages: nothing cut or covered, for all eyes and none."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,12 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser.conftest import notebooks
 
-PARTS = ".linfkit-figure, .linfkit-playground"
+PARTS = ".linfkit-figure:has(input), .linfkit-playground"
 
 # What is outside the page or the plot, or on top of something else, among one part's elements.
 FAULTS = """part => {
   const SLACK = 2; // pixels by which a font's box is larger than its letters
+  const SHOWN = { opacityProperty: true, visibilityProperty: true };
   const box = element => element.getBoundingClientRect();
   const name = element => (element.ariaLabel ?? element.textContent).trim() || element.tagName;
   const meet = (one, other) =>
@@ -21,7 +22,7 @@ FAULTS = """part => {
   const within = (one, room) => one.left > room.left - SLACK && one.right < room.right + SLACK
     && one.top > room.top - SLACK && one.bottom < room.bottom + SLACK;
   const seen = selector => [...part.querySelectorAll(selector)]
-    .filter(element => element.checkVisibility() && box(element).width);
+    .filter(element => element.checkVisibility(SHOWN) && box(element).width);
   const faults = (elements, room) => elements.flatMap((element, k) => [
     ...(within(box(element), room(element)) ? [] : [`${name(element)} is cut`]),
     ...elements.slice(k + 1)
@@ -48,7 +49,7 @@ DRAWN = """() => [...document.querySelectorAll('.linfkit-figure .canvas')]
 
 
 def opened(page, site, name):
-    """The figures, explorers and playgrounds of a notebook's page, once they are drawn."""
+    """The explorers and playgrounds of a notebook's page, once they are drawn."""
     page.goto((site / f"{name}.html").as_uri())
     page.wait_for_function(DRAWN)
     return page.locator(PARTS)
