@@ -275,7 +275,7 @@ function fitted({ data, layout }, { width, room }) {
   layout.margin = { ...layout.margin, t: top + room };
   if (width < 500) {
     layout.font = { ...layout.font, size: 11 };
-    layout.title = { ...layout.title, text: in_lines(layout.title?.text, width / 7.4), font: { ...layout.title?.font, size: 13 } };
+    layout.title = { ...layout.title, text: in_lines(layout.title?.text, width / 7.8), font: { ...layout.title?.font, size: 13 } };
     layout.margin.r = 12;
     for (const [key, axis] of Object.entries(layout).filter(([name]) => name.startsWith("xaxis"))) {
       const [from, to] = axis.domain ?? [0, 1], letters = (to - from) * (width - 90) / 6.2;

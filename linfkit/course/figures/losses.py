@@ -189,7 +189,7 @@ def loss_surface(loss: str, lam: float, theta: float, logit_scale: float) -> go.
         contours=dict(start=0.25, end=2.75, size=0.25, coloring="heatmap"),
         line=dict(color="white", width=1),
         colorscale=[[0, "white"], [1e-5, "#dcebf5"], [0.33, "#56B4E9"], [1, "#00324f"]],
-        colorbar=dict(title=dict(text="loss<br> ", side="top"), dtick=1, thickness=14),
+        colorbar=dict(title=dict(text="loss", side="right"), dtick=1, thickness=14),
         hovertemplate="to j %{x:.2f}, to k %{y:.2f}: loss %{z:.2g}<extra></extra>",
     )
     corner = Style(text=["", "", "θ"], textposition="top left", textfont_size=16, mode="lines+text")

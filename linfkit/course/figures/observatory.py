@@ -75,7 +75,10 @@ def observatory(runs: Observations, p: float, theta: float, loss: str, eps: floa
     )
     middles = [(low + high) / 2 for low, high in pairwise(EDGES)]
     add_bars(figure, middles, now.counts, "test images", colour, width=0.05)
-    for at, name, dash, side in [(2 * eps, "2ε", "dash", "left"), (theta, "θ", "dot", "right")]:
+    for at, name, dash, side in [
+        (2 * eps, "2ε\u00a0", "dash", "left"),
+        (theta, "\u00a0θ", "dot", "right"),
+    ]:
         mark = Style(mode="lines+text", text=["", name], textposition=f"top {side}")
         add_line(figure, [at, at], [0, 0.9 * highest], name, INK, dash, **mark, **SILENT)
     add_line(figure, labels, [each.bound for each in moments], "bound", **BOUND, **_CONSTANT)
