@@ -1,6 +1,8 @@
 // Figures under sliders, drawn in the browser from what was computed: one module for every place.
 // JupyterLab takes it through labextension/, other notebooks through anywidget, web pages as it is.
 
+import { follow_theme, is_dark, make, on_move } from "./parts.js";
+
 const SLOW = 300; // ms after which the reader is told that something is being drawn
 const BEAT = 700; // ms between two steps of a slider that plays
 
@@ -47,7 +49,7 @@ class View {
       { name: slider.name ?? "", labels: slider.steps.map((step) => step.label) }));
     this.start = { data, layout: without_sliders(layout) };
     this.frames = new Map(frames.map((frame) => [frame.name, frame]));
-    this.position = this.sliders.map(() => 0);
+    this.position = (layout.sliders ?? []).map(({ active = 0 }) => active);
     this.build();
     this.stop_following = follow_theme(() => this.draw());
     // a figure is drawn once it has a place, and follows when the room changes
@@ -69,13 +71,7 @@ class View {
       const input = make("input", { type: "range", min: 0, max: labels.length - 1, step: 1, value: 0 });
       input.setAttribute("list", ticks.id);
       input.setAttribute("aria-label", name);
-      input.addEventListener("input", () => this.move(which, Number(input.value)));
-      input.addEventListener("keydown", (event) => { // JupyterLab takes these two keys from the browser
-        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-        if (!step) return;
-        event.preventDefault();
-        this.move(which, Math.min(Math.max(Number(input.value) + step, 0), labels.length - 1));
-      });
+      on_move(input, (place) => this.move(which, place));
       const shown = make("output"), play = make("button", { type: "button", textContent: "▶" });
       play.setAttribute("aria-label", `Play ${name}`);
       play.addEventListener("click", () => this.play(which, play));
@@ -159,9 +155,14 @@ class View {
     const Plotly = await this.plotly.catch((error) => this.tell(String(error)));
     this.width = this.canvas.clientWidth || this.width; // as before while it is hidden
     if (!Plotly || !this.width) return;
-    const { data, layout } = fitted(themed(structuredClone(figure)), this.width); // plotly writes into what it draws
+    if (this.above?.width !== this.width) this.above = { width: this.width, room: 0 };
+    const { data, layout } = fitted(themed(structuredClone(figure)), this.above); // plotly writes into what it draws
     this.canvas.setAttribute("aria-label", layout.meta?.description ?? layout.title?.text ?? "a figure");
     await Plotly.react(this.canvas, data, layout, { displaylogo: false });
+    const covered = under_title(this.canvas);
+    if (covered <= 0 || this.above.room > 200) return;
+    this.above.room += covered;
+    await this.draw();
   }
 
   await_python() {
@@ -266,43 +267,48 @@ function without_sliders({ sliders, ...layout }) {
   return { ...layout, height: layout.height - room, margin: { ...margin, b: b - room } };
 }
 
-/** As wide as there is room, but as high as elsewhere. */
-function fitted({ data, layout }, room) {
-  const template = layout.template?.layout;
-  layout.height ??= template?.height;
-  layout.width = room;
-  if (room < 500) {
-    layout.title = { ...layout.title, font: { ...layout.title?.font, size: 13 } };
-    layout.margin = { ...layout.margin, r: 12 };
+/** As wide as there is room, as high as elsewhere and the room that words need above the plot. */
+function fitted({ data, layout }, { width, room }) {
+  const template = layout.template?.layout, top = layout.margin?.t ?? template?.margin?.t ?? 100;
+  layout.height = (layout.height ?? template?.height ?? 450) + room;
+  layout.width = width;
+  layout.margin = { ...layout.margin, t: top + room };
+  if (width < 500) {
+    layout.font = { ...layout.font, size: 11 };
+    layout.title = { ...layout.title, text: in_lines(layout.title?.text, width / 7.8), font: { ...layout.title?.font, size: 13 } };
+    layout.margin.r = 12;
+    for (const [key, axis] of Object.entries(layout).filter(([name]) => name.startsWith("xaxis"))) {
+      const [from, to] = axis.domain ?? [0, 1], letters = (to - from) * (width - 90) / 6.2;
+      const ticktext = axis.ticktext?.map((text, _, { length }) => in_lines(text, letters / length));
+      layout[key] = { ...axis, automargin: true, title: { ...axis.title, text: in_lines(axis.title?.text, letters) }, ticktext };
+    }
   }
   return { data, layout };
+}
+
+/** A text in lines of so many letters at most. */
+function in_lines(text = "", letters) {
+  let used = 0;
+  return text.replaceAll("<br>", "<br> ").split(" ").map((word) => {
+    const { length } = word.replace(/<[^>]*>/g, ""), turn = used && used + 1 + length > letters;
+    used = word.endsWith("<br>") ? 0 : turn ? length : used + 1 + length;
+    return turn ? `<br>${word}` : ` ${word}`;
+  }).join("").trimStart();
+}
+
+/** By how many pixels a plot's other words reach over the end of its title. */
+function under_title(canvas) {
+  const title = canvas.querySelector(".gtitle")?.getBoundingClientRect();
+  const words = [...canvas.querySelectorAll("svg text:not(.gtitle)")].filter((text) => text.textContent.trim());
+  const tops = words.map((text) => text.getBoundingClientRect())
+    .filter(({ left, bottom }) => title && left < title.right && bottom > title.top).map(({ top }) => top);
+  return Math.ceil(title?.bottom - Math.min(...tops)) || 0;
 }
 
 // --- light and dark
 
 const DARK = { "#222": "#ddd", "#000000": "#ddd", black: "#ddd", "#444": "#aaa", "#e6e6e6": "#3a3a3a", white: "#1b1b1b",
   "#0072B2": "#4aa8e0", "#009E73": "#2fc79c" };
-
-function is_dark() {
-  const { body, documentElement } = document;
-  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false"; // JupyterLab, voilà
-  if (body.dataset.vscodeThemeKind) return /dark|contrast$/.test(body.dataset.vscodeThemeKind); // VS Code
-  if (documentElement.getAttribute("theme")) return documentElement.getAttribute("theme") === "dark"; // Colab
-  if (documentElement.dataset.linfkitTheme) return documentElement.dataset.linfkitTheme === "dark"; // pages
-  return false;
-}
-
-function follow_theme(redraw) {
-  let dark = is_dark();
-  const look = () => {
-    if (dark === is_dark()) return;
-    dark = is_dark();
-    redraw();
-  };
-  const observer = new MutationObserver(look);
-  for (const node of [document.body, document.documentElement]) observer.observe(node, { attributes: true });
-  return () => observer.disconnect();
-}
 
 /** On a dark page, a figure of linfkit's has its inks and papers exchanged. */
 function themed(figure) {
@@ -316,8 +322,4 @@ function themed(figure) {
     return value;
   };
   return { data: turned(figure.data), layout: turned(figure.layout) };
-}
-
-function make(tag, properties = {}) {
-  return Object.assign(document.createElement(tag), properties);
 }

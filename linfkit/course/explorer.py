@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -14,6 +13,7 @@ from plotly.offline import get_plotlyjs
 from traitlets import Int, List, Unicode
 
 from linfkit.course.figures.template import as_text
+from linfkit.course.scripts import joined
 from linfkit.course.static_sliders import Drawing, plain_still
 
 _PLOTLY_MIME = "application/vnd.plotly.v1+json"
@@ -38,7 +38,7 @@ class Explorer(anywidget.AnyWidget):
         draw: a figure function; called with one keyword argument for each slider. Its figures
             have the same number and kinds of traces, wherever the sliders are.
         values: for each argument of `draw`, the values its slider can take, in order. The slider
-            starts at the first.
+            starts at the first, or where it is moved before the explorer is shown.
 
     Attributes:
         position: the place of each slider among its values, in order; setting it moves them.
@@ -56,7 +56,7 @@ class Explorer(anywidget.AnyWidget):
     ['p=8', 'p=16']
     """
 
-    _esm = Path(__file__).with_name("explorer.js")
+    _esm = joined("parts.js", "explorer.js")
 
     key = Unicode().tag(sync=True)
     position = List(Int()).tag(sync=True)
@@ -113,8 +113,8 @@ class Explorer(anywidget.AnyWidget):
 
         There is a frame for each combination of the sliders' values, named by their places:
         ``"0,2"`` has the first slider at its first value and the second at its third. A slider
-        of the figure itself shows the combinations in which the others are at their start; a page
-        that reads the names can show them all.
+        of the figure itself shows the combinations in which the others are where they are now; a
+        page that reads the names can show them all.
         """
         return go.Figure(self._plain_still())
 
@@ -133,14 +133,14 @@ class Explorer(anywidget.AnyWidget):
         positions: Iterable[tuple[int, ...]] = itertools.product(*map(range, counts))
         if math.prod(counts) > MOST_DRAWN:
             positions = itertools.chain.from_iterable(map(self._along, self._choices))
-        return plain_still({place: self._drawing(place) for place in positions}, labels)
+        drawings = {place: self._drawing(place) for place in positions}
+        return plain_still(drawings, labels, tuple(self.position))
 
     def _along(self, name: str) -> list[tuple[int, ...]]:
-        """The positions of one slider, the others at their start."""
-        return [
-            tuple(place if each == name else 0 for each in self._choices)
-            for place in range(len(self._choices[name]))
-        ]
+        """The positions of one slider, the others where they are."""
+        which = list(self._choices).index(name)
+        before, after = self.position[:which], self.position[which + 1 :]
+        return [(*before, place, *after) for place in range(len(self._choices[name]))]
 
     def _values_at(self, position: Sequence[int]) -> dict[str, Any]:
         chosen = zip(self._choices.items(), position, strict=True)

@@ -74,7 +74,9 @@ def changed_properties(before: Mapping[str, Any], after: Mapping[str, Any]) -> s
 
 
 def plain_still(
-    drawings: Mapping[tuple[int, ...], Drawing], labels: Mapping[str, list[str]]
+    drawings: Mapping[tuple[int, ...], Drawing],
+    labels: Mapping[str, list[str]],
+    start: tuple[int, ...],
 ) -> dict[str, Any]:
     """A figure with sliders and frames, as JSON, in which a frame can say that something is gone.
 
@@ -83,13 +85,14 @@ def plain_still(
     the positions in which the others are at their start; a page that reads the names can show all.
 
     Args:
-        drawings: the figure drawn at every position; the first with all sliders at their start.
+        drawings: the figure drawn at every position.
         labels: for each slider, by its name, what its values are called.
+        start: the position to start from, one of these.
     """
-    first = next(iter(drawings.values()))
+    first = drawings[start]
     return {
         "data": _compact(first.plain["data"]),
-        "layout": _with_sliders(_compact(first.plain["layout"]), labels),
+        "layout": _with_sliders(_compact(first.plain["layout"]), labels, start),
         "frames": _frames(drawings),
     }
 
@@ -158,17 +161,19 @@ def _tree(properties: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _with_sliders(layout: dict[str, Any], labels: Mapping[str, list[str]]) -> dict[str, Any]:
+def _with_sliders(
+    layout: dict[str, Any], labels: Mapping[str, list[str]], start: tuple[int, ...]
+) -> dict[str, Any]:
     """A layout with sliders under all that it has; each step shows a frame."""
     defaults = layout.get("template", {}).get("layout", {})
     height = layout.get("height") or defaults.get("height") or 450
     margin = dict(l=80, r=80, t=100, b=80)  # plotly's own
     margin |= defaults.get("margin", {}) | layout.get("margin", {})
     pixel = 1 / (height - margin["t"] - margin["b"])  # as a share of the plot's height
-    start = (0,) * len(labels)
     sliders = [
         dict(
             name=name,
+            active=start[which],
             currentvalue=dict(prefix=f"{name} = "),
             pad=dict(t=0, b=0),
             y=-(margin["b"] + _GAP + which * _ROOM) * pixel,

@@ -190,8 +190,8 @@ def _shown(notebook: NotebookNode) -> NotebookNode:
 def _reference(stage: Path) -> list[str]:
     """A page for each of linfkit's folders that has public names."""
     pages: dict[str, list[str]] = {}
-    for module, of_module in linfkit._NAMES.items():
-        pages.setdefault(module.split(".")[0], []).extend(of_module.split())
+    for name, module in linfkit._MODULES.items():
+        pages.setdefault(module.split(".")[1], []).append(name)
     (stage / "reference").mkdir()
     for room, names in pages.items():
         summary = inspect.getdoc(import_module(f"linfkit.{room}")) or ""

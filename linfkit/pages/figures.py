@@ -8,11 +8,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from linfkit.course.scripts import joined
+
 
 def script() -> Markup:
     """The module that draws a page's figures; inline, as browsers load none from a file."""
-    explorer = (resources.files("linfkit.course") / "explorer.js").read_text("utf-8")
-    return Markup(f"{explorer}\n{(resources.files(__package__) / 'page.js').read_text('utf-8')}")
+    page = (resources.files(__package__) / "page.js").read_text("utf-8")
+    return Markup(f"{joined('parts.js', 'explorer.js')}\n{page}")
 
 
 def figure_html(figure: dict[str, Any], number: int) -> Markup:

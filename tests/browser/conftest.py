@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 from choreographer.browsers.chromium import Chromium
 
+from linfkit.pages.export import export
 from tests.helpers import ROOT
 
 # Notebooks use the user's cache of trained nets, as under nbval; tests are given one of their own.
@@ -79,6 +81,14 @@ def run_all(page, address: str) -> None:
         new Promise((_, reject) => setTimeout(() => reject('not done'), {PATIENCE * 1000})),
     ])""")
     assert not [cell for cell in cells if cell["errors"] or not cell["run"]]
+
+
+def notebooks(*every_day: str) -> list[object]:
+    """Names of all notebooks, to run tests with; each day with those of these numbers only."""
+    return [
+        pytest.param(path.stem, marks=[] if path.stem[:2] in every_day else pytest.mark.long)
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -147,7 +157,7 @@ def _watch(visit: Visit, url: str) -> None:
 
 @dataclass(frozen=True)
 class Lab:
-    """A running JupyterLab on a copy of the notebooks."""
+    """A running JupyterLab, with voilà, on a copy of the notebooks."""
 
     url: str
     token: str
@@ -182,7 +192,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     ]
     own = {
         "JUPYTER_CONFIG_DIR": folder / "config",
-        "JUPYTER_DATA_DIR": folder / "data",
+        "JUPYTER_DATA_DIR": _our_labextension(folder / "data"),
         "JUPYTER_RUNTIME_DIR": folder / "runtime",
         "IPYTHONDIR": folder / "ipython",
     }
@@ -198,6 +208,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             server.wait(30)
 
 
+def _our_labextension(data: Path) -> Path:
+    """A data folder with the extension as it is here, since an editable install keeps copies."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    for source, target in shared.items():
+        path = data / Path(target).relative_to("share/jupyter")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / source, path)
+    return data
+
+
 def _wait_for(lab: Lab, server: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and server.poll() is None:
@@ -207,6 +228,29 @@ def _wait_for(lab: Lab, server: subprocess.Popen, log: Path) -> None:
         except OSError:
             time.sleep(0.2)
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()}", False)
+
+
+@pytest.fixture(
+    scope="session", autouse=True, params=["idle", pytest.param("busy", marks=pytest.mark.long)]
+)
+def cores(request: pytest.FixtureRequest) -> Iterator[str]:
+    """All tests are run twice: with cores that are idle, and with each one burning."""
+    burning = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(os.cpu_count() or 1 if request.param == "busy" else 0)
+    ]
+    yield request.param
+    for process in burning:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation."""
+    folder = tmp_path_factory.mktemp("site")
+    export(ROOT / "notebooks", folder, ROOT / "README.md")
+    return folder
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

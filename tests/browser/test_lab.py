@@ -1,21 +1,16 @@
 """Notebooks in JupyterLab: their cells run, sliders move by keyboard, figures follow.
 
-Each day those with an explorer of each kind; all the others in `make test-long`.
+Each day in one that trains nothing; in all the others in `make test-long`.
 """
 
 import os
 from pathlib import Path
+from statistics import median
 
 import pytest
 
-from tests.browser.conftest import run_all
+from tests.browser.conftest import notebooks, run_all
 from tests.helpers import ROOT
-
-EVERY_DAY = ("00", "04")
-NOTEBOOKS = [
-    pytest.param(path, id=path.stem, marks=[] if path.stem[:2] in EVERY_DAY else pytest.mark.long)
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
-]
 
 # What a plot shows, and the time from a key to the picture that followed it.
 FOLLOW = """plot => {
@@ -45,18 +40,22 @@ DRAWN = """count => [...document.querySelectorAll('.linfkit-figure:has(input) .j
     .filter(plot => plot.data?.length).length >= count"""
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS)
-def test_every_slider_is_followed(path, lab, visit, record_property):
+#: ms from a key to the picture, at most: at once for the eye, or before the reader has to be told
+AT_ONCE = {"idle": 60, "busy": 300}
+
+
+@pytest.mark.parametrize("name", notebooks("00"))
+def test_every_slider_is_followed(name, lab, visit, record_property):
     page = visit.page
     page.set_default_timeout(60_000)
-    run_all(page, lab.address(f"notebooks/{path.name}"))
+    run_all(page, lab.address(f"notebooks/{name}.ipynb"))
 
-    explorers = path.read_text().count("= Explorer(")
+    explorers = (ROOT / "notebooks" / f"{name}.ipynb").read_text().count("= Explorer(")
     page.wait_for_function(DRAWN, arg=explorers)
     figures = page.locator(".jp-OutputArea .linfkit-figure:has(input)")
     assert figures.count() == explorers
     redraws: list[float] = []
-    record_property(path.stem, redraws)
+    record_property(name, redraws)
     for which in range(explorers):
         explorer = figures.nth(which)
         explorer.scroll_into_view_if_needed()
@@ -68,8 +67,21 @@ def test_every_slider_is_followed(path, lab, visit, record_property):
             redraws += _from_end_to_end(page, plot, slider)
         assert not explorer.locator("p[role=status]").inner_text(), "an error, or still drawing"
         assert len(plot.get_attribute("aria-label")) > 10, "no description"
-        _take_pictures(page, explorer, f"{path.stem}-{which + 1}")
+        _take_pictures(page, explorer, f"{name}-{which + 1}")
     visit.require_quiet()
+
+
+@pytest.mark.long
+def test_a_figure_follows_a_key_at_once(lab, visit, cores):
+    visit.page.set_default_timeout(60_000)
+    run_all(visit.page, lab.address("notebooks/00_start_here.ipynb"))
+    visit.page.wait_for_function(DRAWN, arg=1)
+    explorer = visit.page.locator(".jp-OutputArea .linfkit-figure:has(input)").first
+    plot = explorer.locator(".js-plotly-plot")
+    plot.evaluate(FOLLOW)
+    sliders = explorer.get_by_role("slider").all()
+    redraws = [each for slider in sliders for each in _from_end_to_end(visit.page, plot, slider)]
+    assert median(redraws) <= AT_ONCE[cores]
 
 
 def _from_end_to_end(page, plot, slider) -> list[float]:

@@ -184,6 +184,17 @@ def test_a_still_has_a_frame_for_every_combination(explorer):
     assert [step.args[0][0] for step in colour.steps] == ["0,0", "0,1"]
 
 
+def test_a_still_starts_where_the_sliders_are(explorer):
+    explorer.move(p=16, colour="red")
+    still = explorer.still()
+    assert still.layout.title.text == "p=16 in red"
+    assert still.data[0].y == (16, 32)
+    p, colour = still.layout.sliders
+    assert (p.active, colour.active) == (1, 1)
+    assert [step.args[0][0] for step in p.steps] == ["0,1", "1,1", "2,1"]
+    assert {frame.name for frame in still.frames} == {f"{p},{c}" for p in range(3) for c in (0, 1)}
+
+
 def test_a_still_tells_how_much_room_its_sliders_take(explorer):
     layout = explorer._repr_mimebundle_()[0][PLOTLY_MIME]["layout"]
     assert layout["height"] - layout["meta"]["room"] == 450

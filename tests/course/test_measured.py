@@ -4,14 +4,17 @@ import csv
 import math
 
 import pytest
+import torch
 from PIL import Image
 
 import linfkit as lk
-from linfkit.course import measured
+from linfkit.course import figures, measured
 from linfkit.course.figures import observatory as observatory_figure
-from linfkit.course.measured import observatory
+from linfkit.course.measured import observatory, plane
 from linfkit.course.studies import ablations
+from linfkit.course.studies.neurons import spirals
 from linfkit.course.studies.observatory import watch
+from linfkit.course.studies.plane import watch_plane
 from tests.helpers import ROOT
 
 
@@ -119,3 +122,39 @@ class TestObservatory:
     def test_the_readme_s_picture_has_a_frame_for_each_moment(self):
         with Image.open(ROOT / "figures" / "observatory.gif") as moving:
             assert moving.n_frames == 2 * len(observatory.EPOCHS)
+
+
+class TestPlane:
+    def test_the_file_holds_every_moment_of_both_runs(self):
+        for moments in plane.plane_in_training().values():
+            assert len(moments) == len(plane.EPOCHS)
+            assert moments[0].p == 8
+            assert math.isinf(moments[-1].p)
+            assert not moments[-1].starved.any()  # with θ = 2ε both say the same at p=∞
+            for moment in moments:
+                assert moment.classes.shape == (plane.SIDE, plane.SIDE)
+                assert moment.points.shape == (plane.POINTS, 2)
+
+    def test_measuring_writes_what_is_read(self, tmp_path, monkeypatch):
+        tiny = plane.base().replace(epochs=2, width=8)
+        monkeypatch.setattr(plane, "FILE", tmp_path / "plane.npz")
+        monkeypatch.setattr(plane, "base", lambda: tiny)
+        monkeypatch.setattr(plane, "EPOCHS", (1, 2))
+        plane.measure()
+        found = plane.plane_in_training()["mixed"]
+        data = spirals(600, 60)
+        direct = watch_plane(tiny.replace(loss="mixed"), data, (1, 2), plane.POINTS, plane.SIDE)
+        for moment, other in zip(found, direct, strict=True):
+            assert moment.p == other.p
+            assert torch.equal(moment.classes, other.classes.to(torch.uint8))
+            assert torch.equal(moment.starved, other.starved)
+            assert torch.equal(moment.certified, other.certified)
+
+    def test_stars_stand_where_points_starve(self):
+        moment = plane.plane_in_training()["hinge"][1]
+        figure = figures.plane_in_training(moment, "hinge")
+        _, stars, squares, every = figure.data
+        assert len(stars.x) - 1 == moment.starved.sum() > 0
+        assert len(squares.x) - 1 == moment.certified.sum()
+        assert set(zip(stars.x, stars.y, strict=True)) <= set(zip(every.x, every.y, strict=True))
+        assert f"{moment.starved.double().mean():.0%} starved" in figure.layout.title.text

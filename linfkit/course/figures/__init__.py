@@ -11,6 +11,7 @@ from linfkit.course.figures.lipschitz import *
 from linfkit.course.figures.losses import *
 from linfkit.course.figures.neurons import *
 from linfkit.course.figures.observatory import *
+from linfkit.course.figures.plane import *
 from linfkit.course.figures.published import *
 from linfkit.course.figures.theory import *
 from linfkit.course.figures.training import *

@@ -189,7 +189,7 @@ def loss_surface(loss: str, lam: float, theta: float, logit_scale: float) -> go.
         contours=dict(start=0.25, end=2.75, size=0.25, coloring="heatmap"),
         line=dict(color="white", width=1),
         colorscale=[[0, "white"], [1e-5, "#dcebf5"], [0.33, "#56B4E9"], [1, "#00324f"]],
-        colorbar=dict(title=dict(text="loss", side="top"), dtick=1, thickness=14),
+        colorbar=dict(title=dict(text="loss", side="right"), dtick=1, thickness=14),
         hovertemplate="to j %{x:.2f}, to k %{y:.2f}: loss %{z:.2g}<extra></extra>",
     )
     corner = Style(text=["", "", "θ"], textposition="top left", textfont_size=16, mode="lines+text")
@@ -222,7 +222,7 @@ def loss_curves(lam: float, theta: float, logit_scale: float) -> go.Figure:
         xaxis2=dict(range=across, anchor="y2", matches="x", showticklabels=False),
         yaxis2=dict(title_text="loss", domain=[0.55, 1], range=[-0.1, 3], anchor="x2"),
     )
-    margin = torch.linspace(_LOWEST, _HIGHEST, 161, dtype=torch.float64).requires_grad_()
+    margin = torch.linspace(_LOWEST, _HIGHEST, 81, dtype=torch.float64).requires_grad_()
     differences = torch.stack([margin, torch.full_like(margin, _FAR)], dim=-1)
     losses = losses_of_a_sample(differences, theta, lam, logit_scale)
     places = [round(place, 4) for place in margin.tolist()]

@@ -23,6 +23,7 @@ from linfkit.course.figures.template import (
     translucent,
 )
 from linfkit.course.studies.neurons import Line, Regions, Stage, level_set, neuron_gradient
+from linfkit.course.studies.plane import PlaneMoment
 
 __all__ = [
     "decision_regions",
@@ -40,7 +41,8 @@ LEVELS = (0.1, 0.2, 0.4)
 #: The axis of one pixel; the plane's other one is as long.
 _PIXEL = Style(range=[0, 1], dtick=0.2, constrain="domain")
 _OTHER_PIXEL = Style(**_PIXEL, scaleanchor="x")
-_SQUARE_PLOT = Style(
+#: A plot of the unit square.
+SQUARE_PLOT = Style(
     width=560,
     height=600,
     hovermode="closest",
@@ -61,7 +63,7 @@ def level_sets_by_p(w: Tensor, exponents: Sequence[float] = (1, 2, 8, math.inf))
         w: the neuron's weight, (2,), in the unit square.
         exponents: the values of p, one colour each.
     """
-    figure = new_figure("level-sets-by-p", dict(level=LEVEL), **_SQUARE_PLOT)
+    figure = new_figure("level-sets-by-p", dict(level=LEVEL), **SQUARE_PLOT)
     for p, colour in zip(exponents, COLOURS, strict=False):
         _add_paths(figure, [level_set(w, p, LEVEL)], f"p={as_text(p)}", colour=colour)
     return _with_weight(figure, w)
@@ -80,7 +82,7 @@ def level_sets(w: Tensor, p: float) -> go.Figure:
     figure = new_figure(
         "level-sets",
         dict(p=as_text(p), constant=constant, level=LEVEL, distance=LEVEL * constant),
-        **_SQUARE_PLOT,
+        **SQUARE_PLOT,
     )
     others = [level_set(w, p, level) for level in LEVELS]
     _add_paths(figure, others, "other levels", colour="#bbb", width=1, showlegend=False)
@@ -214,7 +216,7 @@ def margin_cones(line: Line, regions: Regions) -> go.Figure:
     """
     found = math.isfinite(line.changes_at)
     change = f"class changes at t={line.changes_at:.3f}" if found else "no class change"
-    t_of_v = "t = ‖v‖<sub>∞</sub> (pixels in [0, 1])"
+    t_of_v = "t = ‖v‖<sub>∞</sub> (pixels)"
     figure = new_figure(
         "margin-cones",
         dict(radius=line.radius, change=change),
@@ -225,7 +227,7 @@ def margin_cones(line: Line, regions: Regions) -> go.Figure:
         xaxis2=dict(title_text=t_of_v, domain=[0.58, 1], anchor="y2", zeroline=False),
         yaxis2=dict(title_text="logit (pixels)", anchor="x2"),
     )
-    figure.add_trace(_class_map(regions))
+    figure.add_trace(class_map(regions))
     square = _square(line.start, line.radius)
     _add_paths(figure, [square], "certified square", colour=INK, width=1.5)
     furthest = line.sizes[-1].item()
@@ -251,8 +253,8 @@ def _with_weight(figure: go.Figure, w: Tensor) -> go.Figure:
 
 def _regions(regions: Regions, name: str, **values: object) -> go.Figure:
     """The regions and the points, without any square."""
-    figure = new_figure(name, values, **_SQUARE_PLOT)
-    figure.add_trace(_class_map(regions))
+    figure = new_figure(name, values, **SQUARE_PLOT)
+    figure.add_trace(class_map(regions))
     return add_points(
         figure,
         regions.points[:, 0],
@@ -268,7 +270,8 @@ def _regions(regions: Regions, name: str, **values: object) -> go.Figure:
     )
 
 
-def _class_map(regions: Regions) -> go.Heatmap:
+def class_map(regions: Regions | PlaneMoment) -> go.Heatmap:
+    """The class predicted all over the unit square, in light colours."""
     axis = regions.axis.numpy(force=True)
     classes = int(regions.labels.max()) + 1
     return go.Heatmap(

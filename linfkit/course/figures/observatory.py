@@ -59,25 +59,28 @@ def observatory(runs: Observations, p: float, theta: float, loss: str, eps: floa
         bargap=0,
         showlegend=False,
         margin_t=70,
-        xaxis=dict(domain=[0, 0.5], range=[EDGES[0], EDGES[-1]]),
+        xaxis=dict(domain=[0, 0.48], range=[EDGES[0], EDGES[-1]]),
         yaxis_range=[0, highest],
         xaxis2=dict(
-            domain=[0.64, 1],
+            domain=[0.66, 1],
             anchor="y2",
             type="category",
             title_text="p",
             tickangle=0,
-            tickfont_size=11,
+            tickfont_size=10,
         ),
         yaxis2=dict(domain=[0.62, 1], anchor="x2", range=[0.9, 6], title_text="Lipschitz"),
-        xaxis3=dict(domain=[0.64, 1], anchor="y3", range=[0.1, 0.9], title_text="θ"),
+        xaxis3=dict(domain=[0.66, 1], anchor="y3", range=[0.1, 0.9], title_text="θ"),
         yaxis3=dict(domain=[0, 0.34], anchor="x3", range=[0, 0.8], title_text="certified"),
     )
     middles = [(low + high) / 2 for low, high in pairwise(EDGES)]
     add_bars(figure, middles, now.counts, "test images", colour, width=0.05)
-    for at, name, dash, top in [(2 * eps, "2ε", "dash", 0.86), (theta, "θ", "dot", 0.93)]:
-        mark = Style(mode="lines+text", text=["", name], textposition="top center")
-        add_line(figure, [at, at], [0, top * highest], name, INK, dash, **mark, **SILENT)
+    for at, name, dash, side in [
+        (2 * eps, "2ε\u00a0", "dash", "left"),
+        (theta, "\u00a0θ", "dot", "right"),
+    ]:
+        mark = Style(mode="lines+text", text=["", name], textposition=f"top {side}")
+        add_line(figure, [at, at], [0, 0.9 * highest], name, INK, dash, **mark, **SILENT)
     add_line(figure, labels, [each.bound for each in moments], "bound", **BOUND, **_CONSTANT)
     constants = [each.measured for each in moments]
     add_line(figure, labels, constants, "measured", colour, **_CONSTANT)

@@ -218,7 +218,7 @@ def add_panels(
     height, width = next(iter(panels.values())).shape
     gap = torch.full((height, 1), math.nan)
     pixels = torch.cat([part for panel in panels.values() for part in (panel.cpu(), gap)], dim=1)
-    scale = Style(showscale=True, colorbar_title="pixel")
+    scale = Style(showscale=True, colorbar_title=dict(text="pixel", side="right"))
     add_picture(figure, pixels[:, :-1], "pixel", hovertemplate=hovertemplate, **scale)
     middles = [(width - 1) / 2 + k * (width + 1) for k in range(len(panels))]
     labels = dict(showticklabels=True, tickvals=middles, ticktext=list(panels))

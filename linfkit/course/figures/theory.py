@@ -55,7 +55,7 @@ def distance_between_classes(separation: Separation) -> go.Figure:
         z=apart.numpy().round(3),
         name="distance",
         colorscale="Blues_r",
-        colorbar_title="distance",
+        colorbar_title=dict(text="distance", side="right"),
         hovertemplate="%{z:.3f}<extra></extra>",
         texttemplate="%{z:.2f}",
         textfont_size=11,

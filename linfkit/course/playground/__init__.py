@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-from importlib import resources
 from typing import Any, ClassVar
 
 import safetensors.torch
 from torch import Tensor
 
+from linfkit.course.scripts import joined
 from linfkit.nn.nets import LpDistNet
 from linfkit.training.pretrained import pretrained_file
 
@@ -36,10 +35,11 @@ class Playground:
         self._data = {name: base64.b64encode(file).decode() for name, file in files.items()}
 
     def _repr_html_(self) -> str:
+        script = joined("playground/net.js", "parts.js", f"playground/{self.kind}.js")
         return (
             f'<div class="linfkit-{self.kind}"><script type="application/json">'
             f"{json.dumps(self._data)}</script>{self.text}</div>\n"
-            f'<script type="module">\n{_script(self.kind)}\n{_START % self.kind}\n</script>'
+            f'<script type="module">\n{script}\n{_START % self.kind}\n</script>'
         )
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
@@ -106,10 +106,3 @@ _START = """for (const element of document.querySelectorAll(".linfkit-%s")) {
   const data = element.querySelector(":scope > script");
   if (data) play(element, JSON.parse(data.textContent));
 }"""
-
-
-def _script(kind: str) -> str:
-    """The modules as one, since a page can import none from a file."""
-    files = [resources.files(__package__) / f"{name}.js" for name in ("net", "parts", kind)]
-    modules = "\n".join(file.read_text("utf-8") for file in files)
-    return re.sub(r"^import .*;\n", "", modules, flags=re.MULTILINE)

@@ -1,16 +1,17 @@
 // A point to drag through the regions of a net in the plane: its square, its cones, at any p.
 import { DistanceNet, strongest, tensors_of } from "./net.js";
-import { follow_keys, follow_pointer, furnish, make, number, slider } from "./parts.js";
+import { follow_keys, follow_pointer, follow_theme, furnish, make, number, slider } from "./parts.js";
 
 const SIZE = 360, GRID = 72; // pixels of the screen, and points of the net's map, each way
 const EXPONENTS = [8, 11, 16, 32, 64, 128, Infinity];
 const REACH = 0.25; // how far the cones are drawn
-const INKS = ["#0072b2", "#d55e00", "#009e73"], PAPERS = [[205, 226, 240], [250, 222, 200], [200, 236, 224]];
+const INKS = ["#0072b2", "#d55e00", "#009e73"];
+const PAPERS = [[0, 114, 178, 60], [213, 94, 0, 60], [0, 158, 115, 60]]; // the same, seen through
 
 const STYLE = `
 .linfkit-plane .table { display: flex; flex-wrap: wrap; gap: .5rem 1.2rem; }
 .linfkit-plane .table > div { flex: 1 1 ${SIZE}px; max-width: ${SIZE}px; }
-.linfkit-plane canvas { max-width: 100%; height: auto; image-rendering: auto; background: #fff; }`;
+.linfkit-plane canvas { max-width: 100%; height: auto; image-rendering: auto; }`;
 
 /** Build the playground into an element, from its data: a net and its points, as safetensors in base64. */
 export function play(element, { net, points }) {
@@ -28,6 +29,7 @@ class Plane {
     this.angle = 0;
     this.build(element);
     this.choose(EXPONENTS[0]);
+    follow_theme(() => this.draw());
   }
 
   build(element) {
@@ -69,6 +71,7 @@ class Plane {
 
   draw() {
     const { net, p, point } = this, logits = net.logits(point, p), label = strongest(logits);
+    this.ink = getComputedStyle(this.map).color; // of the page's words, light or dark
     const half = (logits[label] - logits[strongest(logits, label)]) / 2, proved = net.radius(point, label, p);
     this.draw_map(half, proved, label);
     const changes_at = this.draw_cones(logits, label, half);
@@ -90,14 +93,15 @@ class Plane {
   draw_map(half, proved, label) {
     const context = this.map.getContext("2d"), small = make("canvas", { width: GRID, height: GRID });
     const pixels = small.getContext("2d").createImageData(GRID, GRID);
-    this.classes.forEach((found, i) => pixels.data.set([...PAPERS[found % 3], 255], 4 * i));
+    this.classes.forEach((found, i) => pixels.data.set(PAPERS[found % 3], 4 * i));
     small.getContext("2d").putImageData(pixels, 0, 0);
     context.imageSmoothingEnabled = false;
+    context.clearRect(0, 0, SIZE, SIZE);
     context.drawImage(small, 0, 0, SIZE, SIZE);
     const [x, y] = on_screen(this.point);
     for (const { at, label: its } of this.test) dot(context, on_screen(at), 3, INKS[its % 3]);
     context.lineWidth = 2;
-    context.strokeStyle = "#222";
+    context.strokeStyle = this.ink;
     square(context, x, y, half);
     if (proved < half - 1e-4) {
       context.setLineDash([4, 4]);
@@ -105,8 +109,8 @@ class Plane {
       context.setLineDash([]);
     }
     const [right, up] = heading(this.angle);
-    line(context, [[x, y], on_screen([this.point[0] + REACH * right, this.point[1] + REACH * up])], "#222", 1);
-    dot(context, [x, y], 6, INKS[label % 3], "#222");
+    line(context, [[x, y], on_screen([this.point[0] + REACH * right, this.point[1] + REACH * up])], this.ink, 1);
+    dot(context, [x, y], 6, INKS[label % 3], this.ink);
   }
 
   /** Both logits along the direction, inside cones of slope ±1; gives where the class changes, or null. */
@@ -129,10 +133,10 @@ class Plane {
       context.lineTo(...place(REACH, logits[j] - sign * REACH));
       context.fill();
     }
-    line(context, [place(half, low), place(half, high)], "#222", 1);
+    line(context, [place(half, low), place(half, high)], this.ink, 1);
     line(context, along.map(({ t, values }) => place(t, values[label])), INKS[label % 3], 2);
     line(context, along.map(({ t, values }) => place(t, others(values))), INKS[rival % 3], 2);
-    context.fillStyle = "#222";
+    context.fillStyle = this.ink;
     context.font = "13px Helvetica, Arial, sans-serif";
     context.fillText("half the margin", Math.min(place(half, low)[0] + 4, SIZE - 100), 24);
     context.fillText("way t, in pixels", SIZE - 110, SIZE - 10);

@@ -16,6 +16,7 @@ from linfkit.bench.operators import Case, Results, Row, Timing
 from linfkit.certification.lipschitz import LayerConstant
 from linfkit.course import figures
 from linfkit.course.measured.observatory import observations
+from linfkit.course.measured.plane import plane_in_training
 from linfkit.course.studies.blowup import AtExponent
 from linfkit.course.studies.losses import AtMargin
 from linfkit.training.runs import Run
@@ -114,6 +115,9 @@ ALL = {
     **test_ablations.FIGURES,
     **test_ensembles.FIGURES,
     **test_perturbations.FIGURES,
+    "plane-in-training": lambda: figures.plane_in_training(
+        plane_in_training()["hinge"][1], "hinge"
+    ),
     **test_neurons.FIGURES,
     **test_theory.FIGURES,
     **test_gradients.FIGURES,

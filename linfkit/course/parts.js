@@ -1,4 +1,4 @@
-// Parts that playgrounds are built of: elements, buttons, sliders with a label, and their style.
+// Parts that explorers and playgrounds are built of: elements, sliders, keys, themes, and playgrounds' style.
 
 const BASE = `
 .linfkit-playground { max-width: 760px; margin: .5rem 0; color: inherit; font: 14px/1.5 Helvetica, Arial, sans-serif; }
@@ -42,20 +42,24 @@ export function slider(title, { min, max, step, start }, words, moved) {
     shown.value = words(Number(input.value));
     input.setAttribute("aria-valuetext", shown.value);
   };
-  const move = () => {
+  on_move(input, (value) => {
     say();
-    moved(Number(input.value));
-  };
-  input.addEventListener("input", move);
-  input.addEventListener("keydown", (event) => { // JupyterLab takes these two keys from the browser
-    const step_to = { ArrowRight: "stepUp", ArrowLeft: "stepDown" }[event.key];
-    if (!step_to) return;
-    event.preventDefault();
-    input[step_to]();
-    move();
+    moved(value);
   });
   say();
   return make("div", { className: "row" }, label, input);
+}
+
+/** Call `moved` with each value to which the reader moves a slider. */
+export function on_move(input, moved) {
+  input.addEventListener("input", () => moved(Number(input.value)));
+  input.addEventListener("keydown", (event) => { // JupyterLab takes these two keys from the browser
+    const step = { ArrowRight: "stepUp", ArrowLeft: "stepDown" }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    input[step]();
+    moved(Number(input.value));
+  });
 }
 
 /** Let mouse, finger and pen move over a canvas; `stroke` gets the place, each way from 0 to 1, and the event. */
@@ -87,4 +91,27 @@ export function follow_keys(canvas, press) {
 /** A number in words, with a true minus. */
 export function number(value) {
   return value.toFixed(3).replace("-", "−");
+}
+
+/** True on a page with a dark theme, whatever shows it. */
+export function is_dark() {
+  const { body, documentElement } = document;
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false"; // JupyterLab, voilà
+  if (body.dataset.vscodeThemeKind) return /dark|contrast$/.test(body.dataset.vscodeThemeKind); // VS Code
+  if (documentElement.getAttribute("theme")) return documentElement.getAttribute("theme") === "dark"; // Colab
+  if (documentElement.dataset.linfkitTheme) return documentElement.dataset.linfkitTheme === "dark"; // pages
+  return false;
+}
+
+/** Call `redraw` when the page's theme changes; gives what ends it. */
+export function follow_theme(redraw) {
+  let dark = is_dark();
+  const look = () => {
+    if (dark === is_dark()) return;
+    dark = is_dark();
+    redraw();
+  };
+  const observer = new MutationObserver(look);
+  for (const node of [document.body, document.documentElement]) observer.observe(node, { attributes: true });
+  return () => observer.disconnect();
 }
