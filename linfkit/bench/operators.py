@@ -131,7 +131,7 @@ class Row(BaseModel):
 
 
 class Benchmark(Surroundings):
-    """What a benchmark was measured on, and what it left out.
+    """Machine of a benchmark, and operators left out.
 
     Attributes:
         device: `cpu` or `cuda`.

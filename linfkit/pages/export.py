@@ -190,7 +190,7 @@ def _shown(notebook: NotebookNode) -> NotebookNode:
 def _reference(stage: Path) -> list[str]:
     """A page for each of linfkit's folders that has public names."""
     pages: dict[str, list[str]] = {}
-    for name, module in linfkit._MODULES.items():
+    for name, module in vars(linfkit)["_MODULES"].items():
         pages.setdefault(module.split(".")[1], []).append(name)
     (stage / "reference").mkdir()
     for room, names in pages.items():
