@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from linfkit.course.exercises import all_exercises
 from linfkit.reproduce.outputs import PLOTLY_MIME, WIDGET_MIME, figures_in
 from linfkit.reproduce.parameters import read_parameters
+from linfkit.reproduce.profiles import load_profiles
 from linfkit.reproduce.publish_notebooks import is_current
 from linfkit.reproduce.tasks import notebook_hash
 from tests.helpers import ROOT
@@ -226,6 +227,17 @@ def test_every_claim_of_the_library_is_judged(path):
     (judged,) = (cell.source for cell in code_cells(path) if "claims.judge(" in cell.source)
     for claim in rows[path.stem]:  # of widths, which are parameters, the name's beginning
         assert f'"{re.sub(r"[0-9]+$", "", claim)}' in judged
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_offers_the_profiles_that_a_laptop_can_run(path):
+    offered = [name for name in ("mnist", "cifar10") if path.stem in load_profiles()[name].rows]
+    assert ("profile" in read_parameters(path)) == bool(offered)
+    if offered:
+        names = " or ".join(f'"{name}"' for name in offered)
+        line = f'profile = "quick"  # or {names}: then'
+        assert sum(cell.source.startswith(line) for cell in code_cells(path)) == 1
+        assert sum("profile_settings(" in cell.source for cell in code_cells(path)) == 1
 
 
 def test_nbval_gives_up_a_cell_in_time():
