@@ -156,3 +156,27 @@ def test_what_notebooks_import_waits_for_nothing_that_is_used_later_if_at_all():
         [sys.executable, "-c", "\n".join(asked)], capture_output=True, text=True, cwd=ROOT
     )
     assert (answer.returncode, answer.stdout.strip()) == (0, "[]"), answer.stderr
+
+
+#: Packages of Colab's kernel that linfkit uses too, in August 2026, on Python 3.13.
+COLAB = {
+    "plotly": "5.24.1",
+    "ipywidgets": "7.7.1",
+    "ipykernel": "6.17.1",
+    "jupyter-client": "7.4.9",
+}
+
+
+def test_the_install_page_says_what_pip_replaces_on_colab(project, requirements):
+    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    (row,) = re.findall(r"^\| Colab, Kaggle \|.*$", page, re.MULTILINE)
+    bounds = {canonicalize_name(one.name): one.specifier for one in requirements}
+    for name, version in COLAB.items():
+        named = f"{name.replace('-', '_')} {version.rsplit('.', 1)[0]}" in row
+        assert named == (not bounds[name].contains(version)), name
+
+
+def test_the_library_alone_leaves_colabs_packages_as_they_are(project):
+    names = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
+    assert not names & COLAB.keys()
+    assert "3.13" in Requirement(f"python{project['requires-python']}").specifier
