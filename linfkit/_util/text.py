@@ -30,20 +30,6 @@ def format_eps(eps: float) -> str:
     return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:.4g}"
 
 
-def format_duration(seconds: float) -> str:
-    """Time in a fitting unit.
-
-    >>> [format_duration(seconds) for seconds in (0.2, 45, 600, 4 * 3600, 30 * 86400)]
-    ['< 1 s', '45 s', '10 min', '4 h', '30 d']
-    """
-    if seconds < 1:
-        return "< 1 s"
-    for unit, length, up_to in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
-        if seconds < up_to * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds / 86400:.0f} d"
-
-
 def replace_unprintable() -> None:
     """Let standard output and error replace what they cannot encode, for the whole program.
 

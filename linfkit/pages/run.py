@@ -10,7 +10,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from linfkit._util.files import expand_user, write_atomically
-from linfkit._util.text import format_duration, format_eps
+from linfkit._util.text import format_eps
 from linfkit.certification.evaluation import evaluate
 from linfkit.certification.margins import Certificates
 from linfkit.course.figures.certified import certified_accuracy
@@ -120,6 +120,20 @@ def results_table(run: SavedNet) -> Table:
         ["", "clean", "by margin", f"certified at ε = {format_eps(run.recipe.eps)}"],
         rows,
     )
+
+
+def format_duration(seconds: float) -> str:
+    """Time in a fitting unit.
+
+    >>> [format_duration(seconds) for seconds in (0.2, 45, 600, 4 * 3600, 30 * 86400)]
+    ['< 1 s', '45 s', '10 min', '4 h', '30 d']
+    """
+    if seconds < 1:
+        return "< 1 s"
+    for unit, length, up_to in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds < up_to * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
 
 
 def _drawn(figure: go.Figure, number: int) -> Markup:
