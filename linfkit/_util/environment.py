@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -31,7 +32,8 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
-        "numba": _installed("numba"),  # not imported: it may not fit the others, and do without
+        # not imported: it may not fit the others, and do without
+        "numba": metadata.version("numba") if find_spec("numba") else "none",
     }
 
 
@@ -93,14 +95,6 @@ class Surroundings(BaseModel):
 def now() -> datetime:
     """The time, in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-def _installed(package: str) -> str:
-    """Its version; "none" where it is not there."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "none"
 
 
 def _processor() -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from linfkit._util.files import cache_folder, data_folder
+from linfkit._util.files import cache_folder
 from linfkit.cli.common import Json, show_json
 
 #: Said until one has.
@@ -46,11 +46,9 @@ def findings() -> dict[str, Any]:
     import torch
 
     from linfkit._util import environment
-    from linfkit.data.standard_files import STANDARD_FILES
+    from linfkit.data.loading import dataset_names, is_at_hand
     from linfkit.kernels import description
 
-    folder = data_folder() or cache_folder() / "data"
-    found = [name for name, files in STANDARD_FILES.items() if not files.missing(folder)]
     kernels = {"CPU": description("cpu")}
     if torch.cuda.is_available():
         kernels["GPU"] = description("cuda")
@@ -61,7 +59,7 @@ def findings() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "kernels": kernels,
         "cache": str(cache_folder()),
-        "data": ["digits", *found],
+        "data": [name for name in dataset_names() if is_at_hand(name)],
     }
 
 

@@ -108,10 +108,7 @@ def fit(
     >>> fit(tiny, loss=hinge, progress=False).recipe.loss
     'own'
     """
-    if isinstance(recipe, str | Path):
-        recipe = load_recipe(recipe)
-    if not isinstance(recipe, Recipe):
-        raise TypeError(f"recipe must be a Recipe, a name or a path; got {type(recipe).__name__}")
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     seed = check_count("seed", recipe.seeds[0] if seed is None else seed, least=0)
     checkpoint_every = check_real(
         "checkpoint_every", checkpoint_every, "seconds, 0 or more", lambda s: s >= 0
@@ -162,14 +159,12 @@ def fit_all(
     >>> [run.seed for run in fit_all([(tiny, 0), (tiny, 1)])]
     [0, 1]
     """
-    wanted = "recipes must be pairs, each of a recipe and a seed"
-    if not isinstance(recipes, Iterable):
-        raise TypeError(f"{wanted}; got {type(recipes).__name__}")
-    todo = list(recipes)
-    for pair in todo:
+    pairs = list(recipes) if isinstance(recipes, Iterable) else [recipes]
+    for pair in pairs:
         if not (isinstance(pair, tuple) and len(pair) == 2):
-            raise TypeError(f"{wanted}; one of them is a {type(pair).__name__}")
-    todo = [(r if isinstance(r, Recipe) else load_recipe(r), seed) for r, seed in todo]
+            got = type(pair).__name__
+            raise TypeError(f"recipes must be pairs, each of a recipe and a seed; got a {got}")
+    todo = [(r if isinstance(r, Recipe) else load_recipe(r), seed) for r, seed in pairs]
     runs: list[Run] = []
     epochs = sum(recipe.epochs for recipe, _ in todo)
     # one bar for all: a bar a net is dozens of messages, more than a notebook's client may hold

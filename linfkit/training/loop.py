@@ -173,9 +173,15 @@ class Training:
         counted = images_left <= max(STARVED_IMAGES, recipe.batch_size)
         counted = counted and self._is_measured(self.epoch + 1)
         # in the weights that give this step's logits, so before it moves them
+        seed = _seed(self.seed, self.epoch, 1 + within, rank())
         with labels_known(self.labels_checked):
             at_infinity = _worst_at_infinity(self.model, x, labels, recipe.eps) if counted else None
-            with _drawing_from(self.seed, self.epoch, 1 + within, rank()):
+            with torch.random.fork_rng(
+                devices=[]
+            ):  # what layers draw depends on these numbers alone
+                torch.default_generator.manual_seed(
+                    _seed(self.seed, self.epoch, 1 + within, rank())
+                )
                 logits, worst, loss = self.objective(x, labels, self.schedule)
         if not self.labels_checked:  # once, for all steps to come
             of_all = self.data.train_y
@@ -206,16 +212,9 @@ class Training:
         self.ema.n_averaged += 1
 
     def _augmented(self, images: Tensor, within: int) -> Tensor:
-        if not (self.recipe.crop_padding or self.recipe.flip):
-            return images
-        generator = _generator(self.seed, self.epoch, 1 + within)
-        if self.recipe.crop_padding:
-            images = random_crop(
-                images, self.recipe.crop_padding, generator, self.recipe.crop_padding_mode
-            )
-        if self.recipe.flip:
-            images = random_flip(images, generator)
-        return images
+        recipe, generator = self.recipe, _generator(self.seed, self.epoch, 1 + within)
+        images = random_crop(images, recipe.crop_padding, generator, recipe.crop_padding_mode)
+        return random_flip(images, generator) if recipe.flip else images
 
     def _start_epoch(self) -> None:
         generator = _generator(self.seed, self.epoch, 0)
@@ -357,14 +356,6 @@ def _worst_at_infinity(model: nn.Module, x: Tensor, labels: Tensor, eps: float) 
         for shift in shifts:
             shift.train()
         return worst_within(model, x, labels, eps)
-
-
-@contextmanager
-def _drawing_from(*numbers: int) -> Iterator[None]:
-    """Within the block, what layers draw depends on these numbers alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(_seed(*numbers))
-        yield
 
 
 def _generator(*numbers: int) -> torch.Generator:

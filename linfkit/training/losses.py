@@ -12,7 +12,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from linfkit._util.checks import check_logits, check_real, check_tensor
+from linfkit._util.checks import check_logits, check_real
 
 
 def hinge_loss(
@@ -44,7 +44,7 @@ def hinge_loss(
     0.4375
     """
     labels = check_logits(logits, labels)
-    _check_kappa(kappa)
+    check_real("kappa", kappa, "from 0 to 1", lambda kappa: 0 <= kappa <= 1)
     check_real("share", share, "from 0 to 1", lambda share: 0 <= share <= 1)
     hinge = (_shortfall(logits, labels, theta) - (1 - share)).clamp(min=0)
     return (1 - kappa) * hinge.amax(dim=1).mean() + kappa * hinge.mean()
@@ -82,8 +82,11 @@ def mixed_loss(
     0.5
     """
     labels = check_logits(logits, labels)
-    _check_lam(lam)
-    _check_logit_scale(logit_scale)
+    check_real("lam", lam, "a number of 0 or more", lambda lam: 0 <= lam < math.inf)
+    if not isinstance(logit_scale, torch.Tensor):
+        check_real("logit_scale", logit_scale, "a finite number or a tensor", math.isfinite)
+    elif logit_scale.numel() != 1:
+        raise ValueError(f"logit_scale must be one number; got shape {tuple(logit_scale.shape)}")
     clipped = _shortfall(logits, labels, theta).amax(dim=1).clamp(max=1).mean()
     return clipped + lam * F.cross_entropy(logit_scale * logits, labels)
 
@@ -123,21 +126,15 @@ def worst_cross_entropy(
     Args:
         logits: (B, C).
         worst: what each f_j − f_y can be within ε, (B, C), 0 at the label; see `worst_logits`.
-        labels: whole numbers from 0 to C−1, (B,).
+        labels: int64 from 0 to C−1, (B,).
         kappa: weight of the worst case, from 0 to 1; at 0 this is the usual cross-entropy.
         logit_scale: s, by which the cross-entropy sees both.
-
-    Raises:
-        TypeError, ValueError: an argument has the wrong type, shape or range; the message names it.
 
     >>> logits, labels = torch.tensor([[0.5, 0.0]]), torch.tensor([0])
     >>> worst = worst_logits(logits, labels, eps=0.25)
     >>> round(worst_cross_entropy(logits, worst, labels, kappa=1.0, logit_scale=9.0).item(), 4)
     0.6931
     """
-    labels = _check_worst(worst, logits, labels)
-    _check_kappa(kappa)
-    _check_logit_scale(logit_scale)
     clean = F.cross_entropy(logit_scale * logits, labels)
     return clean if kappa == 0 else clean.lerp(F.cross_entropy(logit_scale * worst, labels), kappa)
 
@@ -159,23 +156,16 @@ def worst_mixed_loss(
     Args:
         logits: (B, C).
         worst: what each f_j − f_y can be within ε, (B, C), 0 at the label; see `worst_logits`.
-        labels: whole numbers from 0 to C−1, (B,).
+        labels: int64 from 0 to C−1, (B,).
         theta: the margin beyond the worst case from which the hinge is zero; above 0.
         lam: weight of the cross-entropy, 0 or more.
         logit_scale: the learned scalar by which the cross-entropy sees the logits.
-
-    Raises:
-        TypeError, ValueError: an argument has the wrong type, shape or range; the message names it.
 
     >>> logits, labels = torch.tensor([[0.5, 0.0]]), torch.tensor([0])
     >>> worst = worst_logits(logits, labels, eps=0.125)
     >>> worst_mixed_loss(logits, worst, labels, theta=1.0, lam=0.0, logit_scale=1.0).item()
     0.75
     """
-    labels = _check_worst(worst, logits, labels)
-    _check_theta(theta)
-    _check_lam(lam)
-    _check_logit_scale(logit_scale)
     shortfall = (1 + worst / theta).scatter(1, labels[:, None], 0.0)
     correct = logits.argmax(dim=1) == labels
     hinge = (correct * shortfall.amax(dim=1)).mean()
@@ -195,38 +185,7 @@ def zero_hinge(logits: torch.Tensor, labels: torch.Tensor, theta: float) -> torc
 
 def _shortfall(logits: torch.Tensor, labels: torch.Tensor, theta: float) -> torch.Tensor:
     """r_j = 1 − (f_y − f_j) / θ, and 0 at the label: (B, C), of labels that are checked."""
-    _check_theta(theta)
+    check_real("theta", theta, "a positive number", lambda theta: 0 < theta < math.inf)
     of_label = logits.gather(1, labels[:, None])
     shortfall = 1 - (of_label - logits) / theta
     return shortfall.scatter(1, labels[:, None], 0.0)
-
-
-def _check_worst(worst: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Labels as int64, or an error if logits, worst logits and labels do not belong together."""
-    labels = check_logits(logits, labels)
-    check_tensor("worst", worst)
-    if worst.shape != logits.shape:
-        raise ValueError(
-            f"worst must have the shape of logits, {tuple(logits.shape)}; "
-            f"it has {tuple(worst.shape)}"
-        )
-    return labels
-
-
-def _check_kappa(kappa: float) -> None:
-    check_real("kappa", kappa, "from 0 to 1", lambda kappa: 0 <= kappa <= 1)
-
-
-def _check_theta(theta: float) -> None:
-    check_real("theta", theta, "a positive number", lambda theta: 0 < theta < math.inf)
-
-
-def _check_lam(lam: float) -> None:
-    check_real("lam", lam, "a number of 0 or more", lambda lam: 0 <= lam < math.inf)
-
-
-def _check_logit_scale(logit_scale: float | torch.Tensor) -> None:
-    if not isinstance(logit_scale, torch.Tensor):
-        check_real("logit_scale", logit_scale, "a finite number or a tensor", math.isfinite)
-    elif logit_scale.numel() != 1:
-        raise ValueError(f"logit_scale must be one number; got shape {tuple(logit_scale.shape)}")

@@ -29,7 +29,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Objective(nn.Module):
-    """Loss of a step, as one module: `logits_worst_and_loss` of its batch.
+    """Loss of a step, as one module, from one pass through the distance layers.
 
     Where several processes train, each has its share of the batch, and the loss is that of all: its
     gradients, averaged over the processes, are those of one process that has the whole batch.
@@ -55,60 +55,38 @@ class Objective(nn.Module):
     def forward(
         self, x: Tensor, labels: Tensor, schedule: ScheduleState
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits and worst logits, (B, C), without gradients, and the loss, with them."""
-        logits, worst, loss = logits_worst_and_loss(
-            self.model, x, labels, self.recipe, schedule, self.logit_scale, self.own_loss
-        )
+        """Logits and worst logits, (B, C), without gradients, and the loss, with them.
+
+        Args:
+            x: images in [0, 1], (B, ...).
+            labels: (B,).
+            schedule: λ and ε at this step; ε is that of the worst logits, and of the hinge's margin
+                θ = 2ε.
+
+        Raises:
+            TypeError, ValueError: a loss of the user's own gives no scalar with a gradient.
+        """
+        model, recipe, scale = self.model, self.recipe, self.logit_scale
+        if isinstance(model, HybridNet | HybridEnsemble):
+            logits, worst = model.logits_and_worst(x, labels, schedule.eps)
+        else:
+            logits = model(x)
+            worst = worst_logits(logits, labels, schedule.eps)
+        match recipe.loss:
+            case "hinge":
+                share = schedule.eps / recipe.eps_train
+                loss = hinge_loss(logits, labels, recipe.theta, recipe.kappa, share)
+            case "mixed" if isinstance(model, HybridNet | HybridEnsemble):
+                units = worst / model.scale  # of the MLP's own logits
+                loss = worst_mixed_loss(logits, units, labels, 1.0, schedule.lam, scale)
+            case "mixed":
+                loss = mixed_loss(logits, labels, recipe.theta, schedule.lam, scale)
+            case "cross_entropy":
+                loss = worst_cross_entropy(logits, worst, labels, recipe.worst_share, scale)
+            case "own":
+                assert self.own_loss is not None
+                loss = _checked(self.own_loss(logits, worst, labels))
         return logits.detach(), worst.detach(), mean_over_processes(loss, rows=len(x))
-
-
-def logits_worst_and_loss(
-    model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    recipe: Recipe,
-    schedule: ScheduleState,
-    logit_scale: Tensor,
-    own_loss: Loss | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, worst logits and loss of a batch, from one pass through the distance layers.
-
-    Args:
-        model: a hybrid, or a net that is 1-Lipschitz at p=∞.
-        x: images in [0, 1], (B, ...).
-        labels: (B,).
-        recipe: says which loss.
-        schedule: λ and ε at this step.
-        logit_scale: the factor by which a cross-entropy sees the logits.
-        own_loss: the loss of a recipe whose loss is "own".
-
-    Returns:
-        (B, C), (B, C) and a scalar. The ε of the worst logits, and of the hinge's margin θ = 2ε, is
-        the schedule's.
-
-    Raises:
-        TypeError, ValueError: a loss of the user's own gives no scalar with a gradient.
-    """
-    if isinstance(model, HybridNet | HybridEnsemble):
-        logits, worst = model.logits_and_worst(x, labels, schedule.eps)
-    else:
-        logits = model(x)
-        worst = worst_logits(logits, labels, schedule.eps)
-    match recipe.loss:
-        case "hinge":
-            share = schedule.eps / recipe.eps_train
-            loss = hinge_loss(logits, labels, recipe.theta, recipe.kappa, share)
-        case "mixed" if isinstance(model, HybridNet | HybridEnsemble):
-            units = worst / model.scale  # of the MLP's own logits
-            loss = worst_mixed_loss(logits, units, labels, 1.0, schedule.lam, logit_scale)
-        case "mixed":
-            loss = mixed_loss(logits, labels, recipe.theta, schedule.lam, logit_scale)
-        case "cross_entropy":
-            loss = worst_cross_entropy(logits, worst, labels, recipe.worst_share, logit_scale)
-        case "own":
-            assert own_loss is not None
-            loss = _checked(own_loss(logits, worst, labels))
-    return logits, worst, loss
 
 
 def _checked(loss: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from linfkit.nn.ensembles import HybridEnsemble
 from linfkit.nn.hybrid import HybridNet
 from linfkit.nn.layers import distance_layers
 from linfkit.training.building import build_model
-from linfkit.training.objective import logits_worst_and_loss, within_reach, worst_within
+from linfkit.training.objective import Objective, within_reach, worst_within
 from linfkit.training.optimizers import LpAdamW, Madam, apply_schedules, optimizer_of
 from linfkit.training.schedules import ScheduleState
 
@@ -31,7 +31,8 @@ def net_of(recipe, scale=0.4):
 
 def loss_of(recipe, model, schedule=SCHEDULE):
     model.p = schedule.p
-    return logits_worst_and_loss(model, X, LABELS, recipe, schedule, torch.tensor(2.0))
+    objective = Objective(model, recipe, torch.nn.Parameter(torch.tensor(2.0)))
+    return objective(X, LABELS, schedule)
 
 
 # --- nets
