@@ -75,7 +75,7 @@ def test_the_roofline_is_that_of_the_h100(monkeypatch):
     rate = 132 * 1.755e9
     net = Net(512, (Layer(3072, 5120, first=True), Layer(5120, 5120, 4), Layer(5120, 10)))
     least = [iteration.least_cycles(net, p, lanes=128) / rate for p in iteration.EXPONENTS]
-    assert [round(1e3 * seconds, 1) for seconds in least] == [32.4, 97.2, 4.2]
+    assert [round(1e3 * seconds, 1) for seconds in least] == [31.7, 95.6, 4.2]
 
 
 def test_a_gpu_s_clock_is_asked_of_its_driver(monkeypatch):

@@ -96,7 +96,8 @@ def _checked(index: int | None, again: bool = False) -> Any:
         return _none(f"capability {capability[0]}.{capability[1]}")
     if _cuda() is reference:
         return reference
-    from linfkit.kernels.self_check import Checked, outcome
+    from linfkit.kernels.first_results import Checked
+    from linfkit.kernels.self_check import outcome
 
     return Checked(_cuda(), outcome(device, again))
 

@@ -75,10 +75,13 @@ def lp_dist_backward(
         return _floats(sums_x, scale, x), _floats(sums_w, scale, w)
     grad_x, grad_w = x.new_empty(0), w.new_empty(0)
     scale, factor = _slope_factors(grad, out, p)
+    same = factor is scale
     if need_x:
-        grad_x = _slopes(x, w, _columns(scale), _columns(factor), p)
+        by_column = _columns(scale)
+        grad_x = _slopes(x, w, by_column, by_column if same else _columns(factor), p)
     if need_w:
-        grad_w = _slopes(w, x, _padded(scale), _padded(factor), p)
+        by_row = _padded(scale)
+        grad_w = _slopes(w, x, by_row, by_row if same else _padded(factor), p)
     return grad_x, grad_w
 
 
@@ -163,7 +166,15 @@ def _farthest_blocks(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     out = _empty(x, len(x), len(w))
     block = _empty(x, *out.shape, dtype=torch.int32)
     columns = _columns(x), _columns(w)
-    _run(_farthest, SMALL_TILES, out.shape, *columns, out, block, *_steps(x, *columns))
+    _run(
+        _farthest,
+        [*LARGE_TILES, *SMALL_TILES],
+        out.shape,
+        *columns,
+        out,
+        block,
+        *_steps(x, *columns),
+    )
     return out, block
 
 

@@ -420,6 +420,8 @@ def tiles_of(name: str, kind: int | None) -> list:
 
     if name == "_distances_out_of_range":
         return [cuda.SCALED_TILE]
+    if name == "_farthest":
+        return [*cuda.LARGE_TILES, *cuda.SMALL_TILES]
     return cuda.SMALL_TILES if kind is None else cuda.tiles_for(kind)
 
 
@@ -435,7 +437,8 @@ def test_inner_loop_is_arithmetic(name, kind, capability):
     arithmetic, rest = INSTRUCTIONS[name, kind]
     print(f"{name} {kind} sm_{capability}: {count:.3f} instructions a pair")
     assert arithmetic <= count <= arithmetic + rest
-    assert spills(instructions) == 0
+    assert not any(map(spills, loops))
+    assert name == "_farthest" or spills(instructions) == 0  # which spills once, at its end
 
 
 @pytest.mark.parametrize("capability", [75, 90])

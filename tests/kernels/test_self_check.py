@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from linfkit import kernels
 from linfkit.cli import doctor
 from linfkit.cli.app import app
-from linfkit.kernels import reference, self_check
-from linfkit.kernels.self_check import KINDS, Checked, Outcome, error_of, outcome
+from linfkit.kernels import first_results, reference, self_check
+from linfkit.kernels.first_results import Checked
+from linfkit.kernels.self_check import KINDS, Outcome, error_of, outcome
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 SMALL = ((1, 3, 2), (3, 5, 4))
@@ -309,9 +310,9 @@ def calls(p=8.0):
 @pytest.mark.parametrize("p", [1.0, 2.0, 7.3, 8.0, 1000.0, math.inf])
 @pytest.mark.parametrize("name", OPERATORS)
 def test_results_that_are_right_are_taken_and_compared_once(monkeypatch, name, p):
-    compared, compare = [], self_check.entries_agree
+    compared, compare = [], first_results.entries_agree
     monkeypatch.setattr(
-        self_check, "entries_agree", lambda *each: compared.append(1) or compare(*each)
+        first_results, "entries_agree", lambda *each: compared.append(1) or compare(*each)
     )
     checked = Checked(kernels_with(), RIGHT)
     for _ in range(2):
@@ -377,10 +378,10 @@ def test_an_error_of_the_kernel_is_one_of_its_kind_and_full_memory_is_not():
 
 
 def test_nothing_is_compared_while_a_graph_is_captured(monkeypatch):
-    monkeypatch.setattr(self_check, "_is_capturing", lambda: True)
+    monkeypatch.setattr(first_results, "_is_capturing", lambda: True)
     checked = Checked(kernels_with(lp_dist=lambda x, w, p: torch.zeros(7, 4)), RIGHT)
     assert not checked.lp_dist(*calls()["lp_dist"]).any()
-    monkeypatch.setattr(self_check, "_is_capturing", lambda: False)
+    monkeypatch.setattr(first_results, "_is_capturing", lambda: False)
     with pytest.warns(RuntimeWarning, match="differs"):
         assert checked.lp_dist(*calls()["lp_dist"]).all()
 
