@@ -172,16 +172,12 @@ class Training:
         images_left = len(self.data.train_x) - within * recipe.batch_size
         counted = images_left <= max(STARVED_IMAGES, recipe.batch_size)
         counted = counted and self._is_measured(self.epoch + 1)
-        # in the weights that give this step's logits, so before it moves them
         seed = _seed(self.seed, self.epoch, 1 + within, rank())
+        # in the weights that give this step's logits, so before it moves them
         with labels_known(self.labels_checked):
             at_infinity = _worst_at_infinity(self.model, x, labels, recipe.eps) if counted else None
-            with torch.random.fork_rng(
-                devices=[]
-            ):  # what layers draw depends on these numbers alone
-                torch.default_generator.manual_seed(
-                    _seed(self.seed, self.epoch, 1 + within, rank())
-                )
+            with torch.random.fork_rng(devices=[]):  # what layers draw depends on this seed alone
+                torch.default_generator.manual_seed(seed)
                 logits, worst, loss = self.objective(x, labels, self.schedule)
         if not self.labels_checked:  # once, for all steps to come
             of_all = self.data.train_y
