@@ -17,7 +17,7 @@ from linfkit._util.progress import progress_bar
 from linfkit._util.workers import ProgressCallback, WorkerError, run_tasks, shown_in
 from linfkit.data.dataset import Dataset
 from linfkit.data.loading import load_dataset
-from linfkit.nn.checkpoints import AVERAGED, RAW, save_model
+from linfkit.nn.checkpoints import AVERAGED, RAW, read_header, save_model
 from linfkit.nn.ensembles import Members, ensemble_of
 from linfkit.recipes.recipe import Recipe, load_recipe
 from linfkit.training.fit import apply_recipe, fit
@@ -90,45 +90,60 @@ def fit_ensemble(
     if not isinstance(out, str | Path | None):
         raise TypeError(f"out must be the path of a folder; got {out!r}")
     workers = None if workers is None else check_count("workers", workers)
-    if torch.distributed.is_torchelastic_launched() and (workers != 1 or scheduler is not None):
-        raise ValueError(
-            "workers must be 1 under torchrun, whose processes share each batch, and scheduler "
-            f"None; got {workers} and {scheduler!r}"
-        )
+    _check_workers(workers, scheduler)
     own_data = data is not None
     data = load_dataset(recipe.dataset) if data is None else data
     tested = apply_recipe(data, recipe)
     folder = None if out is None else expand_user(out)
-    places = [folder and folder / f"seed-{seed}" for seed in recipe.seeds]
-    members = [
-        Member(
-            recipe,
-            seed,
-            data=data if own_data else None,
-            device=device,
-            out=place.absolute() if place and scheduler is None else None,
-            folder=RunFolder.of(run_key(recipe, seed, tested), place),
-        )
-        for seed, place in zip(recipe.seeds, places, strict=True)
-    ]
+    folders = {seed: folder and folder / f"seed-{seed}" for seed in recipe.seeds}
+    keys = {seed: run_key(recipe, seed, tested) for seed in recipe.seeds}
     if workers != 1 or scheduler is not None:
+        members = [
+            Member(
+                recipe,
+                seed,
+                data=data if own_data else None,
+                device=device,
+                out=place.absolute() if place and scheduler is None else None,
+                folder=RunFolder.of(keys[seed], place),
+            )
+            for seed, place in folders.items()
+        ]
         train_side_by_side(members, workers, scheduler, progress)
     runs = [
-        fit(recipe, data=data, out=place, device=device, seed=member.seed, progress=progress)
-        for member, place in zip(members, places, strict=True)
+        fit(recipe, data=data, out=place, device=device, seed=seed, progress=progress)
+        for seed, place in folders.items()
     ]
     raw = ensemble_of([run.model for run in runs]).eval()
     averaged = ensemble_of([run.ema_model for run in runs]).eval()
     images = tested.test_x.float().div(255)
     found = [accuracies(net, images, tested.test_y, recipe.eps) for net in (raw, averaged)]
     results = results_of(*found)
-    if folder and is_first():
+    members_of = list(keys.values())
+    if folder and is_first() and not _holds(folder, members_of):
         made = provenance(recipe, tested, results)
-        keys = [member.folder.key for member in members]
-        header = {"seeds": list(recipe.seeds), "members": keys, **made}
+        header = {"seeds": list(recipe.seeds), "members": members_of, **made}
         save_model(folder / AVERAGED, averaged, header)
         save_model(folder / RAW, raw, header)
     return EnsembleRun(runs, raw, averaged, results, folder)
+
+
+def _holds(folder: Path, keys: list[str]) -> bool:
+    """True if a folder holds the ensembles of these runs already."""
+    try:
+        return all(read_header(folder / file).get("members") == keys for file in (AVERAGED, RAW))
+    except (FileNotFoundError, ValueError):  # not there, or damaged
+        return False
+
+
+def _check_workers(workers: int | None, scheduler: str | None) -> None:
+    if torch.distributed.is_torchelastic_launched():
+        if workers != 1:
+            raise ValueError(
+                f"workers must be 1 under torchrun, whose processes share each batch; got {workers}"
+            )
+        if scheduler is not None:
+            raise ValueError(f"scheduler must be None under torchrun; got {scheduler!r}")
 
 
 #: A process trains one net at a time, whatever its worker's threads: PyTorch's generator is one.
