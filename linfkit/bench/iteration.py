@@ -86,7 +86,7 @@ def iclr_net() -> Net:
     return Net(recipe.batch_size, (first, hidden, Layer(recipe.width, 10)))
 
 
-class Entry(BaseModel):
+class Entry(BaseModel, ser_json_inf_nan="strings"):
     """Time of an iteration by one contender.
 
     Attributes:
