@@ -341,7 +341,7 @@ FIRST_CELLS = {
         "widths": [16, 32],
         "few": 2,
         "sizes": [2],
-        "size_width": 8,
+        "size_width": 16,
         "joint_widths": [16, 32],
         "images": 10,
         "shown_images": 4,
