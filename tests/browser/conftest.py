@@ -83,6 +83,12 @@ def run_all(page, address: str) -> None:
     assert not [cell for cell in cells if cell["errors"] or not cell["run"]]
 
 
+def keys_to_both_ends(slider) -> list[str]:
+    """Arrow keys that move a slider to its end, to its beginning, and back to where it is."""
+    start, last = int(slider.input_value()), int(slider.get_attribute("max"))
+    return ["ArrowRight"] * (last - start) + ["ArrowLeft"] * last + ["ArrowRight"] * start
+
+
 def notebooks(*every_day: str) -> list[object]:
     """Names of all notebooks, to run tests with; each day with those of these numbers only."""
     return [

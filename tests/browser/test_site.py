@@ -6,7 +6,7 @@ import pytest
 from nbconvert import HTMLExporter
 
 from linfkit.course.playground import PLAYGROUND_MIME
-from tests.browser.conftest import notebooks
+from tests.browser.conftest import keys_to_both_ends, notebooks
 from tests.helpers import ROOT
 from tests.helpers.links import broken_links_of
 
@@ -96,16 +96,14 @@ def test_what_nbconvert_makes_shows_every_figure(name, visit, tmp_path):
 
 def _move_from_end_to_end(page, plot, slider) -> None:
     slider.focus()
-    start, last = int(slider.input_value()), int(slider.get_attribute("max"))
-    for key, times in [("ArrowRight", last - start), ("ArrowLeft", last), ("ArrowRight", start)]:
-        for _ in range(times):
-            before = plot.evaluate(SHOWS)
-            page.keyboard.press(key)
-            page.wait_for_function(
-                f"([plot, before]) => ({SHOWS})(plot) !== before",
-                arg=[plot.element_handle(), before],
-                timeout=5000,
-            )
+    for key in keys_to_both_ends(slider):
+        before = plot.evaluate(SHOWS)
+        page.keyboard.press(key)
+        page.wait_for_function(
+            f"([plot, before]) => ({SHOWS})(plot) !== before",
+            arg=[plot.element_handle(), before],
+            timeout=5000,
+        )
 
 
 def _prose(name: str) -> str:
