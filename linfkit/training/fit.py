@@ -194,15 +194,18 @@ def fit_all(
 def _with_estimate(
     after_epoch: Callable[[Mapping[str, float]], object], epochs: int, every: int
 ) -> Callable[[Mapping[str, float]], object]:
-    """After the first row of a history, one for `every` epochs, leave a line if minutes follow."""
-    first = True
+    """After the second row of a history, one for `every` epochs, leave a line if minutes follow.
+
+    In the first, kernels are compiled.
+    """
+    rows = 0
 
     def call(row: Mapping[str, float]) -> object:
-        nonlocal first
+        nonlocal rows
+        rows += 1
         to_go = (epochs - row["epoch"]) * row["seconds"] / every
-        if first and to_go > 60:
-            leave_line(f"about {format_duration(to_go)} to go, by the first epoch")
-        first = False
+        if rows == 2 and to_go > 60:
+            leave_line(f"about {format_duration(to_go)} to go")
         return after_epoch(row)
 
     return call

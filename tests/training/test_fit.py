@@ -818,13 +818,19 @@ def test_in_a_notebook_a_run_leaves_a_line_with_or_without_training(tmp_path, mo
     assert capsys.readouterr().out == ""
 
 
-def test_in_a_notebook_a_long_run_says_how_long_after_its_first_epoch(monkeypatch, capsys):
+def test_in_a_notebook_a_long_run_says_how_long_once_kernels_are_compiled(monkeypatch, capsys):
     monkeypatch.setattr("linfkit._util.progress.in_notebook", lambda: True)
     rows = []
-    after_epoch = fit_module._with_estimate(rows.append, epochs=61, every=1)
-    for row in ({"epoch": 1, "seconds": 10}, {"epoch": 2, "seconds": 10}):
+    after_epoch = fit_module._with_estimate(rows.append, epochs=62, every=1)
+    for row in (
+        {"epoch": 1, "seconds": 99},
+        {"epoch": 2, "seconds": 10},
+        {"epoch": 3, "seconds": 10},
+    ):
         after_epoch(row)
-    assert capsys.readouterr().out == "about 10 min to go, by the first epoch\n"
-    fit_module._with_estimate(rows.append, epochs=6, every=1)({"epoch": 1, "seconds": 10})
+    assert capsys.readouterr().out == "about 10 min to go\n"
+    after_epoch = fit_module._with_estimate(rows.append, epochs=7, every=1)
+    for row in ({"epoch": 1, "seconds": 99}, {"epoch": 2, "seconds": 10}):
+        after_epoch(row)
     assert capsys.readouterr().out == ""
-    assert len(rows) == 3
+    assert len(rows) == 5
