@@ -130,7 +130,7 @@ class Row(BaseModel):
         return self.case.pairs / timing.seconds
 
 
-class Benchmark(Surroundings, ser_json_inf_nan="strings"):
+class Benchmark(Surroundings):
     """Machine of a benchmark, and operators left out.
 
     Attributes:
